@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loop over libuv. Each object embeds its uv handle; free marks it closing
+ * and lets libuv's close callback release the memory, in this round or the next.
+ */
+#include "loop.h"
+
+#include "err.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+struct kiln_loop {
+	uv_loop_t uv;
+};
+
+struct kiln__timer {
+	uv_timer_t uv;
+	kiln__call_fn fn;
+	void *data;
+};
+
+struct kiln__watch {
+	uv_poll_t uv;
+	int events;
+	void (*fn)(void *data, int events);
+	void *data;
+};
+
+struct kiln__deferred {
+	uv_timer_t uv;
+	kiln__call_fn fn;
+	void *data;
+};
+
+struct kiln__waker {
+	uv_async_t uv;
+	kiln__call_fn fn;
+	void *data;
+};
+
+static int fail_uv(kiln_error *err, int status, const char *what)
+{
+	return kiln__fail(err, status == UV_ENOMEM ? KILN_ENOMEM : KILN_ESYSTEM, "%s: %s", what,
+			  uv_strerror(status));
+}
+
+/* The handle is the first member of each object, so it is also what was allocated. */
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+int kiln_loop_new(kiln_loop **ret_loop, kiln_error *err)
+{
+	kiln_loop *loop = calloc(1, sizeof(*loop));
+	int status;
+
+	if (!loop)
+		return kiln__fail_nomem(err);
+	status = uv_loop_init(&loop->uv);
+	if (status < 0) {
+		free(loop);
+		return fail_uv(err, status, "cannot make an event loop");
+	}
+	*ret_loop = loop;
+	return 0;
+}
+
+void kiln_loop_free(kiln_loop *loop)
+{
+	if (!loop)
+		return;
+	/* Only closing handles are left by contract: two rounds run their callbacks. */
+	while (uv_loop_close(&loop->uv) == UV_EBUSY)
+		if (!uv_run(&loop->uv, UV_RUN_NOWAIT) && uv_loop_close(&loop->uv) == UV_EBUSY)
+			abort(); /* something was not freed before its loop: a bug of the caller */
+	free(loop);
+}
+
+int kiln_loop_fd(const kiln_loop *loop)
+{
+	return uv_backend_fd(&loop->uv);
+}
+
+int kiln_loop_timeout(const kiln_loop *loop)
+{
+	uv_update_time((uv_loop_t *)&loop->uv);
+	return uv_backend_timeout(&loop->uv);
+}
+
+int kiln_loop_dispatch(kiln_loop *loop)
+{
+	return uv_run(&loop->uv, UV_RUN_NOWAIT) != 0;
+}
+
+int kiln_loop_step(kiln_loop *loop)
+{
+	return uv_run(&loop->uv, UV_RUN_ONCE) != 0;
+}
+
+void kiln_loop_run(kiln_loop *loop)
+{
+	uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void kiln_loop_stop(kiln_loop *loop)
+{
+	uv_stop(&loop->uv);
+}
+
+uint64_t kiln__loop_now(const kiln_loop *loop)
+{
+	uv_update_time((uv_loop_t *)&loop->uv);
+	return uv_now(&loop->uv);
+}
+
+static void on_timer(uv_timer_t *uv)
+{
+	struct kiln__timer *timer = (struct kiln__timer *)uv;
+
+	timer->fn(timer->data);
+}
+
+int kiln__timer_new(struct kiln__timer **ret, kiln_loop *loop, kiln__call_fn fn, void *data,
+		    kiln_error *err)
+{
+	struct kiln__timer *timer = calloc(1, sizeof(*timer));
+
+	if (!timer)
+		return kiln__fail_nomem(err);
+	uv_timer_init(&loop->uv, &timer->uv);
+	timer->fn = fn;
+	timer->data = data;
+	*ret = timer;
+	return 0;
+}
+
+void kiln__timer_free(struct kiln__timer *timer)
+{
+	if (timer)
+		uv_close((uv_handle_t *)&timer->uv, on_closed);
+}
+
+void kiln__timer_start(struct kiln__timer *timer, uint64_t ms)
+{
+	uv_update_time(timer->uv.loop);
+	uv_timer_start(&timer->uv, on_timer, ms, 0);
+}
+
+void kiln__timer_stop(struct kiln__timer *timer)
+{
+	uv_timer_stop(&timer->uv);
+}
+
+bool kiln__timer_armed(const struct kiln__timer *timer)
+{
+	return uv_is_active((const uv_handle_t *)&timer->uv);
+}
+
+static void on_poll(uv_poll_t *uv, int status, int events)
+{
+	struct kiln__watch *watch = (struct kiln__watch *)uv;
+	int seen = 0;
+
+	if (status < 0)
+		seen = watch->events;
+	if (events & (UV_READABLE | UV_DISCONNECT))
+		seen |= KILN__READABLE;
+	if (events & UV_WRITABLE)
+		seen |= KILN__WRITABLE;
+	seen &= watch->events;
+	if (seen)
+		watch->fn(watch->data, seen);
+}
+
+int kiln__watch_new(struct kiln__watch **ret, kiln_loop *loop, kiln_fd fd,
+		    void (*fn)(void *data, int events), void *data, kiln_error *err)
+{
+	struct kiln__watch *watch = calloc(1, sizeof(*watch));
+	int status;
+
+	if (!watch)
+		return kiln__fail_nomem(err);
+	/* On POSIX a socket is a descriptor like any other, and this is uv_poll_init(). */
+	status = uv_poll_init_socket(&loop->uv, &watch->uv, (uv_os_sock_t)fd);
+	if (status < 0) {
+		free(watch);
+		return fail_uv(err, status, "cannot watch a descriptor");
+	}
+	watch->fn = fn;
+	watch->data = data;
+	*ret = watch;
+	return 0;
+}
+
+void kiln__watch_free(struct kiln__watch *watch)
+{
+	if (watch)
+		uv_close((uv_handle_t *)&watch->uv, on_closed);
+}
+
+void kiln__watch_set(struct kiln__watch *watch, int events)
+{
+	int wanted = 0;
+
+	if (events == watch->events)
+		return;
+	watch->events = events;
+	if (events & KILN__READABLE)
+		wanted |= UV_READABLE;
+	if (events & KILN__WRITABLE)
+		wanted |= UV_WRITABLE;
+	if (wanted)
+		uv_poll_start(&watch->uv, wanted, on_poll);
+	else
+		uv_poll_stop(&watch->uv);
+}
+
+static void on_deferred(uv_timer_t *uv)
+{
+	struct kiln__deferred *deferred = (struct kiln__deferred *)uv;
+
+	deferred->fn(deferred->data);
+}
+
+int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_fn fn, void *data,
+		       kiln_error *err)
+{
+	struct kiln__deferred *deferred = calloc(1, sizeof(*deferred));
+
+	if (!deferred)
+		return kiln__fail_nomem(err);
+	uv_timer_init(&loop->uv, &deferred->uv);
+	deferred->fn = fn;
+	deferred->data = data;
+	*ret = deferred;
+	return 0;
+}
+
+void kiln__deferred_schedule(struct kiln__deferred *deferred)
+{
+	if (!uv_is_active((uv_handle_t *)&deferred->uv))
+		uv_timer_start(&deferred->uv, on_deferred, 0, 0);
+}
+
+void kiln__deferred_free(struct kiln__deferred *deferred)
+{
+	if (deferred)
+		uv_close((uv_handle_t *)&deferred->uv, on_closed);
+}
+
+static void on_wake(uv_async_t *uv)
+{
+	struct kiln__waker *waker = (struct kiln__waker *)uv;
+
+	waker->fn(waker->data);
+}
+
+int kiln__waker_new(struct kiln__waker **ret, kiln_loop *loop, kiln__call_fn fn, void *data,
+		    kiln_error *err)
+{
+	struct kiln__waker *waker = calloc(1, sizeof(*waker));
+	int status;
+
+	if (!waker)
+		return kiln__fail_nomem(err);
+	status = uv_async_init(&loop->uv, &waker->uv, on_wake);
+	if (status < 0) {
+		free(waker);
+		return fail_uv(err, status, "cannot make a wake-up handle");
+	}
+	waker->fn = fn;
+	waker->data = data;
+	*ret = waker;
+	return 0;
+}
+
+void kiln__waker_wake(struct kiln__waker *waker)
+{
+	uv_async_send(&waker->uv);
+}
+
+void kiln__waker_free(struct kiln__waker *waker)
+{
+	if (waker)
+		uv_close((uv_handle_t *)&waker->uv, on_closed);
+}

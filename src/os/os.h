@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The operating system, in neutral words. One implementation per system in
+ * os/linux, os/darwin and os/win32; nothing outside them and the backends knows
+ * which system it runs on.
+ *
+ * Every descriptor made here is close-on-exec (not inheritable). Functions that
+ * return a count return negative errno values only where they say so; all else
+ * follows kiln/error.h.
+ */
+#ifndef KILN_OS_H
+#define KILN_OS_H
+
+#include <kiln/error.h>
+
+#include "cleanup.h"
+#include "fd.h"
+#include "loop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* --- descriptors -------------------------------------------------------------- */
+
+void kiln__os_close(kiln_fd fd); /* KILN_FD_NONE is allowed; errno is kept */
+
+static inline void kiln__autoclose_fn(kiln_fd *fd)
+{
+	kiln__os_close(*fd);
+}
+#define kiln__autoclose kiln__cleanup(kiln__autoclose_fn)
+
+/* Yields *fd and leaves KILN_FD_NONE there. */
+static inline kiln_fd kiln__take_fd(kiln_fd *fd)
+{
+	kiln_fd taken = *fd;
+
+	*fd = KILN_FD_NONE;
+	return taken;
+}
+
+/* Read and write once, retrying interrupted calls. A count, 0 at the end, or a negative errno. */
+ssize_t kiln__os_read(kiln_fd fd, void *bytes, size_t len);
+ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len); /* never raises SIGPIPE on sockets */
+
+/* All of it, on a blocking descriptor. Reading: fewer than @len bytes only at the end of the file. */
+ssize_t kiln__os_read_full(kiln_fd fd, void *bytes, size_t len, kiln_error *err);
+int kiln__os_write_full(kiln_fd fd, const void *bytes, size_t len, kiln_error *err);
+
+/* All of it at an offset of a file; short only at the end of the file. */
+ssize_t kiln__os_pread_full(kiln_fd fd, void *bytes, size_t len, uint64_t offset, kiln_error *err);
+
+int kiln__os_set_nonblocking(kiln_fd fd, bool on, kiln_error *err);
+bool kiln__os_is_socket(kiln_fd fd);
+int kiln__os_dup(kiln_fd *ret, kiln_fd fd, kiln_error *err);
+
+/* --- files ---------------------------------------------------------------------- */
+
+#define KILN__OPEN_READ 0
+#define KILN__OPEN_WRITE 1     /* read and write */
+#define KILN__OPEN_CREATE 2    /* make it if missing, mode 0600 */
+#define KILN__OPEN_EXCLUSIVE 4 /* with CREATE: fail with KILN_EEXIST if it is there */
+#define KILN__OPEN_APPEND 8
+#define KILN__OPEN_TRUNCATE 16
+#define KILN__OPEN_DIRECTORY 32
+
+int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *err);
+
+/*
+ * Opens @path beneath the directory @root: no component, symbolic link or ".."
+ * leads out of it (openat2 with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS on Linux).
+ */
+int kiln__os_open_beneath(kiln_fd *ret, kiln_fd root, const char *path, unsigned flags,
+			  kiln_error *err);
+
+struct kiln__os_stat {
+	uint64_t size;
+	uint64_t allocated; /* bytes really used on disk */
+	int64_t mtime_ns;
+	uint64_t device;
+	uint64_t inode;
+	bool is_file;
+	bool is_directory;
+	bool is_block_device;
+};
+int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err);
+int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
+
+/* A whole small file, NUL-terminated, malloc'ed; KILN_EOVERFLOW beyond @max bytes. */
+int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err);
+
+/*
+ * Replaces a file atomically: a temporary beside it, mode @mode, then rename.
+ * @durable also syncs file and directory. A reader sees the old or the new whole;
+ * on failure the old is untouched and the temporary is gone.
+ */
+int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsigned mode,
+			  bool durable, kiln_error *err);
+
+int kiln__os_mkdir_p(const char *path, unsigned mode, kiln_error *err);
+int kiln__os_mkdir(const char *path, unsigned mode, kiln_error *err); /* KILN_EEXIST if it is there */
+int kiln__os_remove(const char *path, kiln_error *err);       /* a file or empty directory; absent is success */
+int kiln__os_remove_tree(const char *path, kiln_error *err);  /* never follows links; absent is success */
+int kiln__os_rename(const char *from, const char *to, kiln_error *err); /* replaces @to */
+int kiln__os_link_new(const char *from, const char *to, kiln_error *err); /* KILN_EEXIST if @to is there */
+int kiln__os_sync_dir(const char *path, kiln_error *err);
+
+/* The names in a directory without "." and "..", sorted, malloc'ed, NULL-terminated; free with kiln__os_free_names(). */
+int kiln__os_list_dir(const char *path, char ***ret_names, kiln_error *err);
+void kiln__os_free_names(char **names);
+
+/*
+ * An exclusive lock on an open file, released when the last duplicate of the
+ * descriptor is closed, in whatever process. KILN_EBUSY at once if another holds it.
+ */
+int kiln__os_try_lock(kiln_fd fd, kiln_error *err);
+int kiln__os_lock(kiln_fd fd, kiln_error *err); /* waits */
+
+/* Anonymous shared memory of @size bytes, all zero, that other processes map by its descriptor. */
+int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_error *err);
+
+/* --- local sockets ---------------------------------------------------------------- */
+
+/* A connected pair of stream sockets. */
+int kiln__os_socket_pair(kiln_fd ret[2], kiln_error *err);
+
+/*
+ * Listens at @path, which must not exist; connections may only be made by this
+ * user (mode 0600). Longer than the system's limit (108 bytes on Linux): KILN_EOVERFLOW.
+ */
+int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err);
+int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
+
+/* A waiting connection, non-blocking: KILN_ENOENT if there is none (any more). */
+int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
+
+/* The user id of a local socket's peer. */
+int kiln__os_peer_user(kiln_fd fd, uint32_t *ret_uid, kiln_error *err);
+void kiln__os_shutdown_write(kiln_fd fd);
+
+#define KILN__OS_MAX_FDS 16
+
+/* Sends bytes with descriptors attached to the first of them (count <= KILN__OS_MAX_FDS). A count or a negative errno. */
+ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const kiln_fd *fds,
+			  size_t count);
+
+/*
+ * Receives bytes and the descriptors that come with them (up to *count, which is
+ * set to the number received; more are closed and -EMSGSIZE returned).
+ */
+ssize_t kiln__os_recv_fds(kiln_fd socket, void *bytes, size_t len, kiln_fd *fds, size_t *count);
+
+/* --- processes ----------------------------------------------------------------------- */
+
+struct kiln__spawn_fd {
+	kiln_fd from; /* borrowed */
+	int to;       /* its number in the child */
+};
+
+struct kiln__spawn {
+	const char *path;              /* the program */
+	const char *const *argv;       /* NULL-terminated */
+	const char *const *env;        /* NULL-terminated, or NULL: this process's */
+	const struct kiln__spawn_fd *fds; /* all the child gets; 0, 1, 2 not named are the null device */
+	size_t fd_count;
+	bool die_with_parent;          /* killed when the spawning process ends, however it ends */
+	bool new_session;              /* detached from the terminal and its signals */
+	const char *cwd;               /* or NULL */
+};
+
+struct kiln__exit {
+	bool signaled;
+	int code; /* exit code, or the signal's number */
+};
+
+struct kiln__child;
+
+/*
+ * Starts a program. Signal handlers and mask are the defaults in it. If the
+ * program cannot be executed, this fails (KILN_ENOENT, KILN_EACCES ...) and there
+ * is no child. No SIGCHLD handler is installed and none is needed.
+ */
+int kiln__child_spawn(struct kiln__child **ret, const struct kiln__spawn *spawn, kiln_error *err);
+int64_t kiln__child_pid(const struct kiln__child *child);
+
+/* Asks to be told, once, on the loop's thread, when the child has ended; it has been reaped then. */
+int kiln__child_watch(struct kiln__child *child, kiln_loop *loop,
+		      void (*fn)(void *data, struct kiln__exit how), void *data, kiln_error *err);
+
+/* Waits up to @timeout_ms (-1: for ever) without a loop. KILN_ETIMEDOUT if it still runs. */
+int kiln__child_wait(struct kiln__child *child, int timeout_ms, struct kiln__exit *ret,
+		     kiln_error *err);
+void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes near */
+void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
+
+/* Forgets the child; one still running goes on. NULL is allowed. */
+void kiln__child_free(struct kiln__child *child);
+
+/* Kills this process when its parent ends (for a program that must not outlive who started it). */
+int kiln__os_die_with_parent(kiln_error *err);
+
+/* --- this host -------------------------------------------------------------------------- */
+
+/* This executable's path, malloc'ed. */
+int kiln__os_exe_path(char **ret, kiln_error *err);
+
+void kiln__os_random(void *bytes, size_t len);
+
+/* Wall-clock and monotonic time in nanoseconds. */
+int64_t kiln__os_realtime_ns(void);
+int64_t kiln__os_monotonic_ns(void);
+
+/* Physical memory in bytes; 0 if unknown. */
+uint64_t kiln__os_total_memory(void);
+unsigned kiln__os_cpu_count(void);
+
+/* "x86_64" or "aarch64", as uname says it. Static. */
+const char *kiln__os_arch(void);
+
+/* CPU time, resident and private memory of a process: what stats shows. KILN_ENOTSUP where unknown. */
+struct kiln__os_usage {
+	uint64_t cpu_ns;
+	uint64_t resident;
+	uint64_t private_bytes;
+};
+int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *err);
+
+/*
+ * Where durable data and live sockets go, malloc'ed: $KILN_HOME or the user's
+ * data directory + "/kiln"; $KILN_RUNTIME_DIR or the user's runtime directory + "/kiln"
+ * (XDG base directories on Linux). Not created.
+ */
+int kiln__os_data_dir(char **ret, kiln_error *err);
+int kiln__os_runtime_dir(char **ret, kiln_error *err);
+
+#endif
