@@ -4,9 +4,9 @@
  *
  * A backend is a table of functions; an instance is one VM under it. All
  * operations are called on the loop's thread and never block. Those that take a
- * completion complete it exactly once, from the loop, never from inside the call;
- * when the VM ends first, pending ones complete with KILN_EDIED before ended() is
- * called. A backend with threads or queues of its own (VZ's serial queue, a vCPU,
+ * completion complete it exactly once, from inside the call or later (the machine
+ * defers what it tells its own user); when the VM ends first, pending ones complete
+ * with KILN_EDIED before ended() is called. ended() never comes from inside a call. A backend with threads or queues of its own (VZ's serial queue, a vCPU,
  * an HTTP reply) posts to the loop by a kiln__waker.
  *
  * Order: open, prepare, [the runner gives up its privileges], start, then anything,
