@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A configuration as plain C: what machine, backends, image and runner read.
+ *
+ * kiln__config_spec() makes it from a handle, with every default filled in. It
+ * borrows nothing: it has its own memory, freed as one by kiln__spec_free().
+ * Absent strings are NULL, absent lists have count 0.
+ */
+#ifndef KILN_CONFIG_SPEC_H
+#define KILN_CONFIG_SPEC_H
+
+#include <kiln/config.h>
+
+#include "cleanup.h"
+#include "fd.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where bytes come from: a file, an inherited descriptor, or a range of either. */
+struct kiln__source {
+	const char *path;    /* absolute, or NULL */
+	kiln_fd fd;          /* or KILN_FD_NONE */
+	uint64_t offset;     /* where it begins */
+	uint64_t length;     /* 0: to the end */
+};
+
+static inline bool kiln__source_is_set(const struct kiln__source *source)
+{
+	return source->path || source->fd != KILN_FD_NONE;
+}
+
+enum kiln__root_kind {
+	KILN__ROOT_NONE,      /* the initramfs is all there is */
+	KILN__ROOT_DIRECTORY, /* made into a squashfs by kiln-image */
+	KILN__ROOT_TAR,       /* the same */
+	KILN__ROOT_SQUASHFS,
+	KILN__ROOT_DISK,      /* a disk image that carries a file system, mounted as it is */
+};
+
+enum kiln__overlay_kind {
+	KILN__OVERLAY_MEMORY, /* writes go to a tmpfs in the guest */
+	KILN__OVERLAY_DISK,   /* writes go to an ephemeral ext4 disk */
+	KILN__OVERLAY_NONE,   /* the root is read-only */
+};
+
+struct kiln__root {
+	enum kiln__root_kind kind;
+	struct kiln__source source;
+	const char *fstype;           /* for DISK; default "ext4" */
+	enum kiln__overlay_kind overlay;
+	uint64_t overlay_size;        /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
+};
+
+struct kiln__disk {
+	struct kiln__source source;
+	bool readonly;
+	const char *serial;     /* at most 20 bytes, virtio-blk's limit */
+	const char *cache;      /* "writeback" (default), "none", "unsafe" */
+	bool discard;
+};
+
+enum kiln__network_kind {
+	KILN__NETWORK_USER, /* unprivileged NAT, no rights on the host needed */
+};
+
+struct kiln__network {
+	enum kiln__network_kind kind;
+	uint8_t mac[6]; /* all zero: made from the machine's id */
+};
+
+struct kiln__port {
+	const char *host_ip;    /* default "127.0.0.1" */
+	uint16_t host_port;     /* 0: any free one */
+	uint16_t guest_port;
+	bool udp;
+};
+
+enum kiln__init_kind {
+	KILN__INIT_KILN, /* kiln-guest is PID 1 */
+	KILN__INIT_ROOT, /* the root's own /sbin/init is, with the agent beside it */
+};
+
+enum kiln__ready_kind {
+	KILN__READY_AGENT,   /* default: the agent's hello */
+	KILN__READY_CONSOLE, /* KILN_READY or VMRS_READY <ip> on the console */
+	KILN__READY_TCP,     /* a guest TCP port answers, through its published host port */
+	KILN__READY_VSOCK,   /* a guest vsock port answers */
+	KILN__READY_COMMAND, /* a command in the guest succeeds */
+	KILN__READY_NONE,    /* running is ready */
+};
+
+struct kiln__readiness {
+	enum kiln__ready_kind kind;
+	uint32_t port;               /* for TCP and VSOCK */
+	const char *const *command;  /* NULL-terminated */
+	uint64_t timeout_ms;         /* from start; default 60000 */
+};
+
+struct kiln__process {
+	const char *const *argv; /* NULL-terminated entrypoint + args; NULL: no main process */
+	const char *const *env;  /* NULL-terminated "NAME=value" */
+	const char *cwd;         /* default "/" */
+	const char *user;        /* "name|uid[:group|gid]", looked up in the guest; NULL: root */
+	bool tty;
+	bool stdin_open;         /* stdin stays open until its client ends it */
+};
+
+struct kiln__label {
+	const char *key;
+	const char *value;
+};
+
+struct kiln__spec {
+	const char *backend;      /* "auto" (default) or a backend's name */
+	const char *arch;         /* "x86_64" or "aarch64"; default the host's */
+	const char *accel;        /* "auto" (default), "kvm", "tcg" */
+	unsigned cpus;            /* 1..64 (default 1) */
+	uint64_t memory;          /* bytes, at least 16 MiB (default 512 MiB) */
+
+	struct kiln__source kernel; /* unset: Debian's cloud kernel */
+	struct kiln__source initrd; /* unset: kiln's own initramfs */
+	const char *cmdline;        /* appended to kiln's own */
+
+	struct kiln__root root;
+	struct kiln__disk *disks;
+	size_t disk_count;
+	struct kiln__network *networks;
+	size_t network_count;
+	struct kiln__port *ports;
+	size_t port_count;
+
+	bool vsock;               /* default true */
+	uint32_t cid;             /* guest context id; 0: chosen */
+	bool rng;                 /* default true */
+	uint64_t console_limit;   /* bytes of console.log kept; default 1 MiB */
+	uint64_t log_limit;       /* bytes of the process log kept; default 10 MiB */
+
+	const char *hostname;     /* default: the machine's name or short id */
+	const char *machine_id;   /* 32 hex digits; default: from the machine's id */
+	enum kiln__init_kind init;
+	struct kiln__process process;
+	struct kiln__readiness readiness;
+	uint64_t stop_timeout_ms; /* default 10000 */
+	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine */
+
+	struct kiln__label *labels;
+	size_t label_count;
+
+	const char *qemu_binary;  /* qemu.binary: path; default by PATH */
+	const char *qemu_machine; /* qemu.machine: "auto" (default), "microvm", "q35", "virt" */
+
+	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
+	struct kiln__fake {
+		uint64_t start_delay_ms;
+		bool fail_start;
+		uint64_t crash_after_ms; /* 0: never */
+		bool ignore_stop;
+		bool fail_pause;
+		bool never_ready;
+	} fake;
+};
+
+int kiln__config_spec(const kiln_config *config, struct kiln__spec **ret_spec, kiln_error *err);
+void kiln__spec_free(struct kiln__spec *spec); /* NULL is allowed */
+KILN__DEFINE_AUTOPTR(struct kiln__spec, kiln__spec_free)
+KILN__DEFINE_AUTOPTR(kiln_config, kiln_config_free)
+
+#endif
