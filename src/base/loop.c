@@ -68,14 +68,21 @@ int kiln_loop_new(kiln_loop **ret_loop, kiln_error *err)
 	return 0;
 }
 
+static void check_closing(uv_handle_t *handle, void *data)
+{
+	(void)data;
+	if (!uv_is_closing(handle))
+		abort(); /* something was not freed before its loop: a bug of the caller */
+}
+
 void kiln_loop_free(kiln_loop *loop)
 {
 	if (!loop)
 		return;
-	/* Only closing handles are left by contract: two rounds run their callbacks. */
+	uv_walk(&loop->uv, check_closing, NULL);
+	/* Only closing handles are left: a round or two run their callbacks. */
 	while (uv_loop_close(&loop->uv) == UV_EBUSY)
-		if (!uv_run(&loop->uv, UV_RUN_NOWAIT) && uv_loop_close(&loop->uv) == UV_EBUSY)
-			abort(); /* something was not freed before its loop: a bug of the caller */
+		uv_run(&loop->uv, UV_RUN_NOWAIT);
 	free(loop);
 }
 
@@ -86,6 +93,8 @@ int kiln_loop_fd(const kiln_loop *loop)
 
 int kiln_loop_timeout(const kiln_loop *loop)
 {
+	if (!uv_loop_alive(&loop->uv))
+		return -1; /* libuv says 0 of a loop with nothing attached */
 	uv_update_time((uv_loop_t *)&loop->uv);
 	return uv_backend_timeout(&loop->uv);
 }

@@ -604,19 +604,34 @@ void kiln_machine_start(kiln_machine *m, kiln_done_fn done, void *data)
 	m->backend->start(m->instance, on_started, m);
 }
 
-void kiln_machine_wait_ready(kiln_machine *m, kiln_done_fn done, void *data)
+/* Waits for a state on the way up: @reached already, or it cannot be any more. */
+static void wait_up(kiln_machine *m, bool reached, enum waits waits, kiln_done_fn done, void *data)
 {
 	kiln_error err;
 
-	if (m->state == KILN_STATE_READY)
+	if (reached) {
 		answer(m, done, data, NULL);
-	else if (m->state == KILN_STATE_FAILED)
+	} else if (m->state == KILN_STATE_FAILED) {
 		answer(m, done, data, &m->failure);
-	else if (m->state == KILN_STATE_STOPPED) {
-		kiln__fail(&err, KILN_EDIED, "the machine has stopped");
+	} else if (m->state == KILN_STATE_STOPPED || m->state == KILN_STATE_STOPPING) {
+		kiln__fail(&err, KILN_EDIED, "the machine is %s", kiln_state_name(m->state));
 		answer(m, done, data, &err);
-	} else
-		op_new(m, WAITS_READY, done, data);
+	} else {
+		op_new(m, waits, done, data);
+	}
+}
+
+void kiln_machine_wait_ready(kiln_machine *m, kiln_done_fn done, void *data)
+{
+	wait_up(m, m->state == KILN_STATE_READY, WAITS_READY, done, data);
+}
+
+void kiln__machine_wait_running(kiln_machine *m, kiln_done_fn done, void *data)
+{
+	bool runs = m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY ||
+		    m->state == KILN_STATE_PAUSED;
+
+	wait_up(m, runs, WAITS_START, done, data);
 }
 
 void kiln_machine_wait_stopped(kiln_machine *m, kiln_done_fn done, void *data)
