@@ -79,7 +79,8 @@ int kiln__code_of_errno(int os_errno)
 	}
 }
 
-static void fill(kiln_error *err, int code, int os_errno, const char *fmt, va_list args)
+static void KILN_PRINTF(4, 0)
+	fill(kiln_error *err, int code, int os_errno, const char *fmt, va_list args)
 {
 	*err = (kiln_error){.code = code, .os_errno = os_errno};
 	vsnprintf(err->message, sizeof(err->message), fmt, args);
