@@ -22,7 +22,8 @@ static int64_t days_from_civil(int64_t year, int month, int day)
 	       day_of_year - 719468;
 }
 
-static void civil_from_days(int64_t days, int64_t *year, int *month, int *day)
+static void civil_from_days(int64_t days, int64_t *year, unsigned char *month,
+			    unsigned char *day)
 {
 	int64_t z = days + 719468;
 	int64_t era = (z >= 0 ? z : z - 146096) / 146097;
@@ -31,8 +32,8 @@ static void civil_from_days(int64_t days, int64_t *year, int *month, int *day)
 	int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
 	int64_t mp = (5 * doy + 2) / 153;
 
-	*day = (int)(doy - (153 * mp + 2) / 5 + 1);
-	*month = (int)(mp < 10 ? mp + 3 : mp - 9);
+	*day = (unsigned char)(doy - (153 * mp + 2) / 5 + 1);
+	*month = (unsigned char)(mp < 10 ? mp + 3 : mp - 9);
 	*year = yoe + era * 400 + (*month <= 2);
 }
 
@@ -42,9 +43,9 @@ void kiln__time_format(int64_t realtime_ns, char text[KILN__TIME_TEXT])
 	int64_t ns = realtime_ns % NS_PER_SECOND;
 	int64_t days;
 	int64_t year;
-	int month;
-	int day;
-	int rest;
+	unsigned char month;
+	unsigned char day;
+	unsigned rest;
 
 	if (ns < 0) {
 		ns += NS_PER_SECOND;
@@ -53,10 +54,11 @@ void kiln__time_format(int64_t realtime_ns, char text[KILN__TIME_TEXT])
 	days = seconds / DAY_SECONDS;
 	if (seconds % DAY_SECONDS < 0)
 		days--;
-	rest = (int)(seconds - days * DAY_SECONDS);
+	rest = (unsigned)(seconds - days * DAY_SECONDS);
 	civil_from_days(days, &year, &month, &day);
-	snprintf(text, KILN__TIME_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%09dZ", (int)year, month, day,
-		 rest / 3600, rest / 60 % 60, rest % 60, (int)ns);
+	snprintf(text, KILN__TIME_TEXT, "%04d-%02hhu-%02hhuT%02hhu:%02hhu:%02hhu.%09dZ", (int)year, month,
+		 day, (unsigned char)(rest / 3600), (unsigned char)(rest / 60 % 60),
+		 (unsigned char)(rest % 60), (int)ns);
 }
 
 int64_t kiln__time_parse(const char *text)

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define KILN__TIME_TEXT 32
+#define KILN__TIME_TEXT 48
 
 /* RFC 3339 in UTC with nanoseconds: "2026-01-31T23:59:59.123456789Z". */
 void kiln__time_format(int64_t realtime_ns, char text[KILN__TIME_TEXT]);

@@ -6,8 +6,8 @@
  * Linux), as with os.h: there is never a choice to make at run time.
  *
  * Threads: a hypervisor and its VMs may be used on any thread, one at a time per
- * VM. A vCPU is bound to one thread by kiln__hv_vcpu_attach() and from then on
- * used there only; kiln__hv_vcpu_kick() alone may be called from any.
+ * VM. A vCPU is made, attached, run and freed on one thread of its own;
+ * kiln__hv_vcpu_kick() alone may be called from any.
  *
  * Trust: what comes out of an exit (ports, addresses, sizes, data) was chosen by
  * the guest. Sizes are within the bounds given at struct kiln__hv_access;
@@ -110,6 +110,7 @@ struct kiln__hv_exit {
 /*
  * Makes vCPU number @index (0 is the boot processor), in the architecture's reset
  * state; on x86 it offers the guest no CPUID leaves before kiln__hv_x86_set_cpuid().
+ * Called on the thread that will run it: Hypervisor.framework binds a vCPU to its maker.
  */
 int kiln__hv_vcpu_new(struct kiln__hv_vcpu **ret, struct kiln__hv_vm *vm, unsigned index,
 		      kiln_error *err);
