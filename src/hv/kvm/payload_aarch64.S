@@ -134,11 +134,6 @@ STEP psci
 	mov	x0, x19
 	b	unexpected
 
-/* For tests: guest code that never ends by itself. */
-STEP spin
-1:	yield
-	b	1b
-
 	.ltorg
 	.globl kiln__payload_end
 	.hidden kiln__payload_end

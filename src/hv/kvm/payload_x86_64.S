@@ -265,11 +265,6 @@ STEP halt
 	hlt
 	ud2
 
-/* For tests: guest code that never ends by itself. */
-STEP spin
-1:	pause
-	jmp	1b
-
 /*
  * The IDT's default stubs, 16 bytes each. Vectors 8, 10 to 14, 17, 21, 29 and 30
  * come with an error code (SDM vol. 3, table 6-1; AMD APM vol. 2, table 8-1).

@@ -33,7 +33,7 @@ extern const uint8_t kiln__payload_port_io[], kiln__payload_mmio[], kiln__payloa
 extern const uint8_t kiln__payload_msr[], kiln__payload_int3[], kiln__payload_page_fault[];
 extern const uint8_t kiln__payload_cmpxchg16b[], kiln__payload_rdtscp[], kiln__payload_xsetbv[];
 extern const uint8_t kiln__payload_xsave[], kiln__payload_xrstor[], kiln__payload_fxrstor[];
-extern const uint8_t kiln__payload_halt[], kiln__payload_spin[];
+extern const uint8_t kiln__payload_halt[];
 
 /* The guest and what it is told it runs on. */
 struct guest {
