@@ -4,7 +4,6 @@
 #include "buf.h"
 #include "err.h"
 #include "frame.h"
-#include "version.h"
 
 #include <stdlib.h>
 #include <string.h>

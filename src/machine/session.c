@@ -8,6 +8,7 @@
  */
 #include "session.h"
 
+#include "agent.h"
 #include "buf.h"
 #include "cleanup.h"
 #include "err.h"
@@ -308,7 +309,7 @@ static int on_output(struct kiln__session *s, const struct kiln__frame *frame, k
 	return 0;
 }
 
-static int on_exit(struct kiln__session *s, const struct kiln__frame *frame, kiln_error *err)
+static int on_exit_frame(struct kiln__session *s, const struct kiln__frame *frame, kiln_error *err)
 {
 	struct kiln__agent_exit how;
 	int r = kiln__record_unpack(&kiln__agent_exit_record, frame->body, frame->len, &how, err);
@@ -341,7 +342,7 @@ static int on_frame(struct kiln__session *s, const struct kiln__frame *frame, ki
 	case KILN__AGENT_STDIN_ACK:
 		return on_stdin_ack(s, frame, err);
 	case KILN__AGENT_EXIT:
-		return on_exit(s, frame, err);
+		return on_exit_frame(s, frame, err);
 	default:
 		if (frame->flags & KILN__FRAME_OPTIONAL)
 			return 0;
