@@ -156,6 +156,36 @@ static int open_log(const struct runner *runner, const char *name, struct logfil
 	return path ? logfile_open(log, path, limit, err) : kiln__fail_nomem(err);
 }
 
+static void connect_port(void *data, uint32_t port, kiln__port_done_fn done, void *done_data)
+{
+	struct runner *runner = data;
+
+	kiln__machine_connect(runner->machine, port, done, done_data);
+}
+
+static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+{
+	struct runner *runner = data;
+
+	return kiln__vsock_unix_incoming(runner->vsock, port, stream);
+}
+
+/* The guest's vsock ports as Unix sockets, for whoever talks to the guest without kiln. */
+static int serve_vsock(struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/vsock.sock", runner->runtime_dir);
+	int r;
+
+	if (!kiln__machine_spec(runner->machine)->vsock)
+		return 0;
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__vsock_unix_new(&runner->vsock, runner->loop, path, connect_port, runner, err);
+	if (r == 0)
+		kiln__machine_on_incoming(runner->machine, on_incoming, runner);
+	return r;
+}
+
 static int open_files(struct runner *runner, kiln_error *err)
 {
 	const struct kiln__spec *spec = kiln__machine_spec(runner->machine);
@@ -169,6 +199,8 @@ static int open_files(struct runner *runner, kiln_error *err)
 		r = runner_open_events(runner, err);
 	if (r == 0)
 		r = server_listen(runner->server, err);
+	if (r == 0)
+		r = serve_vsock(runner, err);
 	return r;
 }
 
@@ -256,6 +288,7 @@ static void finish(struct runner *runner)
 {
 	server_free(runner->server);
 	process_free(runner->process);
+	kiln__vsock_unix_free(runner->vsock);
 	kiln_machine_free(runner->machine);
 	if (runner->runtime_dir)
 		kiln__os_remove_tree(runner->runtime_dir, NULL);
