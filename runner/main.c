@@ -7,6 +7,7 @@
 #include "err.h"
 #include "log.h"
 #include "os.h"
+#include "setup.h"
 #include "timefmt.h"
 
 #include <signal.h>
@@ -102,6 +103,19 @@ static int take_string(json_t *params, const char *key, char **ret, bool require
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
+/* The disk that takes the root's writes, new for this start and thrown away after it. */
+static int add_overlay(kiln_config *config, const char *path, kiln_error *err)
+{
+	json_t *disk = json_pack("{s:s, s:s, s:s, s:b}", "path", path, "serial", KILN__OVERLAY_SERIAL,
+				 "cache", "unsafe", "discard", true);
+	char *text = disk ? json_dumps(disk, JSON_COMPACT) : NULL;
+	int r = text ? kiln_config_set(config, "disks[]", text, err) : kiln__fail_nomem(err);
+
+	json_decref(disk);
+	free(text);
+	return r;
+}
+
 /* The machine's document, with the files that image work has found or made put in. */
 static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 {
@@ -113,7 +127,8 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		{"initrd", "initrd"},
 		{"root", "root.squashfs"},
 	};
-	json_t *resolved = json_object_get(params, "resolved");
+	const json_t *resolved = json_object_get(params, "resolved");
+	const char *overlay = json_string_value(json_object_get(resolved, "overlay"));
 	char *text = json_dumps(json_object_get(params, "config"), JSON_COMPACT);
 	int r;
 
@@ -131,6 +146,8 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		if (path)
 			r = kiln_config_set(runner->config, files[i].path, path, err);
 	}
+	if (r == 0 && overlay)
+		r = add_overlay(runner->config, overlay, err);
 	return r;
 }
 
