@@ -15,10 +15,10 @@
 #include "log.h"
 #include "os.h"
 #include "splice.h"
-#include "version.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_CLIENTS 256
 

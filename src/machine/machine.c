@@ -345,11 +345,13 @@ static void on_stop_timeout(void *data)
 
 /* --- readiness: called by ready.c ------------------------------------------------------ */
 
-static void on_hello(void *data)
+static void on_hello(void *data, const struct kiln__agent_hello *hello)
 {
 	kiln_machine *m = data;
 
 	m->stages.hello = kiln__os_monotonic_ns();
+	m->stages.guest_init = hello->init_ns;
+	m->stages.guest_vsock = hello->vsock_ns;
 }
 
 static void on_ready(void *data)
@@ -843,4 +845,11 @@ const char *kiln__machine_name(const kiln_machine *m)
 kiln_loop *kiln__machine_loop(const kiln_machine *m)
 {
 	return m->loop;
+}
+
+void kiln__machine_guest_stages(kiln_machine *m, const struct kiln__agent_setup_done *done)
+{
+	m->stages.guest_modules = done->modules_ns;
+	m->stages.guest_root = done->root_ns;
+	m->stages.guest_ready = done->ready_ns;
 }

@@ -209,7 +209,7 @@ static void add_disks(struct args *args, const struct kiln__qemu_plan *plan)
 	}
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		struct kiln__disk disk = spec->disks[i];
-		char serial[24];
+		char serial[32];
 
 		if (!disk.serial) {
 			snprintf(serial, sizeof(serial), "disk%zu", i);
