@@ -72,29 +72,6 @@ struct kiln_machine {
 	void *incoming_data;
 };
 
-static const char *const state_names[] = {
-	[KILN_STATE_CREATED] = "created", [KILN_STATE_STARTING] = "starting",
-	[KILN_STATE_RUNNING] = "running", [KILN_STATE_READY] = "ready",
-	[KILN_STATE_PAUSED] = "paused",	  [KILN_STATE_STOPPING] = "stopping",
-	[KILN_STATE_STOPPED] = "stopped", [KILN_STATE_FAILED] = "failed",
-};
-
-static const char *const exit_names[] = {
-	[KILN_EXIT_NONE] = "none",	   [KILN_EXIT_EXITED] = "exited",
-	[KILN_EXIT_SIGNALED] = "signaled", [KILN_EXIT_POWEROFF] = "poweroff",
-	[KILN_EXIT_RESET] = "reset",	   [KILN_EXIT_KILLED] = "killed",
-};
-
-const char *kiln_state_name(enum kiln_state state)
-{
-	return (unsigned)state <= KILN_STATE_FAILED ? state_names[state] : "unknown";
-}
-
-const char *kiln_exit_kind_name(enum kiln_exit_kind kind)
-{
-	return (unsigned)kind <= KILN_EXIT_KILLED ? exit_names[kind] : "unknown";
-}
-
 static bool has_ended(const kiln_machine *m)
 {
 	return m->state == KILN_STATE_STOPPED || m->state == KILN_STATE_FAILED ||
@@ -368,11 +345,13 @@ static void on_stop_timeout(void *data)
 
 /* --- readiness: called by ready.c ------------------------------------------------------ */
 
-static void on_hello(void *data)
+static void on_hello(void *data, const struct kiln__agent_hello *hello)
 {
 	kiln_machine *m = data;
 
 	m->stages.hello = kiln__os_monotonic_ns();
+	m->stages.guest_init = hello->init_ns;
+	m->stages.guest_vsock = hello->vsock_ns;
 }
 
 static void on_ready(void *data)
@@ -604,19 +583,34 @@ void kiln_machine_start(kiln_machine *m, kiln_done_fn done, void *data)
 	m->backend->start(m->instance, on_started, m);
 }
 
-void kiln_machine_wait_ready(kiln_machine *m, kiln_done_fn done, void *data)
+/* Waits for a state on the way up: @reached already, or it cannot be any more. */
+static void wait_up(kiln_machine *m, bool reached, enum waits waits, kiln_done_fn done, void *data)
 {
 	kiln_error err;
 
-	if (m->state == KILN_STATE_READY)
+	if (reached) {
 		answer(m, done, data, NULL);
-	else if (m->state == KILN_STATE_FAILED)
+	} else if (m->state == KILN_STATE_FAILED) {
 		answer(m, done, data, &m->failure);
-	else if (m->state == KILN_STATE_STOPPED) {
-		kiln__fail(&err, KILN_EDIED, "the machine has stopped");
+	} else if (m->state == KILN_STATE_STOPPED || m->state == KILN_STATE_STOPPING) {
+		kiln__fail(&err, KILN_EDIED, "the machine is %s", kiln_state_name(m->state));
 		answer(m, done, data, &err);
-	} else
-		op_new(m, WAITS_READY, done, data);
+	} else {
+		op_new(m, waits, done, data);
+	}
+}
+
+void kiln_machine_wait_ready(kiln_machine *m, kiln_done_fn done, void *data)
+{
+	wait_up(m, m->state == KILN_STATE_READY, WAITS_READY, done, data);
+}
+
+void kiln__machine_wait_running(kiln_machine *m, kiln_done_fn done, void *data)
+{
+	bool runs = m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY ||
+		    m->state == KILN_STATE_PAUSED;
+
+	wait_up(m, runs, WAITS_START, done, data);
 }
 
 void kiln_machine_wait_stopped(kiln_machine *m, kiln_done_fn done, void *data)
@@ -851,4 +845,11 @@ const char *kiln__machine_name(const kiln_machine *m)
 kiln_loop *kiln__machine_loop(const kiln_machine *m)
 {
 	return m->loop;
+}
+
+void kiln__machine_guest_stages(kiln_machine *m, const struct kiln__agent_setup_done *done)
+{
+	m->stages.guest_modules = done->modules_ns;
+	m->stages.guest_root = done->root_ns;
+	m->stages.guest_ready = done->ready_ns;
 }
