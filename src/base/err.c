@@ -36,10 +36,13 @@ int kiln__code_of_errno(int os_errno)
 {
 	switch (os_errno) {
 	case EINVAL:
+	case EISDIR:
 		return KILN_EINVAL;
 	case ENOMEM:
 		return KILN_ENOMEM;
 	case EIO:
+	case EPIPE:
+	case ECONNRESET:
 		return KILN_EIO;
 	case ENOENT:
 	case ENOTDIR:
@@ -47,6 +50,7 @@ int kiln__code_of_errno(int os_errno)
 	case EEXIST:
 		return KILN_EEXIST;
 	case EBUSY:
+	case ENOTEMPTY:
 	case ETXTBSY:
 		return KILN_EBUSY;
 	case EACCES:
@@ -68,12 +72,14 @@ int kiln__code_of_errno(int os_errno)
 	case EOVERFLOW:
 	case ERANGE:
 	case EFBIG:
+	case ENAMETOOLONG:
 		return KILN_EOVERFLOW;
 	default:
 		return KILN_ESYSTEM;
 	}
 }
 
+KILN_PRINTF(4, 0)
 static void fill(kiln_error *err, int code, int os_errno, const char *fmt, va_list args)
 {
 	*err = (kiln_error){.code = code, .os_errno = os_errno};

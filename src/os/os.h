@@ -43,7 +43,7 @@ static inline kiln_fd kiln__take_fd(kiln_fd *fd)
 
 /* Read and write once, retrying interrupted calls. A count, 0 at the end, or a negative errno. */
 ssize_t kiln__os_read(kiln_fd fd, void *bytes, size_t len);
-ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len); /* never raises SIGPIPE on sockets */
+ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len); /* never raises SIGPIPE on sockets; use them, not pipes */
 
 /* All of it, on a blocking descriptor. Reading: fewer than @len bytes only at the end of the file. */
 ssize_t kiln__os_read_full(kiln_fd fd, void *bytes, size_t len, kiln_error *err);
@@ -51,10 +51,22 @@ int kiln__os_write_full(kiln_fd fd, const void *bytes, size_t len, kiln_error *e
 
 /* All of it at an offset of a file; short only at the end of the file. */
 ssize_t kiln__os_pread_full(kiln_fd fd, void *bytes, size_t len, uint64_t offset, kiln_error *err);
+int kiln__os_pwrite_full(kiln_fd fd, const void *bytes, size_t len, uint64_t offset,
+			 kiln_error *err);
+
+int kiln__os_set_size(kiln_fd fd, uint64_t size, kiln_error *err); /* cuts, or grows with zeros */
+int kiln__os_sync(kiln_fd fd, kiln_error *err); /* contents and size survive a power cut */
 
 int kiln__os_set_nonblocking(kiln_fd fd, bool on, kiln_error *err);
 bool kiln__os_is_socket(kiln_fd fd);
 int kiln__os_dup(kiln_fd *ret, kiln_fd fd, kiln_error *err);
+
+/*
+ * The descriptor that whoever started this process gave it as @number (struct
+ * kiln__spawn_fd's "to"). Owned by the caller from here on, and not inheritable
+ * further. Ask once for each number. Fails if there is none.
+ */
+int kiln__os_inherited(kiln_fd *ret, int number, kiln_error *err);
 
 /* --- files ---------------------------------------------------------------------- */
 
@@ -92,15 +104,20 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err);
 
 /*
- * Replaces a file atomically: a temporary beside it, mode @mode, then rename.
- * @durable also syncs file and directory. A reader sees the old or the new whole;
- * on failure the old is untouched and the temporary is gone.
+ * Replaces a file atomically: written aside, mode @mode whatever the umask, then
+ * renamed over the old one. @durable also syncs file and directory. A reader sees the
+ * old or the new whole; on failure the old is untouched and nothing is left. Killed in
+ * the middle, it may leave a file beside @path whose name begins with KILN__OS_TEMPORARY.
  */
+#define KILN__OS_TEMPORARY ".kiln-tmp-"
 int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsigned mode,
 			  bool durable, kiln_error *err);
 
 int kiln__os_mkdir_p(const char *path, unsigned mode, kiln_error *err);
 int kiln__os_mkdir(const char *path, unsigned mode, kiln_error *err); /* KILN_EEXIST if it is there */
+
+/* mkdir_p with mode 0700; KILN_EACCES if it is there and others own it or may write in it, or is a link. */
+int kiln__os_make_private_dir(const char *path, kiln_error *err);
 int kiln__os_remove(const char *path, kiln_error *err);       /* a file or empty directory; absent is success */
 int kiln__os_remove_tree(const char *path, kiln_error *err);  /* never follows links; absent is success */
 int kiln__os_rename(const char *from, const char *to, kiln_error *err); /* replaces @to */
@@ -117,9 +134,43 @@ void kiln__os_free_names(char **names);
  */
 int kiln__os_try_lock(kiln_fd fd, kiln_error *err);
 int kiln__os_lock(kiln_fd fd, kiln_error *err); /* waits */
+void kiln__os_unlock(kiln_fd fd); /* before the last duplicate is closed */
 
-/* Anonymous shared memory of @size bytes, all zero, that other processes map by its descriptor. */
+/*
+ * Locks on numbered parts of an open file, whatever its size: independent of each
+ * other and of the lock above. Exclusive, and released as that one: with the last
+ * duplicate of the descriptor, in whatever process. The file is open for writing.
+ * Locking without @wait fails with KILN_EBUSY if another holds the part.
+ */
+int kiln__os_lock_part(kiln_fd fd, unsigned part, bool wait, kiln_error *err);
+void kiln__os_unlock_part(kiln_fd fd, unsigned part);
+
+/* 1 if another open file holds the part, else 0. Asks only: nobody can take notice of it. */
+int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err);
+
+/* A symbolic link that says @target; KILN_EEXIST if @path is there. What @path says, malloc'ed. */
+int kiln__os_symlink_new(const char *target, const char *path, kiln_error *err);
+int kiln__os_read_link(const char *path, char **ret_target, kiln_error *err);
+
+/*
+ * Anonymous shared memory of @size bytes, all zero, that other processes map by its
+ * descriptor. Its size is fixed (where the system can: nobody can shrink it under us).
+ */
 int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_error *err);
+
+/*
+ * Tells of changes to the entries of directories: made, renamed to, written,
+ * removed. @name is NULL when events were lost and anything may have changed.
+ * @directory is the number that adding it gave. On the loop's thread.
+ */
+struct kiln__dirwatch;
+int kiln__dirwatch_new(struct kiln__dirwatch **ret, kiln_loop *loop,
+		       void (*fn)(void *data, int directory, const char *name), void *data,
+		       kiln_error *err);
+int kiln__dirwatch_add(struct kiln__dirwatch *watch, const char *path, int *ret_directory,
+		       kiln_error *err);
+void kiln__dirwatch_remove(struct kiln__dirwatch *watch, int directory); /* one that is gone, too */
+void kiln__dirwatch_free(struct kiln__dirwatch *watch); /* NULL is allowed; also from @fn */
 
 /* --- local sockets ---------------------------------------------------------------- */
 
@@ -127,13 +178,16 @@ int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_
 int kiln__os_socket_pair(kiln_fd ret[2], kiln_error *err);
 
 /*
- * Listens at @path, which must not exist; connections may only be made by this
- * user (mode 0600). Longer than the system's limit (108 bytes on Linux): KILN_EOVERFLOW.
+ * Listens at @path, which must not exist (KILN_EEXIST); connections may only be made by
+ * this user (mode 0600, from the first moment). @path with its NUL longer than the
+ * system's limit (108 bytes on Linux and Windows, 104 on macOS): KILN_EOVERFLOW.
  */
 int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err);
+
+/* Connects, blocking. KILN_ENOENT: no such socket; KILN_EDIED: its file is there, but nobody listens. */
 int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
-/* A waiting connection, non-blocking: KILN_ENOENT if there is none (any more). */
+/* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any more). */
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
 
 /* The user id of a local socket's peer. */
@@ -148,7 +202,7 @@ ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const k
 
 /*
  * Receives bytes and the descriptors that come with them (up to *count, which is
- * set to the number received; more are closed and -EMSGSIZE returned).
+ * set to the number received; if there are more, all are closed and -EMSGSIZE returned).
  */
 ssize_t kiln__os_recv_fds(kiln_fd socket, void *bytes, size_t len, kiln_fd *fds, size_t *count);
 
@@ -156,23 +210,32 @@ ssize_t kiln__os_recv_fds(kiln_fd socket, void *bytes, size_t len, kiln_fd *fds,
 
 struct kiln__spawn_fd {
 	kiln_fd from; /* borrowed */
-	int to;       /* its number in the child */
+	int to;       /* its number in the child, at most 255 */
 };
 
 struct kiln__spawn {
-	const char *path;              /* the program */
+	const char *path;              /* the program's file: not searched for, see kiln__os_find_program() */
 	const char *const *argv;       /* NULL-terminated */
 	const char *const *env;        /* NULL-terminated, or NULL: this process's */
 	const struct kiln__spawn_fd *fds; /* all the child gets; 0, 1, 2 not named are the null device */
 	size_t fd_count;
-	bool die_with_parent;          /* killed when the spawning process ends, however it ends */
+	/*
+	 * Killed when the spawning process ends, however it ends. Spawn from a thread that
+	 * lives as long as the process: on Linux the child is killed when that thread ends.
+	 */
+	bool die_with_parent;
 	bool new_session;              /* detached from the terminal and its signals */
+	/*
+	 * Not this process's child, but the init process's: nobody here needs to reap it.
+	 * How it ended is unknown then (code -1); that it has ended can be waited for.
+	 */
+	bool detached;
 	const char *cwd;               /* or NULL */
 };
 
 struct kiln__exit {
 	bool signaled;
-	int code; /* exit code, or the signal's number */
+	int code; /* exit code, or the signal's number; -1 if unknown: somebody else has reaped it */
 };
 
 struct kiln__child;
@@ -189,14 +252,27 @@ int64_t kiln__child_pid(const struct kiln__child *child);
 int kiln__child_watch(struct kiln__child *child, kiln_loop *loop,
 		      void (*fn)(void *data, struct kiln__exit how), void *data, kiln_error *err);
 
-/* Waits up to @timeout_ms (-1: for ever) without a loop. KILN_ETIMEDOUT if it still runs. */
+/* Waits up to @timeout_ms (-1: for ever) without a loop. KILN_ETIMEDOUT if it still runs. May be repeated. */
 int kiln__child_wait(struct kiln__child *child, int timeout_ms, struct kiln__exit *ret,
 		     kiln_error *err);
 void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes near */
 void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
 
-/* Forgets the child; one still running goes on. NULL is allowed. */
+/*
+ * Forgets the child; one still running goes on, and once ended stays a zombie until
+ * this process ends (detached: it does not). NULL is allowed.
+ */
 void kiln__child_free(struct kiln__child *child);
+
+/*
+ * A process by its number and by a word of its command line, so that a number used
+ * again is not mistaken: KILN_ENOENT if there is no such process (any more).
+ * The descriptor becomes readable when the process has ended.
+ */
+int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_error *err);
+
+/* Kills that process and waits for its end. KILN_ETIMEDOUT if that takes longer. */
+int kiln__os_end_process(kiln_fd process, int timeout_ms, kiln_error *err);
 
 /* Kills this process when its parent ends (for a program that must not outlive who started it). */
 int kiln__os_die_with_parent(kiln_error *err);
@@ -206,17 +282,20 @@ int kiln__os_die_with_parent(kiln_error *err);
 /* This executable's path, malloc'ed. */
 int kiln__os_exe_path(char **ret, kiln_error *err);
 
+/* The path of program @name, malloc'ed: found in $PATH, or @name itself if it has a directory part. */
+int kiln__os_find_program(char **ret, const char *name, kiln_error *err);
+
 void kiln__os_random(void *bytes, size_t len);
 
 /* Wall-clock and monotonic time in nanoseconds. */
 int64_t kiln__os_realtime_ns(void);
 int64_t kiln__os_monotonic_ns(void);
 
-/* Physical memory in bytes; 0 if unknown. */
+/* Physical memory in bytes; 0 if unknown. Processors that this process may use; at least 1. */
 uint64_t kiln__os_total_memory(void);
 unsigned kiln__os_cpu_count(void);
 
-/* "x86_64" or "aarch64", as uname says it. Static. */
+/* "x86_64" or "aarch64"; "unknown" else. Static. */
 const char *kiln__os_arch(void);
 
 /* CPU time, resident and private memory of a process: what stats shows. KILN_ENOTSUP where unknown. */
@@ -230,7 +309,7 @@ int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *
 /*
  * Where durable data and live sockets go, malloc'ed: $KILN_HOME or the user's
  * data directory + "/kiln"; $KILN_RUNTIME_DIR or the user's runtime directory + "/kiln"
- * (XDG base directories on Linux). Not created.
+ * (XDG base directories on Linux). Not created: kiln__os_make_private_dir().
  */
 int kiln__os_data_dir(char **ret, kiln_error *err);
 int kiln__os_runtime_dir(char **ret, kiln_error *err);

@@ -207,6 +207,13 @@ static const struct kiln__field shutdown_fields[] = {
 const struct kiln__record kiln__agent_shutdown_record =
 	KILN__RECORD(struct kiln__agent_shutdown, "SHUTDOWN", shutdown_fields);
 
+static const struct kiln__field wait_port_fields[] = {
+	KILN__FIELD(129, U32, struct kiln__agent_wait_port, port),
+	KILN__FIELD(130, BOOL, struct kiln__agent_wait_port, vsock),
+};
+const struct kiln__record kiln__agent_wait_port_record =
+	KILN__RECORD(struct kiln__agent_wait_port, "WAIT_PORT", wait_port_fields);
+
 static const struct kiln__field event_oom_fields[] = {
 	KILN__FIELD(1, U64, struct kiln__agent_event_oom, kills),
 };

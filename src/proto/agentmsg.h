@@ -42,6 +42,7 @@ enum kiln__agent_type {
 	KILN__AGENT_LIST = 18,
 	KILN__AGENT_KILL = 19,
 	KILN__AGENT_SHUTDOWN = 20,
+	KILN__AGENT_WAIT_PORT = 21,
 
 	/* sessions */
 	KILN__AGENT_START = 32,     /* host */
@@ -283,6 +284,13 @@ struct kiln__agent_list {
 	size_t count;
 };
 extern const struct kiln__record kiln__agent_list_record;
+
+/* Answered when something in the guest listens on the port: readiness by port. */
+struct kiln__agent_wait_port {
+	uint32_t port;
+	bool vsock; /* else TCP, on any address */
+};
+extern const struct kiln__record kiln__agent_wait_port_record;
 
 enum kiln__agent_action {
 	KILN__AGENT_POWEROFF = 1,

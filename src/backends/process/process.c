@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VMM as a child process.
+ *
+ * Two things end independently, the process and its output pipe; the owner is told
+ * when both have, so that the reason carries the VMM's last words. A pipe that some
+ * grandchild keeps open does not hold that up: once the process is gone, what is
+ * readable is read and the rest is left.
+ */
+#include "process.h"
+
+#include "err.h"
+#include "fdstream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_MAX_BYTES 400
+
+struct kiln__process_vmm {
+	const kiln_log *log;
+	struct kiln__child *child;
+	kiln_fd output;
+	struct kiln__watch *watch;
+	char line[LINE_MAX_BYTES]; /* the line being read */
+	size_t line_len;
+	char last[LINE_MAX_BYTES]; /* the last whole line */
+	const struct kiln__process_handler *handler;
+	void *data;
+	bool running;
+};
+
+static void end_line(struct kiln__process_vmm *vmm)
+{
+	if (!vmm->line_len)
+		return;
+	memcpy(vmm->last, vmm->line, vmm->line_len);
+	vmm->last[vmm->line_len] = '\0';
+	vmm->line_len = 0;
+	kiln__log(vmm->log, KILN_LOG_DEBUG, "vmm: %s", vmm->last);
+}
+
+static void take_output(struct kiln__process_vmm *vmm, const char *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)bytes[i];
+
+		if (c == '\n')
+			end_line(vmm);
+		else if (vmm->line_len < sizeof(vmm->line) - 1)
+			/* What a VMM prints ends up on terminals: no control characters. */
+			vmm->line[vmm->line_len++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
+	}
+}
+
+/* Reads what is there. False at the end of the pipe. */
+static bool drain(struct kiln__process_vmm *vmm)
+{
+	char bytes[4096];
+
+	for (;;) {
+		ssize_t n = kiln__os_read(vmm->output, bytes, sizeof(bytes));
+
+		if (n <= 0)
+			return n < 0;
+		take_output(vmm, bytes, (size_t)n);
+	}
+}
+
+static void on_output(void *data, int events)
+{
+	struct kiln__process_vmm *vmm = data;
+
+	(void)events;
+	if (!drain(vmm))
+		kiln__watch_set(vmm->watch, 0);
+}
+
+static void on_child_end(void *data, struct kiln__exit how)
+{
+	struct kiln__process_vmm *vmm = data;
+
+	vmm->running = false;
+	drain(vmm);
+	end_line(vmm);
+	kiln__watch_set(vmm->watch, 0);
+	vmm->handler->ended(vmm->data, how);
+}
+
+static int spawn(struct kiln__process_vmm *vmm, const char *path, const char *const *argv,
+		 const struct kiln__spawn_fd *fds, size_t fd_count, kiln_fd output, kiln_error *err)
+{
+	struct kiln__spawn_fd all[KILN__OS_MAX_FDS + 2];
+
+	if (fd_count > KILN__OS_MAX_FDS)
+		return kiln__fail(err, KILN_EOVERFLOW, "too many descriptors for one VMM (%zu)",
+				  fd_count);
+	memcpy(all, fds, fd_count * sizeof(*fds));
+	all[fd_count] = (struct kiln__spawn_fd){.from = output, .to = 1};
+	all[fd_count + 1] = (struct kiln__spawn_fd){.from = output, .to = 2};
+	return kiln__child_spawn(&vmm->child,
+				 &(struct kiln__spawn){
+					 .path = path,
+					 .argv = argv,
+					 .fds = all,
+					 .fd_count = fd_count + 2,
+					 .die_with_parent = true,
+					 .new_session = true,
+				 },
+				 err);
+}
+
+int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_log *log,
+		    const char *path, const char *const *argv, const struct kiln__spawn_fd *fds,
+		    size_t fd_count, const struct kiln__process_handler *handler, void *data,
+		    kiln_error *err)
+{
+	struct kiln__process_vmm *vmm = calloc(1, sizeof(*vmm));
+	kiln_fd ends[2];
+	int r;
+
+	if (!vmm)
+		return kiln__fail_nomem(err);
+	*vmm = (struct kiln__process_vmm){
+		.log = log, .output = KILN_FD_NONE, .handler = handler, .data = data};
+	r = kiln__os_socket_pair(ends, err);
+	if (r < 0) {
+		free(vmm);
+		return r;
+	}
+	vmm->output = ends[0];
+	r = kiln__os_set_nonblocking(vmm->output, true, err);
+	if (r == 0)
+		r = kiln__watch_new(&vmm->watch, loop, vmm->output, on_output, vmm, err);
+	if (r == 0)
+		r = spawn(vmm, path, argv, fds, fd_count, ends[1], err);
+	kiln__os_close(ends[1]);
+	if (r == 0) {
+		vmm->running = true;
+		kiln__watch_set(vmm->watch, KILN__READABLE);
+		r = kiln__child_watch(vmm->child, loop, on_child_end, vmm, err);
+	}
+	if (r < 0) {
+		kiln__vmm_free(vmm);
+		return r;
+	}
+	*ret = vmm;
+	return 0;
+}
+
+int64_t kiln__vmm_pid(const struct kiln__process_vmm *vmm)
+{
+	return vmm->running ? kiln__child_pid(vmm->child) : 0;
+}
+
+void kiln__vmm_kill(struct kiln__process_vmm *vmm)
+{
+	if (vmm->running)
+		kiln__child_kill(vmm->child);
+}
+
+const char *kiln__vmm_last_line(const struct kiln__process_vmm *vmm)
+{
+	return vmm->last;
+}
+
+int kiln__vmm_fail(const struct kiln__process_vmm *vmm, const char *name, struct kiln__exit how,
+		   kiln_error *err)
+{
+	return kiln__fail(err, KILN_EDIED, "%s %s %d%s%s", name,
+			  how.signaled ? "was killed by signal" : "exited with code", how.code,
+			  vmm->last[0] ? ": " : "", vmm->last);
+}
+
+void kiln__vmm_free(struct kiln__process_vmm *vmm)
+{
+	struct kiln__exit how;
+
+	if (!vmm)
+		return;
+	if (vmm->running) {
+		kiln__child_kill(vmm->child);
+		/* A process that was sent SIGKILL ends; the bound is for one stuck in the kernel. */
+		kiln__child_wait(vmm->child, 5000, &how, NULL);
+	}
+	kiln__child_free(vmm->child);
+	kiln__watch_free(vmm->watch);
+	kiln__os_close(vmm->output);
+	free(vmm);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every backend that runs a VMM as a process shares: spawning it tied to this
+ * process's life, keeping the last lines it printed, and saying why it ended.
+ */
+#ifndef KILN_BACKENDS_PROCESS_H
+#define KILN_BACKENDS_PROCESS_H
+
+#include "log.h"
+#include "os.h"
+
+struct kiln__process_vmm;
+
+struct kiln__process_handler {
+	/* It is gone and reaped; what it printed has been read. Once. */
+	void (*ended)(void *data, struct kiln__exit how);
+};
+
+/*
+ * Starts @path with @argv. It gets the descriptors in @fds and nothing else; its
+ * stdout and stderr are captured line by line into @log (debug level) and the last few
+ * are kept. Killed when this process ends.
+ */
+int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_log *log,
+		    const char *path, const char *const *argv, const struct kiln__spawn_fd *fds,
+		    size_t fd_count, const struct kiln__process_handler *handler, void *data,
+		    kiln_error *err);
+
+int64_t kiln__vmm_pid(const struct kiln__process_vmm *vmm);
+void kiln__vmm_kill(struct kiln__process_vmm *vmm);
+
+/* The last line the VMM printed, without its newline; "" if none. */
+const char *kiln__vmm_last_line(const struct kiln__process_vmm *vmm);
+
+/* Fills @err with how it ended and its last words: "<name> was killed by signal 9: <line>". */
+int kiln__vmm_fail(const struct kiln__process_vmm *vmm, const char *name, struct kiln__exit how,
+		   kiln_error *err);
+
+/* Frees it; one still running is killed and reaped here. NULL is allowed. */
+void kiln__vmm_free(struct kiln__process_vmm *vmm);
+
+#endif

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QEMU as a backend: a process driven by QMP.
+ *
+ * prepare() opens every file, makes the channels (socket pairs, all inherited) and
+ * spawns QEMU stopped (-S), so that QEMU sets itself up while this process gives up
+ * its rights; start() is one QMP command, "cont". The vsock device is kiln's own, in
+ * this process, by vhost-user; QEMU's RAM is shared with it by memfd.
+ *
+ * QEMU ends with the guest (-no-reboot). Why it ended is what its SHUTDOWN event
+ * said, if one came, else what its process's exit and last words tell; ended() waits
+ * for the process, so that nothing of the VM is left when it is called.
+ *
+ * q35 is for guests that want PCI or firmware-like surroundings; microvm boots
+ * faster. Both take the same devices, on PCI or on virtio-mmio.
+ */
+#include "qemu.h"
+
+#include "argv.h"
+#include "buf.h"
+#include "err.h"
+#include "fdstream.h"
+#include "os.h"
+#include "probe.h"
+#include "process.h"
+#include "qmp.h"
+#include "vhost_user.h"
+#include "vsock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_DISKS (KILN__OS_MAX_FDS - KILN__QEMU_FD_DISK)
+
+struct kiln__instance {
+	struct kiln__backend_host host;
+	struct kiln__qemu_plan plan;
+	char *binary;
+	struct kiln__process_vmm *vmm;
+	struct kiln__qmp *qmp;
+	struct kiln__stream *console;
+	struct kiln__vsock *vsock;
+	struct kiln__vhost_user *vhost_user;
+	enum kiln__end end; /* what its SHUTDOWN event said */
+	bool end_known;
+	bool killed;
+	bool panicked;
+};
+
+static void on_qmp_event(void *data, const char *name, const json_t *event)
+{
+	struct kiln__instance *vm = data;
+	const char *reason;
+
+	if (strcmp(name, "GUEST_PANICKED") == 0 && !vm->panicked) {
+		vm->panicked = true;
+		vm->host.panicked(vm->host.data);
+	}
+	if (strcmp(name, "SHUTDOWN") != 0)
+		return;
+	/* ShutdownCause of qapi/run-state.json. */
+	reason = json_string_value(json_object_get(event, "reason"));
+	vm->end_known = true;
+	if (reason && strcmp(reason, "guest-shutdown") == 0)
+		vm->end = KILN__END_POWEROFF;
+	else if (reason && strcmp(reason, "guest-reset") == 0)
+		vm->end = KILN__END_RESET;
+	else if (reason && strcmp(reason, "guest-panic") == 0)
+		vm->end = KILN__END_FAILED;
+	else
+		vm->end_known = false;
+}
+
+static void on_qmp_closed(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	/* QEMU without its monitor cannot be managed; mostly it is just ending. */
+	if (!vm->end_known)
+		kiln__vmm_kill(vm->vmm);
+}
+
+static const struct kiln__qmp_handler qmp_handler = {
+	.event = on_qmp_event,
+	.closed = on_qmp_closed,
+};
+
+static void on_vmm_ended(void *data, struct kiln__exit how)
+{
+	struct kiln__instance *vm = data;
+	kiln_error err = KILN_ERROR_INIT;
+
+	kiln__qmp_free(vm->qmp);
+	vm->qmp = NULL;
+	if (vm->killed) {
+		vm->host.ended(vm->host.data, KILN__END_KILLED, NULL);
+	} else if (vm->end_known && vm->end != KILN__END_FAILED) {
+		vm->host.ended(vm->host.data, vm->end, NULL);
+	} else {
+		if (vm->end_known)
+			kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
+		else
+			kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
+		vm->host.ended(vm->host.data, KILN__END_FAILED, &err);
+	}
+}
+
+static const struct kiln__process_handler process_handler = {.ended = on_vmm_ended};
+
+static size_t on_console_data(void *data, const void *bytes, size_t len)
+{
+	struct kiln__instance *vm = data;
+
+	vm->host.console(vm->host.data, bytes, len);
+	return len;
+}
+
+static void on_console_error(void *data, const kiln_error *err)
+{
+	(void)data;
+	(void)err; /* QEMU's end is noticed by its process */
+}
+
+static const struct kiln__stream_handler console_handler = {
+	.on_data = on_console_data,
+	.on_error = on_console_error,
+};
+
+/* --- preparing ---------------------------------------------------------------- */
+
+/* The descriptors for QEMU: opened or made here, all closed again once it is spawned. */
+struct handles {
+	struct kiln__spawn_fd fds[KILN__OS_MAX_FDS];
+	size_t count;
+};
+
+static void handles_done(struct handles *handles)
+{
+	for (size_t i = 0; i < handles->count; i++)
+		kiln__os_close(handles->fds[i].from);
+}
+
+static int handles_add(struct handles *handles, kiln_fd fd, int number)
+{
+	handles->fds[handles->count++] = (struct kiln__spawn_fd){.from = fd, .to = number};
+	return 0;
+}
+
+static int add_source(struct handles *handles, const struct kiln__source *source, int number,
+		      unsigned flags, const char *key, kiln_error *err)
+{
+	kiln_fd fd = KILN_FD_NONE;
+	int r;
+
+	if (source->fd != KILN_FD_NONE)
+		r = kiln__os_dup(&fd, source->fd, err);
+	else
+		r = kiln__os_open(&fd, source->path, flags, err);
+	if (r < 0)
+		return kiln__prefix(err, "%s", key), r;
+	return handles_add(handles, fd, number);
+}
+
+/* Copies @length bytes of @in from @offset into anonymous memory. */
+static int copy_range(kiln_fd in, uint64_t offset, uint64_t length, kiln_fd *ret, kiln_error *err)
+{
+	const size_t chunk = (size_t)1 << 20;
+	kiln__autofree char *bytes = malloc(chunk);
+	kiln__autoclose kiln_fd out = KILN_FD_NONE;
+	int r;
+
+	if (!bytes)
+		return kiln__fail_nomem(err);
+	r = kiln__os_shared_memory(&out, "kiln-boot", length, err);
+	for (uint64_t done = 0; r == 0 && done < length;) {
+		size_t want = length - done < chunk ? (size_t)(length - done) : chunk;
+		ssize_t n = kiln__os_pread_full(in, bytes, want, offset + done, err);
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n < want)
+			return kiln__fail(err, KILN_EFORMAT, "the range ends beyond its file");
+		r = kiln__os_pwrite_full(out, bytes, want, done, err);
+		done += want;
+	}
+	if (r < 0)
+		return r;
+	*ret = kiln__take_fd(&out);
+	return 0;
+}
+
+/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
+static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
+{
+	kiln__autoclose kiln_fd in = KILN_FD_NONE;
+	struct kiln__os_stat st;
+	uint64_t length = source->length;
+	int r;
+
+	if (source->fd != KILN_FD_NONE)
+		r = kiln__os_dup(&in, source->fd, err);
+	else
+		r = kiln__os_open(&in, source->path, KILN__OPEN_READ, err);
+	if (r == 0)
+		r = kiln__os_fstat(in, &st, err);
+	if (r < 0)
+		return r;
+	if (source->offset > st.size || length > st.size - source->offset)
+		return kiln__fail(err, KILN_EINVAL, "the range lies outside the file (%llu bytes)",
+				  (unsigned long long)st.size);
+	return copy_range(in, source->offset, length ? length : st.size - source->offset, ret, err);
+}
+
+static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
+			 const char *key, kiln_error *err)
+{
+	kiln_fd fd = KILN_FD_NONE;
+	int r;
+
+	if (!kiln__source_is_set(source))
+		return 0;
+	if (!source->offset && !source->length)
+		return add_source(handles, source, number, KILN__OPEN_READ, key, err);
+	r = stage_range(source, &fd, err);
+	if (r < 0)
+		return kiln__prefix(err, "%s", key), r;
+	return handles_add(handles, fd, number);
+}
+
+static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->host.spec;
+	int number = KILN__QEMU_FD_DISK;
+	int r = 0;
+
+	if (vm->plan.root_disk) {
+		bool writable = spec->root.kind == KILN__ROOT_DISK &&
+				spec->root.overlay == KILN__OVERLAY_NONE;
+
+		r = add_source(handles, &spec->root.source, number++,
+			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, "root", err);
+	}
+	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
+		const struct kiln__disk *disk = &spec->disks[i];
+		char key[32];
+
+		snprintf(key, sizeof(key), "disks[%zu]", i);
+		r = add_source(handles, &disk->source, number++,
+			       disk->readonly ? KILN__OPEN_READ : KILN__OPEN_WRITE, key, err);
+	}
+	return r;
+}
+
+/* A channel: QEMU's end goes into @handles, ours is returned. */
+static int add_channel(struct handles *handles, int number, kiln_fd *ret, kiln_error *err)
+{
+	kiln_fd ends[2];
+	int r = kiln__os_socket_pair(ends, err);
+
+	if (r < 0)
+		return r;
+	handles_add(handles, ends[1], number);
+	*ret = ends[0];
+	return 0;
+}
+
+static int make_console(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+{
+	kiln_fd fd = KILN_FD_NONE;
+	int r = add_channel(handles, KILN__QEMU_FD_CONSOLE, &fd, err);
+
+	if (r < 0)
+		return r;
+	r = kiln__fdstream_new(&vm->console, vm->host.loop, fd, err);
+	if (r < 0) {
+		kiln__os_close(fd);
+		return r;
+	}
+	kiln__stream_set_handler(vm->console, &console_handler, vm);
+	kiln__stream_resume(vm->console);
+	return 0;
+}
+
+static int make_qmp(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+{
+	kiln_fd fd = KILN_FD_NONE;
+	int r = add_channel(handles, KILN__QEMU_FD_QMP, &fd, err);
+
+	if (r < 0)
+		return r;
+	r = kiln__qmp_new(&vm->qmp, vm->host.loop, fd, &qmp_handler, vm, err);
+	if (r < 0)
+		kiln__os_close(fd);
+	return r;
+}
+
+static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+{
+	struct kiln__instance *vm = data;
+
+	return vm->host.incoming(vm->host.data, port, stream);
+}
+
+static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->host.spec;
+	kiln_fd fd = KILN_FD_NONE;
+	int r;
+
+	if (!spec->vsock)
+		return 0;
+	r = kiln__vsock_new(&vm->vsock, vm->host.loop, spec->cid ? spec->cid : 3, err);
+	if (r < 0)
+		return r;
+	kiln__vsock_listen(vm->vsock, on_incoming, vm);
+	r = add_channel(handles, KILN__QEMU_FD_VSOCK, &fd, err);
+	if (r < 0)
+		return r;
+	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd,
+				 kiln__vsock_device(vm->vsock), err);
+	if (r < 0)
+		kiln__os_close(fd);
+	return r;
+}
+
+static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->host.spec;
+	struct handles handles = {.count = 0};
+	char **argv;
+	int r;
+
+	r = kiln__qemu_find(spec->qemu_binary, spec->arch, &vm->binary, err);
+	if (r == 0)
+		r = kiln__qemu_use_kvm(spec->accel, spec->arch, NULL, err);
+	if (r < 0)
+		return r;
+	vm->plan.kvm = r == 1;
+	vm->plan.binary = vm->binary;
+	r = add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL, "kernel", err);
+	if (r == 0)
+		r = add_boot_file(&handles, &spec->initrd, KILN__QEMU_FD_INITRD, "initrd", err);
+	if (r == 0)
+		r = add_disks(vm, &handles, err);
+	if (r == 0)
+		r = make_qmp(vm, &handles, err);
+	if (r == 0)
+		r = make_console(vm, &handles, err);
+	if (r == 0)
+		r = make_vsock(vm, &handles, err);
+	argv = r == 0 ? kiln__qemu_argv(&vm->plan) : NULL;
+	if (r == 0 && !argv)
+		r = kiln__fail_nomem(err);
+	if (r == 0)
+		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, vm->binary,
+				    (const char *const *)argv, handles.fds, handles.count,
+				    &process_handler, vm, err);
+	kiln__qemu_argv_free(argv);
+	handles_done(&handles);
+	return r;
+}
+
+/* --- the contract ---------------------------------------------------------------- */
+
+static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
+{
+	enum kiln__qemu_machine machine;
+	size_t disks = spec->disk_count + (spec->root.kind != KILN__ROOT_NONE);
+	int r = kiln__qemu_machine_of(spec, &machine, err);
+
+	if (r < 0)
+		return r;
+	if (!kiln__source_is_set(&spec->kernel))
+		return kiln__fail(err, KILN_EINVAL, "kernel: the qemu backend needs one");
+	if (disks > MAX_DISKS)
+		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
+				  MAX_DISKS);
+	if (spec->port_count && !spec->network_count)
+		return kiln__fail(err, KILN_EINVAL,
+				  "ports: a published port needs a network (networks[0])");
+	return 0;
+}
+
+static int qemu_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
+		     kiln_error *err)
+{
+	struct kiln__instance *vm = calloc(1, sizeof(*vm));
+	int r;
+
+	if (!vm)
+		return kiln__fail_nomem(err);
+	vm->host = *host;
+	vm->plan = (struct kiln__qemu_plan){
+		.spec = host->spec,
+		.id = host->id,
+		.root_disk = host->spec->root.kind != KILN__ROOT_NONE,
+	};
+	r = kiln__qemu_machine_of(host->spec, &vm->plan.machine, err);
+	if (r < 0) {
+		free(vm);
+		return r;
+	}
+	*ret = vm;
+	return 0;
+}
+
+static void command(struct kiln__instance *vm, const char *name, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (vm->qmp) {
+		kiln__qmp_send(vm->qmp, name, done, data);
+		return;
+	}
+	kiln__fail(&err, KILN_EDIED, "QEMU has ended");
+	if (done)
+		done(data, err.code, &err);
+}
+
+static void qemu_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	command(vm, "cont", done, data);
+}
+
+static void qemu_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	command(vm, "system_powerdown", done, data);
+}
+
+static void qemu_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	command(vm, "stop", done, data);
+}
+
+static void qemu_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	command(vm, "cont", done, data);
+}
+
+static void qemu_kill(struct kiln__instance *vm)
+{
+	vm->killed = true;
+	if (vm->vmm)
+		kiln__vmm_kill(vm->vmm);
+}
+
+static void qemu_connect(struct kiln__instance *vm, uint32_t port, kiln__connect_fn done,
+			 void *data)
+{
+	kiln_error err;
+
+	if (vm->vsock) {
+		kiln__vsock_connect(vm->vsock, port, done, data);
+		return;
+	}
+	kiln__fail(&err, KILN_ENOTSUP, "the machine has no vsock device");
+	done(data, NULL, &err);
+}
+
+static size_t qemu_console_write(struct kiln__instance *vm, const void *bytes, size_t len)
+{
+	ssize_t n = vm->console ? kiln__stream_write(vm->console, bytes, len) : 0;
+
+	return n > 0 ? (size_t)n : 0;
+}
+
+static const char *qemu_accel(const struct kiln__instance *vm)
+{
+	return !vm->binary ? "" : vm->plan.kvm ? "kvm" : "tcg";
+}
+
+static int64_t qemu_pid(const struct kiln__instance *vm)
+{
+	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
+}
+
+static void qemu_free(struct kiln__instance *vm)
+{
+	if (!vm)
+		return;
+	kiln__vmm_free(vm->vmm);
+	kiln__qmp_free(vm->qmp);
+	kiln__vhost_user_free(vm->vhost_user);
+	kiln__vsock_free(vm->vsock);
+	kiln__stream_close(vm->console);
+	free(vm->binary);
+	free(vm);
+}
+
+const struct kiln__backend kiln__backend_qemu = {
+	.name = "qemu",
+	.summary = "QEMU as a process: KVM where it works, else emulation (TCG)",
+	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
+		    KILN__CAN_KVM | KILN__CAN_TCG | KILN__CAN_FOREIGN | KILN__CAN_NETWORK |
+		    KILN__CAN_PORTS,
+	.probe = kiln__qemu_probe,
+	.check = qemu_check,
+	.open = qemu_open,
+	.prepare = qemu_prepare,
+	.start = qemu_start,
+	.shutdown = qemu_shutdown,
+	.kill = qemu_kill,
+	.pause = qemu_pause,
+	.resume = qemu_resume,
+	.connect = qemu_connect,
+	.console_write = qemu_console_write,
+	.accel = qemu_accel,
+	.pid = qemu_pid,
+	.free = qemu_free,
+};

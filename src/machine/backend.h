@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contract between a machine and what runs it.
+ *
+ * A backend is a table of functions; an instance is one VM under it. All
+ * operations are called on the loop's thread and never block. Those that take a
+ * completion complete it exactly once, from inside the call or later (the machine
+ * defers what it tells its own user); when the VM ends first, pending ones complete
+ * with KILN_EDIED before ended() is called. ended() never comes from inside a call. A backend with threads or queues of its own (VZ's serial queue, a vCPU,
+ * an HTTP reply) posts to the loop by a kiln__waker.
+ *
+ * Order: open, prepare, [the runner gives up its privileges], start, then anything,
+ * ended(), free. free() may come at any time and kills what still runs.
+ *
+ * docs/design/backends.md maps each entry to the calls of every VMM.
+ */
+#ifndef KILN_MACHINE_BACKEND_H
+#define KILN_MACHINE_BACKEND_H
+
+#include <kiln/log.h>
+#include <kiln/loop.h>
+#include <kiln/machine.h>
+
+#include "spec.h"
+#include "stream.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a backend can do beyond the life cycle: bits, and what `kiln backends` prints. */
+#define KILN__CAN_PAUSE      0x0001u
+#define KILN__CAN_POWER_KEY  0x0002u /* shutdown() presses the power button */
+#define KILN__CAN_VSOCK      0x0004u
+#define KILN__CAN_CONSOLE    0x0008u /* the guest's console is a stream, both ways */
+#define KILN__CAN_KVM        0x0010u
+#define KILN__CAN_TCG        0x0020u
+#define KILN__CAN_FOREIGN    0x0040u /* guests of another architecture, by emulation */
+#define KILN__CAN_NETWORK    0x0080u
+#define KILN__CAN_PORTS      0x0100u
+
+struct kiln__feature {
+	unsigned bit;
+	const char *name;
+};
+extern const struct kiln__feature kiln__features[]; /* ends with a NULL name */
+
+/* What a backend answers about this host. */
+struct kiln__probe {
+	bool usable;
+	char version[64];  /* the VMM's own words; empty if unknown */
+	char accel[16];    /* what it would use: "kvm", "tcg", "none" */
+	kiln_error reason; /* why it is not usable, or why not with hardware (code 0: nothing to say) */
+};
+
+enum kiln__end {
+	KILN__END_POWEROFF, /* the guest powered off */
+	KILN__END_RESET,    /* the guest asked for a reset */
+	KILN__END_KILLED,   /* kill() or free() did it */
+	KILN__END_FAILED,   /* anything else: the error says what */
+};
+
+typedef void (*kiln__connect_fn)(void *data, struct kiln__stream *stream, const kiln_error *err);
+
+/* What the machine gives an instance, and what the instance tells it. Copied by open(). */
+struct kiln__backend_host {
+	kiln_loop *loop;
+	const kiln_log *log;
+	const struct kiln__spec *spec; /* outlives the instance; every source is a file by now */
+	const char *id;                /* 32 hex digits */
+	/* The host ports that incoming() may accept, for VMMs that must listen beforehand; ends with 0. */
+	const uint32_t *listen_ports;
+	void *data;
+
+	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after prepare(). */
+	void (*ended)(void *data, enum kiln__end how, const kiln_error *err);
+	/* The guest panicked; its end follows. */
+	void (*panicked)(void *data);
+	/* Bytes from the console. */
+	void (*console)(void *data, const void *bytes, size_t len);
+	/* A guest connects to this vsock port of the host: true takes @stream, false refuses it. */
+	bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream);
+};
+
+struct kiln__instance;
+
+struct kiln__backend {
+	const char *name;
+	const char *summary; /* one line for people */
+	unsigned features;   /* KILN__CAN_ bits */
+
+	/* Can it work here at all, for guests of @arch? May run a program or two; the answer is the report, not the code. */
+	void (*probe)(const char *arch, struct kiln__probe *ret);
+
+	/* Is this configuration possible? What cannot be done is refused by its key's path. No side effects. */
+	int (*check)(const struct kiln__spec *spec, kiln_error *err);
+
+	int (*open)(struct kiln__instance **ret, const struct kiln__backend_host *host,
+		    kiln_error *err);
+
+	/*
+	 * Opens, stages and spawns all that needs the file system or execve, but lets
+	 * no guest instruction run. What may be needed afterwards is in place when it returns.
+	 */
+	int (*prepare)(struct kiln__instance *instance, kiln_error *err);
+
+	void (*start)(struct kiln__instance *instance, kiln_done_fn done, void *data);
+
+	/* Asks the guest to power off. Done when asked; ended() tells the rest. KILN_ENOTSUP without a power key. */
+	void (*shutdown)(struct kiln__instance *instance, kiln_done_fn done, void *data);
+
+	/* Ends it at once; ended() follows. */
+	void (*kill)(struct kiln__instance *instance);
+
+	void (*pause)(struct kiln__instance *instance, kiln_done_fn done, void *data);
+	void (*resume)(struct kiln__instance *instance, kiln_done_fn done, void *data);
+
+	/* A stream to a vsock port of the guest; KILN_EIO if nothing listens there. */
+	void (*connect)(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,
+			void *data);
+
+	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial line. */
+	size_t (*console_write)(struct kiln__instance *instance, const void *bytes, size_t len);
+
+	/* What really accelerates the guest: "kvm", "tcg" ... Static; "" before prepare(). */
+	const char *(*accel)(const struct kiln__instance *instance);
+
+	/* The VMM's process, or 0 if it is this one. */
+	int64_t (*pid)(const struct kiln__instance *instance);
+
+	void (*free)(struct kiln__instance *instance);
+};
+
+/* Every backend there is, in the order in which "auto" tries them; ends with NULL. src/backends/registry.c. */
+extern const struct kiln__backend *const kiln__backends[];
+
+/* The backend of that name; KILN_EINVAL names those that exist. */
+int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_error *err);
+
+/* What "auto" means for this configuration on this host, or why nothing can run it. */
+int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backend **ret,
+			 kiln_error *err);
+
+#endif

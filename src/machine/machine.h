@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The machine from inside: what the runner uses beyond <kiln/machine.h>. */
+#ifndef KILN_MACHINE_MACHINE_H
+#define KILN_MACHINE_MACHINE_H
+
+#include <kiln/machine.h>
+
+#include "agent.h"
+#include "backend.h"
+
+/*
+ * The half of a start that needs the file system and execve: opens the backend's
+ * instance and prepares it. kiln_machine_start() does it if nobody did before.
+ * The runner calls it, then gives up its privileges, then starts.
+ */
+int kiln__machine_prepare(kiln_machine *machine, kiln_error *err);
+
+/* Completes when the VMM says that the guest runs; fails when it ends first. */
+void kiln__machine_wait_running(kiln_machine *machine, kiln_done_fn done, void *data);
+
+/* A stream to a vsock port of the guest. @done once, from the loop; KILN_ESTATE if it does not run. */
+void kiln__machine_connect(kiln_machine *machine, uint32_t port, kiln__connect_fn done, void *data);
+
+/* Who takes guest connections to host ports that kiln does not serve itself; may be NULL. */
+void kiln__machine_on_incoming(kiln_machine *machine,
+			       bool (*fn)(void *data, uint32_t port, struct kiln__stream *stream),
+			       void *data);
+
+size_t kiln__machine_console_write(kiln_machine *machine, const void *bytes, size_t len);
+
+/* The control channel to the guest's agent; NULL before its hello and after the end. */
+struct kiln__agent *kiln__machine_agent(const kiln_machine *machine);
+
+const char *kiln__machine_name(const kiln_machine *machine);
+kiln_loop *kiln__machine_loop(const kiln_machine *machine);
+const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
+int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
+
+/* The main process ended: how, for kiln_machine_exit() once the VM has stopped. */
+void kiln__machine_set_exit(kiln_machine *machine, kiln_exit exit);
+
+/* When each stage was reached, monotonic ns; 0: not yet. */
+struct kiln__stages {
+	int64_t begun;    /* start was asked for */
+	int64_t prepared; /* files open, VMM spawned */
+	int64_t running;
+	int64_t hello;    /* the agent's hello */
+	int64_t ready;
+	/* Of the guest's own clock, ns since its kernel began. */
+	uint64_t guest_init;    /* kiln-guest's first instruction */
+	uint64_t guest_vsock;   /* vsock usable */
+	uint64_t guest_modules; /* all modules loaded */
+	uint64_t guest_root;    /* root mounted */
+	uint64_t guest_ready;   /* processes can be started */
+};
+const struct kiln__stages *kiln__machine_stages(const kiln_machine *machine);
+
+/* What the agent reports of the guest's own boot: ns since the guest's kernel began. */
+void kiln__machine_guest_stages(kiln_machine *machine, const struct kiln__agent_setup_done *done);
+
+#endif

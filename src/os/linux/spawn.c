@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting programs.
+ *
+ * The child shares this process's memory until it executes the program
+ * (CLONE_VM | CLONE_VFORK): nothing is copied however large we are, and what went
+ * wrong is simply left in a variable. For the same reason the child's part does
+ * nothing but system calls, made directly: no allocation, no locks, none of the C
+ * library's cancellation points, and nothing that a sanitizer would hook. Signals
+ * are blocked across it, since a handler would run in shared memory too.
+ *
+ * Lives tied to the parent: PR_SET_PDEATHSIG, then a look whether the parent
+ * is still the one that spawned; were it gone before the call, the kernel would not
+ * signal any more. The kernel means the parent *thread*: os.h says so.
+ */
+#include "spawn.h"
+
+#include "err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* What the child's own code may use: a few small frames. */
+#define STACK_SIZE 16384
+
+/* The highest number that a descriptor can have in the child, and so the most gaps to close. */
+#define MAX_NUMBER 255
+
+enum step { STEP_NONE, STEP_SETUP, STEP_FDS, STEP_CWD, STEP_EXEC };
+
+struct plan {
+	const struct kiln__spawn *spawn;
+	const char *const *env;
+	int *moved; /* one for each of spawn->fds: where it is out of the way */
+	int top;    /* the highest number wanted in the child, at least 2 */
+	pid_t parent;
+	int pidfd; /* of the program, set by the kernel */
+	pid_t pid;
+	/* Written by the child, read by us after it executed the program or ended. */
+	enum step failed;
+	int code;
+};
+
+static long fail(struct plan *plan, enum step step)
+{
+	plan->failed = step;
+	plan->code = errno;
+	return -1;
+}
+
+static bool is_wanted(const struct kiln__spawn *spawn, int number)
+{
+	for (size_t i = 0; i < spawn->fd_count; i++)
+		if (spawn->fds[i].to == number)
+			return true;
+	return false;
+}
+
+/* First all out of the way, then each to its place: any permutation comes out right. */
+static long place_fds(struct plan *plan)
+{
+	const struct kiln__spawn *spawn = plan->spawn;
+	long null;
+
+	for (size_t i = 0; i < spawn->fd_count; i++) {
+		plan->moved[i] = (int)syscall(SYS_fcntl, spawn->fds[i].from, F_DUPFD_CLOEXEC,
+					      plan->top + 1);
+		if (plan->moved[i] < 0)
+			return fail(plan, STEP_FDS);
+	}
+	null = syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+	if (null >= 0 && null <= plan->top)
+		null = syscall(SYS_fcntl, null, F_DUPFD_CLOEXEC, plan->top + 1);
+	if (null < 0)
+		return fail(plan, STEP_FDS);
+	for (size_t i = 0; i < spawn->fd_count; i++)
+		if (syscall(SYS_dup3, plan->moved[i], spawn->fds[i].to, 0) < 0)
+			return fail(plan, STEP_FDS);
+	for (int number = 0; number <= plan->top; number++) {
+		if (is_wanted(spawn, number))
+			continue;
+		if (number > 2)
+			syscall(SYS_close, number);
+		else if (syscall(SYS_dup3, null, number, 0) < 0)
+			return fail(plan, STEP_FDS);
+	}
+	if (syscall(SYS_close_range, plan->top + 1, ~0U, 0) < 0)
+		return fail(plan, STEP_FDS);
+	return 0;
+}
+
+/* The kernel's sigaction: the C library's would not touch its two reserved signals. */
+struct kernel_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	unsigned long mask;
+};
+
+static void reset_signals(void)
+{
+	static const struct kernel_sigaction defaults;
+	static const unsigned long nothing;
+
+	for (int signal = 1; signal < _NSIG; signal++)
+		syscall(SYS_rt_sigaction, signal, &defaults, NULL, sizeof(nothing));
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &nothing, NULL, sizeof(nothing));
+}
+
+static long become(struct plan *plan)
+{
+	const struct kiln__spawn *spawn = plan->spawn;
+
+	if (spawn->die_with_parent) {
+		if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+			return fail(plan, STEP_SETUP);
+		if (syscall(SYS_getppid) != plan->parent)
+			syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+	}
+	if (spawn->new_session && syscall(SYS_setsid) < 0)
+		return fail(plan, STEP_SETUP);
+	if (place_fds(plan) < 0)
+		return -1;
+	if (spawn->cwd && syscall(SYS_chdir, spawn->cwd) < 0)
+		return fail(plan, STEP_CWD);
+	reset_signals();
+	syscall(SYS_execve, spawn->path, spawn->argv, plan->env);
+	return fail(plan, STEP_EXEC);
+}
+
+static int program_main(void *data)
+{
+	become(data);
+	return 127; /* to clone()'s wrapper, which ends the process by a bare system call */
+}
+
+/* Yields the pid, or -1 with errno. The kernel writes the pidfd while it makes the process. */
+static int clone_program(struct plan *plan)
+{
+	_Alignas(16) char stack[STACK_SIZE];
+
+	plan->pid = clone(program_main, stack + sizeof(stack),
+			  CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, plan, &plan->pidfd);
+	return plan->pid;
+}
+
+/*
+ * Between us and a detached program: its parent, gone at once, so that the program
+ * is the init process's to reap. It shares our descriptor table, which brings us the pidfd.
+ */
+static int middle_main(void *data)
+{
+	struct plan *plan = data;
+
+	if (clone_program(plan) < 0)
+		fail(plan, STEP_SETUP);
+	return 0;
+}
+
+static int clone_middle(struct plan *plan)
+{
+	_Alignas(16) char stack[STACK_SIZE * 2];
+	siginfo_t info;
+	int pidfd;
+	int pid = clone(middle_main, stack + sizeof(stack),
+			CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | SIGCHLD, plan, &pidfd);
+
+	if (pid < 0)
+		return pid;
+	while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	close(pidfd);
+	return pid;
+}
+
+static int check(const struct kiln__spawn *spawn, int *ret_top, kiln_error *err)
+{
+	int top = 2;
+
+	if (spawn->detached && spawn->die_with_parent)
+		return kiln__fail(err, KILN_EINVAL, "a detached process cannot end with its parent");
+	for (size_t i = 0; i < spawn->fd_count; i++) {
+		int to = spawn->fds[i].to;
+
+		if (to < 0 || to > MAX_NUMBER)
+			return kiln__fail(err, KILN_EINVAL, "descriptor number %d is out of range",
+					  to);
+		if (to > top)
+			top = to;
+	}
+	*ret_top = top;
+	return 0;
+}
+
+static int report(const struct plan *plan, kiln_error *err)
+{
+	const struct kiln__spawn *spawn = plan->spawn;
+
+	switch (plan->failed) {
+	case STEP_FDS:
+		return kiln__fail_errno(err, plan->code, "cannot start %s: handing over descriptors",
+					spawn->path);
+	case STEP_CWD:
+		return kiln__fail_errno(err, plan->code, "cannot start %s in directory %s",
+					spawn->path, spawn->cwd);
+	case STEP_EXEC:
+		return kiln__fail_errno(err, plan->code, "cannot execute %s", spawn->path);
+	default:
+		return kiln__fail_errno(err, plan->code, "cannot start %s", spawn->path);
+	}
+}
+
+int kiln__linux_spawn(const struct kiln__spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
+		      kiln_error *err)
+{
+	kiln__autofree int *moved = calloc(spawn->fd_count + 1, sizeof(*moved));
+	struct plan plan = {
+		.spawn = spawn,
+		.env = spawn->env ? spawn->env : (const char *const *)environ,
+		.moved = moved,
+		.parent = getpid(),
+		.pidfd = -1,
+	};
+	sigset_t all;
+	sigset_t mask;
+	int cancel;
+	int code;
+	int r;
+
+	if (!moved)
+		return kiln__fail_nomem(err);
+	r = check(spawn, &plan.top, err);
+	if (r < 0)
+		return r;
+	sigfillset(&all);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	pthread_sigmask(SIG_SETMASK, &all, &mask);
+	r = spawn->detached ? clone_middle(&plan) : clone_program(&plan);
+	code = errno;
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	pthread_setcancelstate(cancel, NULL);
+	if (r < 0)
+		return kiln__fail_errno(err, code, "cannot make a process");
+	if (plan.failed) {
+		siginfo_t info;
+
+		if (plan.pidfd >= 0) {
+			/* ECHILD if it was detached, or if the program reaps all its children. */
+			while (waitid(P_PIDFD, (id_t)plan.pidfd, &info, WEXITED) < 0 &&
+			       errno == EINTR)
+				;
+			close(plan.pidfd);
+		}
+		return report(&plan, err);
+	}
+	*ret_pid = plan.pid;
+	*ret_pidfd = plan.pidfd;
+	return 0;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files: opening, looking at, reading whole, locking. */
+#include "posix.h"
+
+#include "err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+int kiln__posix_open_flags(unsigned flags)
+{
+	int o = O_CLOEXEC | O_NOCTTY;
+
+	o |= flags & KILN__OPEN_WRITE ? O_RDWR : O_RDONLY;
+	if (flags & KILN__OPEN_CREATE)
+		o |= O_CREAT;
+	if (flags & KILN__OPEN_EXCLUSIVE)
+		o |= O_EXCL;
+	if (flags & KILN__OPEN_APPEND)
+		o |= O_APPEND;
+	if (flags & KILN__OPEN_TRUNCATE)
+		o |= O_TRUNC;
+	if (flags & KILN__OPEN_DIRECTORY)
+		o |= O_DIRECTORY;
+	return o;
+}
+
+int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *err)
+{
+	int fd;
+
+	do
+		fd = open(path, kiln__posix_open_flags(flags), 0600);
+	while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		return kiln__fail_errno(err, errno, "cannot open %s", path);
+	*ret = fd;
+	return 0;
+}
+
+static void fill_stat(struct kiln__os_stat *ret, const struct stat *st)
+{
+	*ret = (struct kiln__os_stat){
+		.size = (uint64_t)st->st_size,
+		.allocated = (uint64_t)st->st_blocks * 512, /* POSIX: st_blocks counts 512 bytes */
+		.mtime_ns = kiln__posix_mtime_ns(st),
+		.device = (uint64_t)st->st_dev,
+		.inode = (uint64_t)st->st_ino,
+		.is_file = S_ISREG(st->st_mode),
+		.is_directory = S_ISDIR(st->st_mode),
+		.is_block_device = S_ISBLK(st->st_mode),
+	};
+}
+
+int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return kiln__fail_errno(err, errno, "cannot look at %s", path);
+	fill_stat(ret, &st);
+	return 0;
+}
+
+int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return kiln__fail_errno(err, errno, "cannot look at an open file");
+	fill_stat(ret, &st);
+	return 0;
+}
+
+int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err)
+{
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	kiln__autofree char *data = NULL;
+	size_t cap = 0;
+	size_t len = 0;
+	int r = kiln__os_open(&fd, path, KILN__OPEN_READ, err);
+
+	if (r < 0)
+		return r;
+	/* Sizes from fstat are not to be trusted (/proc, growing files): read until the end. */
+	for (;;) {
+		ssize_t n;
+
+		if (len + 1 >= cap) {
+			char *more;
+
+			cap = cap ? cap * 2 : 4096;
+			more = realloc(data, cap);
+			if (!more)
+				return kiln__fail_nomem(err);
+			data = more;
+		}
+		n = kiln__os_read(fd, data + len, cap - len - 1);
+		if (n < 0)
+			return kiln__fail_errno(err, (int)-n, "cannot read %s", path);
+		if (n == 0)
+			break;
+		len += (size_t)n;
+		if (len > max)
+			return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu bytes", path,
+					  max);
+	}
+	data[len] = '\0';
+	*ret = kiln__take(data);
+	if (ret_len)
+		*ret_len = len;
+	return 0;
+}
+
+/*
+ * flock() belongs to the open file description, unlike fcntl()'s record locks,
+ * which end when any descriptor of the file is closed anywhere in the process.
+ */
+int kiln__os_try_lock(kiln_fd fd, kiln_error *err)
+{
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return kiln__fail(err, KILN_EBUSY, "another process holds the lock");
+	return kiln__fail_errno(err, errno, "cannot lock");
+}
+
+int kiln__os_lock(kiln_fd fd, kiln_error *err)
+{
+	int r;
+
+	do
+		r = flock(fd, LOCK_EX);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? kiln__fail_errno(err, errno, "cannot lock") : 0;
+}
+
+void kiln__os_unlock(kiln_fd fd)
+{
+	flock(fd, LOCK_UN);
+}

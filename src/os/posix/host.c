@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* This host, as far as POSIX tells. */
+#include "posix.h"
+
+#include "buf.h"
+#include "err.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t read_clock(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t kiln__os_realtime_ns(void)
+{
+	return read_clock(CLOCK_REALTIME);
+}
+
+int64_t kiln__os_monotonic_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t kiln__os_total_memory(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+	long size = sysconf(_SC_PAGESIZE);
+
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+const char *kiln__os_arch(void)
+{
+	struct utsname name;
+
+	if (uname(&name) < 0)
+		return "unknown";
+	if (strcmp(name.machine, "x86_64") == 0)
+		return "x86_64";
+	/* macOS says arm64. */
+	if (strcmp(name.machine, "aarch64") == 0 || strcmp(name.machine, "arm64") == 0)
+		return "aarch64";
+	return "unknown";
+}
+
+static bool is_executable(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
+static int give(char **ret, char *text, kiln_error *err)
+{
+	if (!text)
+		return kiln__fail_nomem(err);
+	*ret = text;
+	return 0;
+}
+
+int kiln__os_find_program(char **ret, const char *name, kiln_error *err)
+{
+	const char *path = getenv("PATH");
+
+	if (strchr(name, '/'))
+		return is_executable(name) ? give(ret, strdup(name), err)
+					   : kiln__fail(err, KILN_ENOENT, "%s is not a program", name);
+	/* What the C library's execvp() would use. */
+	if (!path)
+		path = "/bin:/usr/bin";
+	while (*path) {
+		size_t len = strcspn(path, ":");
+		kiln__autofree char *candidate = kiln__strf("%.*s/%s", (int)len, path, name);
+
+		if (!candidate)
+			return kiln__fail_nomem(err);
+		/* An empty entry would mean the current directory: not searched. */
+		if (len > 0 && is_executable(candidate))
+			return give(ret, kiln__take(candidate), err);
+		path += len + (path[len] == ':');
+	}
+	return kiln__fail(err, KILN_ENOENT, "%s is not in the search path", name);
+}

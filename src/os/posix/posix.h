@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What os/posix, shared by Linux and macOS, asks of the system's own folder:
+ * the few places where two Unixes differ below an equal contract.
+ */
+#ifndef KILN_OS_POSIX_H
+#define KILN_OS_POSIX_H
+
+#include "os.h"
+#include "system.h"
+
+#include <sys/stat.h>
+
+struct sockaddr_un;
+
+/* Makes a file's (or directory's) contents survive a power cut. 0 or a negative errno. */
+int kiln__posix_sync(int fd);
+
+/*
+ * A file in @directory that has no name yet, so that nothing is left of it if this
+ * process is killed; and its name, once it is complete. A negative errno where the
+ * system or file system has no such thing: the caller then uses a named temporary.
+ */
+int kiln__posix_open_unnamed(const char *directory);
+int kiln__posix_give_name(int fd, const char *path);
+
+/* open()'s flags for KILN__OPEN_..., close-on-exec included. */
+int kiln__posix_open_flags(unsigned flags);
+
+/* A new stream socket, close-on-exec, that never raises SIGPIPE. A descriptor or a negative errno. */
+int kiln__posix_local_socket(void);
+
+/* accept(), close-on-exec, blocking. A descriptor or a negative errno. */
+int kiln__posix_accept(int listener);
+
+/* Binds @fd with mode 0600. 0 or a negative errno. */
+int kiln__posix_bind_private(int fd, const struct sockaddr_un *addr);
+
+/* The directory part of @path, malloc'ed: "." if it has none. NULL when out of memory. */
+char *kiln__posix_dirname(const char *path);
+
+#endif
