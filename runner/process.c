@@ -11,6 +11,7 @@
 #include "log.h"
 #include "logfmt.h"
 #include "os.h"
+#include "setup.h"
 #include "session.h"
 
 #include <signal.h>
@@ -95,9 +96,13 @@ static bool has_lasting_disks(const struct kiln__spec *spec)
 {
 	if (spec->root.kind == KILN__ROOT_DISK && spec->root.overlay == KILN__OVERLAY_NONE)
 		return true;
-	for (size_t i = 0; i < spec->disk_count; i++)
-		if (!spec->disks[i].readonly)
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		const struct kiln__disk *disk = &spec->disks[i];
+
+		if (!disk->readonly &&
+		    !(disk->serial && strcmp(disk->serial, KILN__OVERLAY_SERIAL) == 0))
 			return true;
+	}
 	return false;
 }
 

@@ -22,6 +22,7 @@
 #include "control.h"
 #include "logfile.h"
 #include "machine.h"
+#include "vsock_unix.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -42,6 +43,7 @@ struct runner {
 	kiln_machine *machine;
 	struct server *server;
 	struct process *process;
+	struct kiln__vsock_unix *vsock;
 	struct logfile console;
 	struct logfile log;         /* what the main process wrote */
 	struct logfile diagnostics; /* what kiln itself has to say */

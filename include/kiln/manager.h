@@ -10,7 +10,8 @@
  *
  * Threads: a manager and all that it gave out belong to its loop's thread.
  * Operations return at once and complete exactly once, by callback on that thread,
- * never from inside the call that began them. Each has a blocking twin, named _sync,
+ * and not from inside the call that began them (but where there is no memory to
+ * remember them by: KILN_ENOMEM). Each has a blocking twin, named _sync,
  * that runs the loop meanwhile: with a deadline in milliseconds (-1: none), after which
  * it returns KILN_ETIMEDOUT while the operation itself goes on. Do not call these
  * from callbacks.

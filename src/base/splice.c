@@ -35,7 +35,8 @@ static void enter(struct kiln__splice *splice)
 	splice->calls++;
 }
 
-/* At the end of each callback: ends the splice if all is over, frees it if it was freed meanwhile. */
+/* At the end of each callback: ends the splice if all is over, frees it if it was freed meanwhile.
+ */
 static void leave(struct kiln__splice *splice)
 {
 	if (splice->calls == 1 && !splice->ended && splice->sides[0].over &&

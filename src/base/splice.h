@@ -20,9 +20,11 @@ struct kiln__splice;
  * direction is not cut off: a peer that only stopped listening may still be sending.
  */
 int kiln__splice_new(struct kiln__splice **ret, struct kiln__stream *a, struct kiln__stream *b,
-		     void (*on_end)(void *data, const kiln_error *err), void *data, kiln_error *err);
+		     void (*on_end)(void *data, const kiln_error *err), void *data,
+		     kiln_error *err);
 
-/* Closes both streams, whatever still flows; on_end is not called any more. From anywhere. NULL is allowed. */
+/* Closes both streams, whatever still flows; on_end is not called any more. From anywhere. NULL is
+ * allowed. */
 void kiln__splice_free(struct kiln__splice *splice);
 
 #endif

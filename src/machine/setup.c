@@ -28,7 +28,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 		root->fstype = "squashfs";
 		break;
 	}
-	root->device = "kiln-root";
+	root->device = KILN__ROOT_SERIAL;
 	if (spec->overlay == KILN__OVERLAY_NONE) {
 		root->kind = KILN__AGENT_ROOT_PLAIN;
 		root->read_only = spec->kind != KILN__ROOT_DISK;
@@ -39,7 +39,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 		root->upper_size = spec->overlay_size;
 		return;
 	}
-	root->upper_device = "kiln-rw";
+	root->upper_device = KILN__OVERLAY_SERIAL;
 	root->ephemeral = true;
 }
 

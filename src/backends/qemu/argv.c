@@ -9,6 +9,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "setup.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -202,7 +203,7 @@ static void add_disks(struct args *args, const struct kiln__qemu_plan *plan)
 			.source = spec->root.source,
 			.readonly = spec->root.kind != KILN__ROOT_DISK ||
 				    spec->root.overlay != KILN__OVERLAY_NONE,
-			.serial = "kiln-root",
+			.serial = KILN__ROOT_SERIAL,
 		};
 
 		add_blockdev(args, plan, index++, &root);
