@@ -41,6 +41,7 @@ struct kiln__session {
 	size_t input_window;
 	uint64_t id;
 	bool hello;
+	bool input_placed;       /* the offset at which its input begins is known */
 	bool started;            /* and the handler knows */
 	bool attached;           /* STARTED has come on this connection */
 	bool input_end;          /* the user has ended it */
@@ -227,12 +228,16 @@ static int on_started(struct kiln__session *s, const struct kiln__frame *frame, 
 
 	if (r < 0)
 		return r;
+	if (!s->input_placed) /* nothing was written yet: see kiln__session_write() */
+		s->input.start = s->input.end = started.stdin_at;
+	s->input_placed = true;
 	if (started.id != s->id || !kiln__window_holds(&s->input, started.stdin_at))
 		return kiln__fail(err, KILN_EPROTO, "the guest's agent answered for another session");
 	kiln__window_drop(&s->input, started.stdin_at);
 	s->input_sent = started.stdin_at;
 	s->input_window = (size_t)started.stdin_window;
-	s->input_limit = started.stdin_at + started.stdin_window;
+	/* How much the process left of what came before is told by the STDIN_ACK that follows. */
+	s->input_limit = started.stdin_at;
 	s->input_end_sent = false;
 	s->attached = true;
 	if (!s->started) {
@@ -257,10 +262,12 @@ static int on_stdin_ack(struct kiln__session *s, const struct kiln__frame *frame
 		kiln__window_drop(&s->input, s->input.end);
 		s->input_sent = s->input.end;
 	} else {
-		if (!kiln__window_holds(&s->input, ack.stdin_at) || ack.stdin_at > s->input_sent)
+		if (ack.stdin_at > s->input_sent)
 			return kiln__fail(err, KILN_EPROTO,
 					  "the guest's agent acknowledged input that was not sent");
-		kiln__window_drop(&s->input, ack.stdin_at);
+		/* Less than was received on an earlier connection: that is not kept here any more. */
+		if (ack.stdin_at > s->input.start)
+			kiln__window_drop(&s->input, ack.stdin_at);
 		s->input_limit = ack.stdin_at + s->input_window;
 	}
 	pump_input(s);
@@ -473,6 +480,7 @@ int kiln__session_start(struct kiln__session **ret, kiln_loop *loop, struct kiln
 	while (own.id == 0)
 		kiln__os_random(&own.id, sizeof(own.id));
 	s->id = own.id;
+	s->input_placed = true;
 	*ret = s;
 	r = connect_to(s, stream, KILN__AGENT_START, &kiln__agent_start_record, &own, err);
 	if (r < 0)
@@ -526,6 +534,10 @@ size_t kiln__session_write(struct kiln__session *s, const void *bytes, size_t le
 
 	if (s->input_closed || s->input_end || s->over)
 		return len;
+	if (!s->input_placed) {
+		s->input_short = true;
+		return 0;
+	}
 	n = kiln__window_put(&s->input, bytes, len);
 	if (n < 0)
 		n = 0;
