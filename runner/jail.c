@@ -13,11 +13,11 @@
  * syscalls: fcntl ioctl(1=0x5421) ioctl(1=0x541b) dup
  * Files of the VM's directories:
  * syscalls: openat openat2 fstat newfstatat statx lseek pread64 pwrite64 ftruncate fsync fdatasync
- * syscalls: rename renameat renameat2 unlink unlinkat rmdir getdents64 fchmod flock readlinkat
+ * syscalls: rename renameat renameat2 linkat unlink unlinkat rmdir getdents64 fchmod flock readlinkat
  * The VMM's process:
  * syscalls: pidfd_send_signal waitid wait4 poll ppoll
  * Memory, and guest memory that QEMU hands over:
- * syscalls: mmap munmap mprotect mremap madvise brk
+ * syscalls: mmap munmap mprotect mremap madvise brk fstatfs
  * The C library:
  * syscalls: futex getrandom gettid getpid getuid geteuid getrusage rt_sigreturn rt_sigprocmask
  * syscalls: restart_syscall sched_yield
