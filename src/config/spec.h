@@ -53,6 +53,13 @@ struct kiln__root {
 	uint64_t overlay_size;        /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
 };
 
+/* Whether the guest writes to the root's own file or device. */
+static inline bool kiln__root_is_writable(const struct kiln__root *root)
+{
+	return root->kind == KILN__ROOT_DISK && root->overlay == KILN__OVERLAY_NONE &&
+	       !root->readonly;
+}
+
 struct kiln__disk {
 	struct kiln__source source;
 	bool readonly;
