@@ -3,7 +3,9 @@
 #include "backend.h"
 
 #include "err.h"
+#ifdef KILN_HAVE_FAKE
 #include "fake.h"
+#endif
 #ifdef KILN_HAVE_QEMU
 #include "qemu.h"
 #endif
@@ -14,7 +16,9 @@ const struct kiln__backend *const kiln__backends[] = {
 #ifdef KILN_HAVE_QEMU
 	&kiln__backend_qemu,
 #endif
+#ifdef KILN_HAVE_FAKE
 	&kiln__backend_fake,
+#endif
 	NULL,
 };
 

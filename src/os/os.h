@@ -187,6 +187,9 @@ int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err);
 /* Connects, blocking. KILN_ENOENT: no such socket; KILN_EDIED: its file is there, but nobody listens. */
 int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
+/* The same without waiting: KILN_EBUSY if the listener does not keep up with its connections. */
+int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err);
+
 /* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any more). */
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
 
