@@ -79,6 +79,7 @@ int kiln__code_of_errno(int os_errno)
 	}
 }
 
+KILN_PRINTF(4, 0)
 static void fill(kiln_error *err, int code, int os_errno, const char *fmt, va_list args)
 {
 	*err = (kiln_error){.code = code, .os_errno = os_errno};

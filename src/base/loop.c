@@ -2,6 +2,9 @@
 /*
  * The loop over libuv. Each object embeds its uv handle; free marks it closing
  * and lets libuv's close callback release the memory, in this round or the next.
+ * Deferred calls are a list of our own behind one idle handle: in the order asked
+ * for, and one that asks again from its own call waits for the next round, so that
+ * it cannot keep events from being seen (a timer of 0 ms could, in libuv before 1.45).
  */
 #include "loop.h"
 
@@ -11,8 +14,17 @@
 #include <string.h>
 #include <uv.h>
 
+/* A list of deferred calls, circular, with a head that is not one of them. */
+struct link {
+	struct link *next;
+	struct link *previous;
+};
+
 struct kiln_loop {
-	uv_loop_t uv;
+	uv_loop_t uv; /* first: handles lead back to the loop by it */
+	uv_idle_t idle;
+	struct link scheduled;
+	bool stepping;
 };
 
 struct kiln__timer {
@@ -29,7 +41,8 @@ struct kiln__watch {
 };
 
 struct kiln__deferred {
-	uv_timer_t uv;
+	struct link link; /* first; to itself while not scheduled */
+	kiln_loop *loop;
 	kiln__call_fn fn;
 	void *data;
 };
@@ -52,6 +65,36 @@ static void on_closed(uv_handle_t *handle)
 	free(handle);
 }
 
+static void list_init(struct link *list)
+{
+	list->next = list->previous = list;
+}
+
+static void list_append(struct link *list, struct link *link)
+{
+	link->previous = list->previous;
+	link->next = list;
+	list->previous->next = link;
+	list->previous = link;
+}
+
+static void list_remove(struct link *link)
+{
+	link->next->previous = link->previous;
+	link->previous->next = link->next;
+	list_init(link);
+}
+
+/*
+ * Before each callback. libuv goes on to block after the timers of a round have
+ * run; kiln_loop_step() has done its duty then, and a stopped loop does not block.
+ */
+static void enter(uv_loop_t *uv)
+{
+	if (((kiln_loop *)uv)->stepping)
+		uv_stop(uv);
+}
+
 int kiln_loop_new(kiln_loop **ret_loop, kiln_error *err)
 {
 	kiln_loop *loop = calloc(1, sizeof(*loop));
@@ -64,6 +107,8 @@ int kiln_loop_new(kiln_loop **ret_loop, kiln_error *err)
 		free(loop);
 		return fail_uv(err, status, "cannot make an event loop");
 	}
+	uv_idle_init(&loop->uv, &loop->idle);
+	list_init(&loop->scheduled);
 	*ret_loop = loop;
 	return 0;
 }
@@ -72,10 +117,13 @@ void kiln_loop_free(kiln_loop *loop)
 {
 	if (!loop)
 		return;
-	/* Only closing handles are left by contract: two rounds run their callbacks. */
-	while (uv_loop_close(&loop->uv) == UV_EBUSY)
-		if (!uv_run(&loop->uv, UV_RUN_NOWAIT) && uv_loop_close(&loop->uv) == UV_EBUSY)
+	uv_close((uv_handle_t *)&loop->idle, NULL);
+	/* Only closing handles are left by contract: a round or two run their callbacks. */
+	for (int rounds = 0; uv_loop_close(&loop->uv) == UV_EBUSY; rounds++) {
+		if (rounds == 8)
 			abort(); /* something was not freed before its loop: a bug of the caller */
+		uv_run(&loop->uv, UV_RUN_NOWAIT);
+	}
 	free(loop);
 }
 
@@ -86,6 +134,8 @@ int kiln_loop_fd(const kiln_loop *loop)
 
 int kiln_loop_timeout(const kiln_loop *loop)
 {
+	if (!uv_loop_alive(&loop->uv))
+		return -1; /* libuv says 0 of a loop with nothing attached */
 	uv_update_time((uv_loop_t *)&loop->uv);
 	return uv_backend_timeout(&loop->uv);
 }
@@ -97,7 +147,12 @@ int kiln_loop_dispatch(kiln_loop *loop)
 
 int kiln_loop_step(kiln_loop *loop)
 {
-	return uv_run(&loop->uv, UV_RUN_ONCE) != 0;
+	int alive;
+
+	loop->stepping = true;
+	alive = uv_run(&loop->uv, UV_RUN_ONCE) != 0;
+	loop->stepping = false;
+	return alive;
 }
 
 void kiln_loop_run(kiln_loop *loop)
@@ -120,6 +175,7 @@ static void on_timer(uv_timer_t *uv)
 {
 	struct kiln__timer *timer = (struct kiln__timer *)uv;
 
+	enter(uv->loop);
 	timer->fn(timer->data);
 }
 
@@ -159,20 +215,31 @@ bool kiln__timer_armed(const struct kiln__timer *timer)
 	return uv_is_active((const uv_handle_t *)&timer->uv);
 }
 
+static int uv_events(int events)
+{
+	return (events & KILN__READABLE ? UV_READABLE : 0) |
+	       (events & KILN__WRITABLE ? UV_WRITABLE : 0);
+}
+
 static void on_poll(uv_poll_t *uv, int status, int events)
 {
 	struct kiln__watch *watch = (struct kiln__watch *)uv;
 	int seen = 0;
 
-	if (status < 0)
+	if (status < 0) {
+		/* libuv has stopped the poll; but what is still to be read must go on to be told. */
 		seen = watch->events;
+		uv_poll_start(uv, uv_events(seen), on_poll);
+	}
 	if (events & (UV_READABLE | UV_DISCONNECT))
 		seen |= KILN__READABLE;
 	if (events & UV_WRITABLE)
 		seen |= KILN__WRITABLE;
 	seen &= watch->events;
-	if (seen)
-		watch->fn(watch->data, seen);
+	if (!seen)
+		return;
+	enter(uv->loop);
+	watch->fn(watch->data, seen);
 }
 
 int kiln__watch_new(struct kiln__watch **ret, kiln_loop *loop, kiln_fd fd,
@@ -203,26 +270,31 @@ void kiln__watch_free(struct kiln__watch *watch)
 
 void kiln__watch_set(struct kiln__watch *watch, int events)
 {
-	int wanted = 0;
-
 	if (events == watch->events)
 		return;
 	watch->events = events;
-	if (events & KILN__READABLE)
-		wanted |= UV_READABLE;
-	if (events & KILN__WRITABLE)
-		wanted |= UV_WRITABLE;
-	if (wanted)
-		uv_poll_start(&watch->uv, wanted, on_poll);
+	if (events)
+		uv_poll_start(&watch->uv, uv_events(events), on_poll);
 	else
 		uv_poll_stop(&watch->uv);
 }
 
-static void on_deferred(uv_timer_t *uv)
+/* Runs what was scheduled before this round; what is scheduled meanwhile stays for the next. */
+static void on_idle(uv_idle_t *uv)
 {
-	struct kiln__deferred *deferred = (struct kiln__deferred *)uv;
+	kiln_loop *loop = (kiln_loop *)uv->loop;
+	struct link round = loop->scheduled;
 
-	deferred->fn(deferred->data);
+	enter(uv->loop);
+	round.next->previous = round.previous->next = &round;
+	list_init(&loop->scheduled);
+	uv_idle_stop(uv);
+	while (round.next != &round) {
+		struct kiln__deferred *deferred = (struct kiln__deferred *)round.next;
+
+		list_remove(&deferred->link);
+		deferred->fn(deferred->data);
+	}
 }
 
 int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_fn fn, void *data,
@@ -232,7 +304,8 @@ int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_
 
 	if (!deferred)
 		return kiln__fail_nomem(err);
-	uv_timer_init(&loop->uv, &deferred->uv);
+	list_init(&deferred->link);
+	deferred->loop = loop;
 	deferred->fn = fn;
 	deferred->data = data;
 	*ret = deferred;
@@ -241,20 +314,27 @@ int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_
 
 void kiln__deferred_schedule(struct kiln__deferred *deferred)
 {
-	if (!uv_is_active((uv_handle_t *)&deferred->uv))
-		uv_timer_start(&deferred->uv, on_deferred, 0, 0);
+	if (deferred->link.next != &deferred->link)
+		return;
+	list_append(&deferred->loop->scheduled, &deferred->link);
+	uv_idle_start(&deferred->loop->idle, on_idle);
 }
 
 void kiln__deferred_free(struct kiln__deferred *deferred)
 {
-	if (deferred)
-		uv_close((uv_handle_t *)&deferred->uv, on_closed);
+	if (!deferred)
+		return;
+	list_remove(&deferred->link);
+	if (deferred->loop->scheduled.next == &deferred->loop->scheduled)
+		uv_idle_stop(&deferred->loop->idle);
+	free(deferred);
 }
 
 static void on_wake(uv_async_t *uv)
 {
 	struct kiln__waker *waker = (struct kiln__waker *)uv;
 
+	enter(uv->loop);
 	waker->fn(waker->data);
 }
 

@@ -60,6 +60,7 @@ struct kiln__deferred;
 /*
  * A call that can be asked to run once from the loop's next round, before it
  * blocks: what keeps completions from running inside the call that caused them.
+ * Several run in the order they were scheduled. Must be freed before the loop.
  */
 int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_fn fn, void *data,
 		       kiln_error *err);

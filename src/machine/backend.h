@@ -68,6 +68,8 @@ struct kiln__backend_host {
 	const kiln_log *log;
 	const struct kiln__spec *spec; /* outlives the instance; every source is a file by now */
 	const char *id;                /* 32 hex digits */
+	/* The host ports that incoming() may accept, for VMMs that must listen beforehand; ends with 0. */
+	const uint32_t *listen_ports;
 	void *data;
 
 	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after prepare(). */

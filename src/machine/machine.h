@@ -15,6 +15,9 @@
  */
 int kiln__machine_prepare(kiln_machine *machine, kiln_error *err);
 
+/* Completes when the VMM says that the guest runs; fails when it ends first. */
+void kiln__machine_wait_running(kiln_machine *machine, kiln_done_fn done, void *data);
+
 /* A stream to a vsock port of the guest. @done once, from the loop; KILN_ESTATE if it does not run. */
 void kiln__machine_connect(kiln_machine *machine, uint32_t port, kiln__connect_fn done, void *data);
 
@@ -28,6 +31,8 @@ size_t kiln__machine_console_write(kiln_machine *machine, const void *bytes, siz
 /* The control channel to the guest's agent; NULL before its hello and after the end. */
 struct kiln__agent *kiln__machine_agent(const kiln_machine *machine);
 
+const char *kiln__machine_name(const kiln_machine *machine);
+kiln_loop *kiln__machine_loop(const kiln_machine *machine);
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 
@@ -41,7 +46,16 @@ struct kiln__stages {
 	int64_t running;
 	int64_t hello;    /* the agent's hello */
 	int64_t ready;
+	/* Of the guest's own clock, ns since its kernel began. */
+	uint64_t guest_init;    /* kiln-guest's first instruction */
+	uint64_t guest_vsock;   /* vsock usable */
+	uint64_t guest_modules; /* all modules loaded */
+	uint64_t guest_root;    /* root mounted */
+	uint64_t guest_ready;   /* processes can be started */
 };
 const struct kiln__stages *kiln__machine_stages(const kiln_machine *machine);
+
+/* What the agent reports of the guest's own boot: ns since the guest's kernel began. */
+void kiln__machine_guest_stages(kiln_machine *machine, const struct kiln__agent_setup_done *done);
 
 #endif

@@ -25,6 +25,8 @@ struct fdstream {
 	size_t held_at;
 	size_t held_len;
 	bool paused;
+	bool offering; /* on_data is on the stack: a resume is noted in "again" */
+	bool again;
 	bool eof;          /* the peer closed its side, and the handler knows */
 	bool want_write;
 	bool broken;
@@ -78,21 +80,37 @@ static void report_error(struct fdstream *s, int os_errno)
 	leave(s);
 }
 
-/* Offers held bytes. Returns false if the stream is gone. */
-static bool offer(struct fdstream *s)
+/*
+ * Gives bytes to the handler until it wants no more. Returns how many it took, or -1
+ * if the stream is gone. One that resumes from inside is asked again after the call,
+ * not within it: what it has just been shown is not consumed before it returns.
+ */
+static ssize_t offer(struct fdstream *s, const char *bytes, size_t len)
 {
-	size_t n;
+	size_t done = 0;
 
-	while (!s->paused && s->held_at < s->held_len) {
+	while (!s->paused && done < len) {
+		s->again = false;
+		s->offering = true;
 		s->calls++;
-		n = s->stream.handler->on_data(s->stream.handler_data, s->held + s->held_at,
-					       s->held_len - s->held_at);
+		done += s->stream.handler->on_data(s->stream.handler_data, bytes + done,
+						   len - done);
+		s->offering = false;
 		if (!leave(s))
-			return false;
-		s->held_at += n;
-		if (s->held_at < s->held_len)
-			s->paused = true;
+			return -1;
+		s->paused = done < len && !s->again;
 	}
+	return (ssize_t)done;
+}
+
+/* Offers what was held back. Returns false if the stream is gone. */
+static bool offer_held(struct fdstream *s)
+{
+	ssize_t n = offer(s, s->held + s->held_at, s->held_len - s->held_at);
+
+	if (n < 0)
+		return false;
+	s->held_at += (size_t)n;
 	if (s->held_at == s->held_len) {
 		free(s->held);
 		s->held = NULL;
@@ -103,22 +121,21 @@ static bool offer(struct fdstream *s)
 
 static bool deliver(struct fdstream *s, const char *bytes, size_t len)
 {
-	size_t n;
+	ssize_t n = offer(s, bytes, len);
+	size_t left;
 
-	s->calls++;
-	n = s->stream.handler->on_data(s->stream.handler_data, bytes, len);
-	if (!leave(s))
+	if (n < 0)
 		return false;
-	if (n == len)
+	left = len - (size_t)n;
+	if (left == 0)
 		return true;
-	s->paused = true;
-	s->held = malloc(len - n);
+	s->held = malloc(left);
 	if (!s->held) {
 		report_error(s, ENOMEM);
 		return false;
 	}
-	memcpy(s->held, bytes + n, len - n);
-	s->held_len = len - n;
+	memcpy(s->held, bytes + n, left);
+	s->held_len = left;
 	return true;
 }
 
@@ -202,12 +219,12 @@ static void fdstream_resume(struct kiln__stream *stream)
 {
 	struct fdstream *s = (struct fdstream *)stream;
 
-	s->paused = false;
-	s->calls++;
-	offer(s);
-	if (!leave(s))
+	s->again = true;
+	if (s->offering)
 		return;
-	update(s);
+	s->paused = false;
+	if (!s->held || offer_held(s))
+		update(s);
 }
 
 static void fdstream_close(struct kiln__stream *stream)

@@ -137,10 +137,40 @@ int kiln__os_lock(kiln_fd fd, kiln_error *err); /* waits */
 void kiln__os_unlock(kiln_fd fd); /* before the last duplicate is closed */
 
 /*
+ * Locks on numbered parts of an open file, whatever its size: independent of each
+ * other and of the lock above. Exclusive, and released as that one: with the last
+ * duplicate of the descriptor, in whatever process. The file is open for writing.
+ * Locking without @wait fails with KILN_EBUSY if another holds the part.
+ */
+int kiln__os_lock_part(kiln_fd fd, unsigned part, bool wait, kiln_error *err);
+void kiln__os_unlock_part(kiln_fd fd, unsigned part);
+
+/* 1 if another open file holds the part, else 0. Asks only: nobody can take notice of it. */
+int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err);
+
+/* A symbolic link that says @target; KILN_EEXIST if @path is there. What @path says, malloc'ed. */
+int kiln__os_symlink_new(const char *target, const char *path, kiln_error *err);
+int kiln__os_read_link(const char *path, char **ret_target, kiln_error *err);
+
+/*
  * Anonymous shared memory of @size bytes, all zero, that other processes map by its
  * descriptor. Its size is fixed (where the system can: nobody can shrink it under us).
  */
 int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_error *err);
+
+/*
+ * Tells of changes to the entries of directories: made, renamed to, written,
+ * removed. @name is NULL when events were lost and anything may have changed.
+ * @directory is the number that adding it gave. On the loop's thread.
+ */
+struct kiln__dirwatch;
+int kiln__dirwatch_new(struct kiln__dirwatch **ret, kiln_loop *loop,
+		       void (*fn)(void *data, int directory, const char *name), void *data,
+		       kiln_error *err);
+int kiln__dirwatch_add(struct kiln__dirwatch *watch, const char *path, int *ret_directory,
+		       kiln_error *err);
+void kiln__dirwatch_remove(struct kiln__dirwatch *watch, int directory); /* one that is gone, too */
+void kiln__dirwatch_free(struct kiln__dirwatch *watch); /* NULL is allowed; also from @fn */
 
 /* --- local sockets ---------------------------------------------------------------- */
 
@@ -156,6 +186,9 @@ int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err);
 
 /* Connects, blocking. KILN_ENOENT: no such socket; KILN_EDIED: its file is there, but nobody listens. */
 int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
+
+/* The same without waiting: KILN_EBUSY if the listener does not keep up with its connections. */
+int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
 /* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any more). */
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
@@ -233,6 +266,16 @@ void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
  * this process ends (detached: it does not). NULL is allowed.
  */
 void kiln__child_free(struct kiln__child *child);
+
+/*
+ * A process by its number and by a word of its command line, so that a number used
+ * again is not mistaken: KILN_ENOENT if there is no such process (any more).
+ * The descriptor becomes readable when the process has ended.
+ */
+int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_error *err);
+
+/* Kills that process and waits for its end. KILN_ETIMEDOUT if that takes longer. */
+int kiln__os_end_process(kiln_fd process, int timeout_ms, kiln_error *err);
 
 /* Kills this process when its parent ends (for a program that must not outlive who started it). */
 int kiln__os_die_with_parent(kiln_error *err);

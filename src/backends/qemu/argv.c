@@ -9,6 +9,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "setup.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -202,14 +203,14 @@ static void add_disks(struct args *args, const struct kiln__qemu_plan *plan)
 			.source = spec->root.source,
 			.readonly = spec->root.kind != KILN__ROOT_DISK ||
 				    spec->root.overlay != KILN__OVERLAY_NONE,
-			.serial = "kiln-root",
+			.serial = KILN__ROOT_SERIAL,
 		};
 
 		add_blockdev(args, plan, index++, &root);
 	}
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		struct kiln__disk disk = spec->disks[i];
-		char serial[24];
+		char serial[32];
 
 		if (!disk.serial) {
 			snprintf(serial, sizeof(serial), "disk%zu", i);

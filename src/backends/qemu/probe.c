@@ -8,6 +8,7 @@
 #include "err.h"
 #include "os.h"
 #include "preflight.h"
+#include "program.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ int kiln__qemu_find(const char *configured, const char *arch, char **ret, kiln_e
 		*ret = strdup(configured);
 		return *ret ? 0 : kiln__fail_nomem(err);
 	}
-	if (kiln__os_find_program(program, ret, err) == 0)
+	if (kiln__os_find_program(ret, program, err) == 0)
 		return 0;
 	kiln__fail(err, KILN_ENOENT, "%s is not installed", program);
 	return kiln__hint(err, "install it (Debian and Ubuntu: apt-get install %s)", package);

@@ -149,7 +149,7 @@ static int handles_add(struct handles *handles, kiln_fd fd, int number)
 static int add_source(struct handles *handles, const struct kiln__source *source, int number,
 		      unsigned flags, const char *key, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r;
 
 	if (source->fd != KILN_FD_NONE)
@@ -161,36 +161,27 @@ static int add_source(struct handles *handles, const struct kiln__source *source
 	return handles_add(handles, fd, number);
 }
 
-/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
-static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
+/* Copies @length bytes of @in from @offset into anonymous memory. */
+static int copy_range(kiln_fd in, uint64_t offset, uint64_t length, kiln_fd *ret, kiln_error *err)
 {
-	kiln__autoclose kiln_fd in = KILN_FD_NONE;
+	const size_t chunk = (size_t)1 << 20;
+	kiln__autofree char *bytes = malloc(chunk);
 	kiln__autoclose kiln_fd out = KILN_FD_NONE;
-	kiln__autofree char *chunk = malloc((size_t)1 << 20);
-	uint64_t at = source->offset;
-	uint64_t left = source->length ? source->length : UINT64_MAX;
 	int r;
 
-	if (!chunk)
+	if (!bytes)
 		return kiln__fail_nomem(err);
-	if (source->fd != KILN_FD_NONE)
-		r = kiln__os_dup(&in, source->fd, err);
-	else
-		r = kiln__os_open(&in, source->path, KILN__OPEN_READ, err);
-	if (r == 0)
-		r = kiln__os_shared_memory(&out, "kiln-boot", 0, err);
-	while (r == 0 && left) {
-		size_t want = left < ((size_t)1 << 20) ? (size_t)left : (size_t)1 << 20;
-		ssize_t n = kiln__os_pread_full(in, chunk, want, at, err);
+	r = kiln__os_shared_memory(&out, "kiln-boot", length, err);
+	for (uint64_t done = 0; r == 0 && done < length;) {
+		size_t want = length - done < chunk ? (size_t)(length - done) : chunk;
+		ssize_t n = kiln__os_pread_full(in, bytes, want, offset + done, err);
 
 		if (n < 0)
-			r = (int)n;
-		else if (n == 0)
-			break;
-		else
-			r = kiln__os_write_full(out, chunk, (size_t)n, err);
-		at += (uint64_t)(n > 0 ? n : 0);
-		left -= (uint64_t)(n > 0 ? n : 0);
+			return (int)n;
+		if ((size_t)n < want)
+			return kiln__fail(err, KILN_EFORMAT, "the range ends beyond its file");
+		r = kiln__os_pwrite_full(out, bytes, want, done, err);
+		done += want;
 	}
 	if (r < 0)
 		return r;
@@ -198,10 +189,32 @@ static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_err
 	return 0;
 }
 
+/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
+static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
+{
+	kiln__autoclose kiln_fd in = KILN_FD_NONE;
+	struct kiln__os_stat st;
+	uint64_t length = source->length;
+	int r;
+
+	if (source->fd != KILN_FD_NONE)
+		r = kiln__os_dup(&in, source->fd, err);
+	else
+		r = kiln__os_open(&in, source->path, KILN__OPEN_READ, err);
+	if (r == 0)
+		r = kiln__os_fstat(in, &st, err);
+	if (r < 0)
+		return r;
+	if (source->offset > st.size || length > st.size - source->offset)
+		return kiln__fail(err, KILN_EINVAL, "the range lies outside the file (%llu bytes)",
+				  (unsigned long long)st.size);
+	return copy_range(in, source->offset, length ? length : st.size - source->offset, ret, err);
+}
+
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
 			 const char *key, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r;
 
 	if (!kiln__source_is_set(source))
@@ -253,7 +266,7 @@ static int add_channel(struct handles *handles, int number, kiln_fd *ret, kiln_e
 
 static int make_console(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r = add_channel(handles, KILN__QEMU_FD_CONSOLE, &fd, err);
 
 	if (r < 0)
@@ -270,7 +283,7 @@ static int make_console(struct kiln__instance *vm, struct handles *handles, kiln
 
 static int make_qmp(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r = add_channel(handles, KILN__QEMU_FD_QMP, &fd, err);
 
 	if (r < 0)
@@ -291,7 +304,7 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r;
 
 	if (!spec->vsock)

@@ -50,7 +50,7 @@ int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err)
 	return 0;
 }
 
-int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
+static int local_connect(kiln_fd *ret, const char *path, bool wait, kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	struct sockaddr_un addr;
@@ -61,12 +61,16 @@ int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
 	fd = kiln__posix_local_socket();
 	if (fd < 0)
 		return kiln__fail_errno(err, -fd, "cannot make a socket");
+	if (!wait && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		return kiln__fail_errno(err, errno, "cannot make a socket");
 	do
 		r = connect(fd, (const struct sockaddr *)&addr, sizeof(addr));
 	while (r < 0 && errno == EINTR);
 	if (r < 0) {
 		int code = errno;
 
+		if (code == EAGAIN || code == EINPROGRESS)
+			return kiln__fail(err, KILN_EBUSY, "the listener at %s is busy", path);
 		r = kiln__fail_errno(err, code, "cannot connect to %s", path);
 		if (code == ECONNREFUSED) {
 			r = KILN_EDIED;
@@ -77,6 +81,16 @@ int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
 	}
 	*ret = kiln__take_fd(&fd);
 	return 0;
+}
+
+int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
+{
+	return local_connect(ret, path, true, err);
+}
+
+int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err)
+{
+	return local_connect(ret, path, false, err);
 }
 
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err)
@@ -117,10 +131,10 @@ ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const k
 	if (count > KILN__OS_MAX_FDS || len == 0)
 		return -EINVAL;
 	msg.msg_control = control.space;
-	msg.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+	msg.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * count);
 	CMSG_FIRSTHDR(&msg)->cmsg_level = SOL_SOCKET;
 	CMSG_FIRSTHDR(&msg)->cmsg_type = SCM_RIGHTS;
-	CMSG_FIRSTHDR(&msg)->cmsg_len = CMSG_LEN(sizeof(int) * count);
+	CMSG_FIRSTHDR(&msg)->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * count);
 	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds, sizeof(int) * count);
 	do
 		n = sendmsg(socket, &msg, KILN__POSIX_SEND_FLAGS);

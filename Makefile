@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin front for Meson. `make help` lists the targets.
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+MESON   ?= meson
+
+.PHONY: all demo check soak bench install format sanitize setup-build clean help
+
+all: $(BUILD)/build.ninja ## build everything; the command is build/kiln
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@command -v $(MESON) >/dev/null && command -v ninja >/dev/null || tools/setup.sh build
+	@$(MESON) setup $(BUILD) --prefix=$(PREFIX) >/dev/null || { tools/setup.sh build && $(MESON) setup $(BUILD) --prefix=$(PREFIX); }
+
+demo: ## boot a Debian root in a VM and show it
+	@tools/setup.sh demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh
+
+check: ## the whole test suite, with seeded samples of the long tests
+	@tools/setup.sh check
+	@tools/check.sh
+
+soak: ## the same with full counts
+	@tools/setup.sh check
+	@KILN_SOAK=1 tools/check.sh
+
+bench: ## boot figures beside those of bare QEMU
+	@tools/setup.sh demo
+	@$(MAKE) --no-print-directory all
+	@tests/bench/run.sh
+
+install: all ## install below DESTDIR and PREFIX
+	@DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild
+
+sanitize: ## build with ASan and UBSan in build-asan
+	@[ -e build-asan/build.ninja ] || $(MESON) setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dstatic_deps=false >/dev/null
+	@ninja -C build-asan
+
+format: ## format the C sources
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean: ## remove the builds, not the caches
+	@rm -rf build build-asan
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The runner's life: launched by its first message, ended by its VM. See runner.h. */
+#include "runner.h"
+
+#include "buf.h"
+#include "cleanup.h"
+#include "err.h"
+#include "log.h"
+#include "os.h"
+#include "setup.h"
+#include "timefmt.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FD_LAUNCH 3
+#define FD_LOCK   4
+
+/* How long clients may take to fetch the last output once the VM has ended. */
+#define LINGER_MS 5000
+
+static void on_event(void *data, const kiln_event *event)
+{
+	struct runner *runner = data;
+
+	if (kiln_machine_accel(runner->machine)[0])
+		snprintf(runner->accel, sizeof(runner->accel), "%s",
+			 kiln_machine_accel(runner->machine));
+	runner_record(runner, event);
+	server_event(runner->server, event);
+	if (event->to == KILN_STATE_READY && event->from == KILN_STATE_RUNNING)
+		process_start(runner->process);
+	if (!runner->over)
+		return;
+	process_vm_ended(runner->process);
+	kiln__timer_start(runner->linger, LINGER_MS);
+	runner_maybe_end(runner);
+}
+
+static void on_console(void *data, const void *bytes, size_t len)
+{
+	struct runner *runner = data;
+
+	logfile_write(&runner->console, bytes, len);
+	server_console(runner->server, bytes, len);
+}
+
+static void on_log(void *data, enum kiln_log_level level, const char *text)
+{
+	static const char *const names[] = {"debug", "info", "warning", "error"};
+	struct runner *runner = data;
+	char time[KILN__TIME_TEXT];
+	kiln__autofree char *line = NULL;
+
+	kiln__time_format(kiln__os_realtime_ns(), time);
+	line = kiln__strf("%s %s %s\n", time, names[level], text);
+	if (line)
+		logfile_write(&runner->diagnostics, line, strlen(line));
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+static void check_end(void *data)
+{
+	struct runner *runner = data;
+
+	if (runner->over && !server_busy(runner->server) && !process_busy(runner->process))
+		kiln_loop_stop(runner->loop);
+}
+
+void runner_maybe_end(struct runner *runner)
+{
+	if (runner->over)
+		kiln__deferred_schedule(runner->check);
+}
+
+static void on_linger(void *data)
+{
+	struct runner *runner = data;
+
+	kiln_loop_stop(runner->loop);
+}
+
+void runner_launcher_gone(struct runner *runner)
+{
+	if (!runner->machine)
+		kiln_loop_stop(runner->loop); /* nothing was launched, and nobody is left to do it */
+	else if (runner->foreground)
+		kiln_machine_kill(runner->machine, NULL, NULL);
+}
+
+/* --- launch ---------------------------------------------------------------------------------- */
+
+static int take_string(json_t *params, const char *key, char **ret, bool required, kiln_error *err)
+{
+	const char *text = json_string_value(json_object_get(params, key));
+
+	if (!text)
+		return required ? kiln__fail(err, KILN_EINVAL, "launch: %s is missing", key) : 0;
+	*ret = strdup(text);
+	return *ret ? 0 : kiln__fail_nomem(err);
+}
+
+/* The disk that takes the root's writes, new for this start and thrown away after it. */
+static int add_overlay(kiln_config *config, const char *path, kiln_error *err)
+{
+	json_t *disk = json_pack("{s:s, s:s, s:s, s:b}", "path", path, "serial", KILN__OVERLAY_SERIAL,
+				 "cache", "unsafe", "discard", true);
+	char *text = disk ? json_dumps(disk, JSON_COMPACT) : NULL;
+	int r = text ? kiln_config_set(config, "disks[]", text, err) : kiln__fail_nomem(err);
+
+	json_decref(disk);
+	free(text);
+	return r;
+}
+
+/* The machine's document, with the files that image work has found or made put in. */
+static int take_config(struct runner *runner, json_t *params, kiln_error *err)
+{
+	static const struct {
+		const char *key;
+		const char *path;
+	} files[] = {
+		{"kernel", "kernel"},
+		{"initrd", "initrd"},
+		{"root", "root.squashfs"},
+	};
+	const json_t *resolved = json_object_get(params, "resolved");
+	const char *overlay = json_string_value(json_object_get(resolved, "overlay"));
+	char *text = json_dumps(json_object_get(params, "config"), JSON_COMPACT);
+	int r;
+
+	if (!text)
+		return kiln__fail(err, KILN_EINVAL, "launch: config is missing");
+	r = kiln_config_parse(text, strlen(text), &runner->config, err);
+	free(text);
+	if (r == 0 && json_object_get(resolved, "root")) {
+		kiln_config_set(runner->config, "root.directory", NULL, NULL);
+		kiln_config_set(runner->config, "root.tar", NULL, NULL);
+	}
+	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
+		const char *path = json_string_value(json_object_get(resolved, files[i].key));
+
+		if (path)
+			r = kiln_config_set(runner->config, files[i].path, path, err);
+	}
+	if (r == 0 && overlay)
+		r = add_overlay(runner->config, overlay, err);
+	return r;
+}
+
+static int take_params(struct runner *runner, json_t *params, kiln_error *err)
+{
+	const char *created = json_string_value(json_object_get(params, "created"));
+	int r = take_string(params, "dir", &runner->dir, true, err);
+
+	if (r == 0)
+		r = take_string(params, "runtime_dir", &runner->runtime_dir, true, err);
+	if (r == 0)
+		r = take_string(params, "name", &runner->name, false, err);
+	runner->foreground = json_is_true(json_object_get(params, "foreground"));
+	runner->created_ns = created ? kiln__time_parse(created) : kiln__os_realtime_ns();
+	return r;
+}
+
+static int open_log(const struct runner *runner, const char *name, struct logfile *log,
+		    uint64_t limit, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/%s", runner->dir, name);
+
+	return path ? logfile_open(log, path, limit, err) : kiln__fail_nomem(err);
+}
+
+static void connect_port(void *data, uint32_t port, kiln__port_done_fn done, void *done_data)
+{
+	struct runner *runner = data;
+
+	kiln__machine_connect(runner->machine, port, done, done_data);
+}
+
+static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+{
+	struct runner *runner = data;
+
+	return kiln__vsock_unix_incoming(runner->vsock, port, stream);
+}
+
+/* The guest's vsock ports as Unix sockets, for whoever talks to the guest without kiln. */
+static int serve_vsock(struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/vsock.sock", runner->runtime_dir);
+	int r;
+
+	if (!kiln__machine_spec(runner->machine)->vsock)
+		return 0;
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__vsock_unix_new(&runner->vsock, runner->loop, path, connect_port, runner, err);
+	if (r == 0)
+		kiln__machine_on_incoming(runner->machine, on_incoming, runner);
+	return r;
+}
+
+static int open_files(struct runner *runner, kiln_error *err)
+{
+	const struct kiln__spec *spec = kiln__machine_spec(runner->machine);
+	int r = open_log(runner, "console.log", &runner->console, spec->console_limit, err);
+
+	if (r == 0)
+		r = open_log(runner, "log", &runner->log, spec->log_limit, err);
+	if (r == 0)
+		r = open_log(runner, "runner.log", &runner->diagnostics, 1 << 20, err);
+	if (r == 0)
+		r = runner_open_events(runner, err);
+	if (r == 0)
+		r = server_listen(runner->server, err);
+	if (r == 0)
+		r = serve_vsock(runner, err);
+	return r;
+}
+
+static void on_started(void *data, int result, const kiln_error *err)
+{
+	struct kiln__control_call *call = data;
+
+	if (result < 0)
+		kiln__control_fail(call, err);
+	else
+		kiln__control_answer(call, NULL);
+}
+
+static int launch(struct runner *runner, json_t *params, kiln_error *err)
+{
+	kiln_machine_options options = KILN_MACHINE_OPTIONS_INIT;
+	int r = take_params(runner, params, err);
+
+	if (r == 0)
+		r = take_config(runner, params, err);
+	if (r < 0)
+		return r;
+	options.id = runner->id;
+	options.name = runner->name;
+	options.on_event = on_event;
+	options.on_console = on_console;
+	options.data = runner;
+	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
+	options.log = runner->logger;
+	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
+	if (r == 0)
+		r = open_files(runner, err);
+	if (r == 0)
+		r = process_new(&runner->process, runner, err);
+	if (r == 0)
+		r = kiln__machine_prepare(runner->machine, err);
+	if (r == 0)
+		r = runner_jail(runner, err);
+	return r;
+}
+
+void runner_launch(struct runner *runner, struct kiln__control_call *call, json_t *params)
+{
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (launch(runner, params, &err) < 0) {
+		kiln__stage(&err, "launch");
+		kiln__control_fail(call, &err);
+		/* A machine that has begun has recorded its failure; one that has not is nobody's. */
+		if (!runner->over) {
+			runner->over = true;
+			kiln__timer_start(runner->linger, LINGER_MS);
+		}
+		runner_maybe_end(runner);
+		return;
+	}
+	kiln_machine_start(runner->machine, on_started, call);
+}
+
+/* --- main ---------------------------------------------------------------------------------------- */
+
+static int begin(struct runner *runner, kiln_error *err)
+{
+	kiln_fd launch_fd;
+	int r = kiln__os_inherited(&launch_fd, FD_LAUNCH, err);
+
+	if (r < 0)
+		return r;
+	r = kiln__os_inherited(&runner->lock, FD_LOCK, err);
+	if (r == 0)
+		r = kiln_loop_new(&runner->loop, err);
+	if (r == 0)
+		r = kiln__timer_new(&runner->linger, runner->loop, on_linger, runner, err);
+	if (r == 0)
+		r = kiln__deferred_new(&runner->check, runner->loop, check_end, runner, err);
+	if (r == 0)
+		r = server_new(&runner->server, runner, launch_fd, err);
+	else
+		kiln__os_close(launch_fd);
+	return r;
+}
+
+/*
+ * What others could still find of it goes: its sockets, by who made them. The runtime
+ * directory itself is the manager's; the lock goes last, with the process.
+ */
+static void finish(struct runner *runner)
+{
+	server_free(runner->server);
+	process_free(runner->process);
+	kiln__vsock_unix_free(runner->vsock);
+	kiln_machine_free(runner->machine);
+	logfile_done(&runner->console);
+	logfile_done(&runner->log);
+	logfile_done(&runner->diagnostics);
+	kiln__os_close(runner->events);
+	kiln__timer_free(runner->linger);
+	kiln__deferred_free(runner->check);
+	kiln_config_free(runner->config);
+	kiln_loop_free(runner->loop);
+	free(runner->id);
+	free(runner->name);
+	free(runner->dir);
+	free(runner->runtime_dir);
+	kiln__os_close(runner->lock);
+}
+
+int main(int argc, char **argv)
+{
+	struct runner runner = {.lock = KILN_FD_NONE, .events = KILN_FD_NONE};
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (argc != 2) {
+		fprintf(stderr, "kiln-runner is started by kiln, with a VM's id\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	runner.id = strdup(argv[1]);
+	if (!runner.id || begin(&runner, &err) < 0) {
+		fprintf(stderr, "kiln-runner: %s\n", err.message);
+		return 1;
+	}
+	kiln_loop_run(runner.loop);
+	finish(&runner);
+	return 0;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kiln-runner: one VM and what serves it, in one process.
+ *
+ * Started by a manager with the launch connection as descriptor 3 and the VM's lock,
+ * held, as descriptor 4; see docs/control-protocol.md. One thread, one loop. The guest,
+ * through its devices and its agent, and every peer on the control socket are
+ * hostile; what the launch message says is trusted (it comes from who started us).
+ *
+ * Order: launch message, files and sockets opened, VMM spawned, rights given up,
+ * guest started. It ends when the VM has, after the final state is on disk and
+ * attached clients have been told, or a deadline has passed.
+ *
+ *   main.c     launch and end            server.c   control connections and methods
+ *   process.c  the main process          attach.c   clients of its streams
+ *   state.c    state.json and events     logfile.c  bounded log files
+ *   jail.c     giving up rights
+ */
+#ifndef KILN_RUNNER_H
+#define KILN_RUNNER_H
+
+#include "control.h"
+#include "logfile.h"
+#include "machine.h"
+#include "vsock_unix.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct server;
+struct process;
+
+struct runner {
+	kiln_loop *loop;
+	kiln_fd lock;
+	char *id;
+	char *name;
+	char *dir;         /* durable: vms/ID */
+	char *runtime_dir; /* live: sockets */
+	bool foreground;   /* the VM ends with the launch connection */
+	kiln_config *config; /* with resolved sources */
+	kiln_machine *machine;
+	struct server *server;
+	struct process *process;
+	struct kiln__vsock_unix *vsock;
+	struct logfile console;
+	struct logfile log;         /* what the main process wrote */
+	struct logfile diagnostics; /* what kiln itself has to say */
+	kiln_log logger;            /* writes to it */
+	kiln_fd events;
+	int64_t created_ns; /* realtime */
+	int64_t started_ns;
+	int64_t ready_ns;
+	int64_t finished_ns;
+	char accel[16];      /* what really ran the guest */
+	bool over; /* the VM has ended and its final state is written */
+	struct kiln__timer *linger;   /* bounds the wait for clients at the end */
+	struct kiln__deferred *check; /* asks whether the end has come */
+};
+
+/* --- state.c ----------------------------------------------------------------------- */
+
+/* The state as inspect shows it. A new reference; NULL when out of memory. */
+json_t *runner_state(const struct runner *runner);
+
+/* An event as it stands in the events file and in notifications. A new reference. */
+json_t *runner_event_json(const kiln_event *event);
+
+/* Records a transition: the events file, and state.json (durably when the VM has ended). */
+void runner_record(struct runner *runner, const kiln_event *event);
+
+int runner_open_events(struct runner *runner, kiln_error *err);
+
+/* --- server.c ------------------------------------------------------------------------ */
+
+/* Serves @launch, the connection to who started us, and listens on control.sock once launched. */
+int server_new(struct server **ret, struct runner *runner, kiln_fd launch, kiln_error *err);
+int server_listen(struct server *server, kiln_error *err);
+void server_console(struct server *server, const void *bytes, size_t len);
+void server_event(struct server *server, const kiln_event *event);
+void server_free(struct server *server);
+
+/* True while some client still has something to receive. */
+bool server_busy(const struct server *server);
+
+/* --- main.c ------------------------------------------------------------------------------ */
+
+/* The launch message: everything up to the running guest; answers @call when it runs. */
+void runner_launch(struct runner *runner, struct kiln__control_call *call, json_t *params);
+
+/* The launch connection has ended. */
+void runner_launcher_gone(struct runner *runner);
+
+/* A client has gone, or the process has: perhaps this was what the end waited for. */
+void runner_maybe_end(struct runner *runner);
+
+/* --- process.c: the main process, and the clients attached to it ----------------------------- */
+
+int process_new(struct process **ret, struct runner *runner, kiln_error *err);
+void process_free(struct process *process);
+
+/* The guest is ready: starts the configured process, if there is one. */
+void process_start(struct process *process);
+
+/* The VM has ended: clients are told how. */
+void process_vm_ended(struct process *process);
+
+/*
+ * A client's connection after "attach": agent frames from here on. Takes @stream.
+ * @launcher: its end is the launch connection's.
+ */
+void process_attach(struct process *process, struct kiln__stream *stream, bool with_stdin,
+		    bool launcher);
+
+/* Sends a signal to the main process. KILN_ESTATE if there is none. */
+int process_signal(struct process *process, unsigned number, kiln_error *err);
+
+/* True while a client still has output or the exit to receive. */
+bool process_busy(const struct process *process);
+
+/* --- jail.c ------------------------------------------------------------------------------------ */
+
+/* Gives up all rights that a running VM does not need; for good. */
+int runner_jail(const struct runner *runner, kiln_error *err);
+
+#endif

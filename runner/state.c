@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is on disk about a running VM: state.json, replaced whole at each transition
+ * (synced only at the end: while it runs, the lock is what counts), and the events
+ * file, one JSON object a line.
+ */
+#include "runner.h"
+
+#include "buf.h"
+#include "err.h"
+#include "os.h"
+#include "timefmt.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static json_t *time_json(int64_t realtime_ns)
+{
+	char text[KILN__TIME_TEXT];
+
+	if (!realtime_ns)
+		return json_null();
+	kiln__time_format(realtime_ns, text);
+	return json_string(text);
+}
+
+static json_t *exit_json(kiln_exit how)
+{
+	const char *kind = kiln_exit_kind_name(how.kind);
+
+	if (how.kind == KILN_EXIT_NONE)
+		return json_null();
+	if (how.kind == KILN_EXIT_EXITED)
+		return json_pack("{s:s, s:i}", "kind", kind, "code", how.code);
+	if (how.kind == KILN_EXIT_SIGNALED)
+		return json_pack("{s:s, s:i}", "kind", kind, "signal", how.code);
+	return json_pack("{s:s}", "kind", kind);
+}
+
+static json_t *failure_json(const kiln_error *failure)
+{
+	if (!failure)
+		return json_null();
+	return json_pack("{s:s, s:s, s:s, s:s}", "code", kiln_error_name(failure->code), "stage",
+			 failure->stage, "message", failure->message, "hint", failure->hint);
+}
+
+/* Nanoseconds from the begin of the start to each stage that was reached. */
+static json_t *stages_json(const struct kiln__stages *stages)
+{
+	json_t *object = json_object();
+	const struct {
+		const char *name;
+		int64_t at;
+	} rows[] = {
+		{"prepared_ns", stages->prepared},
+		{"running_ns", stages->running},
+		{"hello_ns", stages->hello},
+		{"ready_ns", stages->ready},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].at)
+			json_object_set_new(object, rows[i].name,
+					    json_integer(rows[i].at - stages->begun));
+	return object;
+}
+
+static json_t *ports_json(const struct kiln__spec *spec)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < spec->port_count; i++) {
+		const struct kiln__port *port = &spec->ports[i];
+
+		json_array_append_new(list,
+				      json_pack("{s:s, s:i, s:i, s:s}", "host_ip",
+						port->host_ip ? port->host_ip : "127.0.0.1",
+						"host_port", port->host_port, "guest_port",
+						port->guest_port, "protocol",
+						port->udp ? "udp" : "tcp"));
+	}
+	return list;
+}
+
+json_t *runner_state(const struct runner *runner)
+{
+	const kiln_machine *m = runner->machine;
+	json_t *state = json_object();
+
+	json_object_set_new(state, "id", json_string(runner->id));
+	json_object_set_new(state, "name",
+			    runner->name ? json_string(runner->name) : json_null());
+	json_object_set_new(state, "state",
+			    json_string(kiln_state_name(m ? kiln_machine_state(m)
+							  : KILN_STATE_CREATED)));
+	json_object_set_new(state, "foreground", json_boolean(runner->foreground));
+	json_object_set_new(state, "pid", json_integer(runner->over ? 0 : getpid()));
+	json_object_set_new(state, "created", time_json(runner->created_ns));
+	json_object_set_new(state, "started", time_json(runner->started_ns));
+	json_object_set_new(state, "ready", time_json(runner->ready_ns));
+	json_object_set_new(state, "finished", time_json(runner->finished_ns));
+	if (!m)
+		return state;
+	json_object_set_new(state, "backend", json_string(kiln_machine_backend(m)));
+	json_object_set_new(state, "accel", json_string(runner->accel));
+	json_object_set_new(state, "vmm_pid", json_integer(kiln__machine_vmm_pid(m)));
+	json_object_set_new(state, "exit", exit_json(kiln_machine_exit(m)));
+	json_object_set_new(state, "failure", failure_json(kiln_machine_failure(m)));
+	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));
+	json_object_set_new(state, "ports", ports_json(kiln__machine_spec(m)));
+	return state;
+}
+
+int runner_open_events(struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/events", runner->dir);
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	return kiln__os_open(&runner->events, path,
+			     KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, err);
+}
+
+json_t *runner_event_json(const kiln_event *event)
+{
+	json_t *object = json_pack("{s:o, s:s, s:s}", "time", time_json(event->realtime_ns), "event",
+				   kiln_state_name(event->to), "from", kiln_state_name(event->from));
+
+	if (event->to == KILN_STATE_STOPPED)
+		json_object_set_new(object, "exit", exit_json(event->exit));
+	if (event->err)
+		json_object_set_new(object, "failure", failure_json(event->err));
+	return object;
+}
+
+static void append_event(struct runner *runner, const kiln_event *event)
+{
+	json_t *object = runner_event_json(event);
+	char *text = json_dumps(object, JSON_COMPACT);
+	kiln__autobuf line = KILN__BUF_INIT;
+
+	json_decref(object);
+	if (!text)
+		return;
+	kiln__buf_addf(&line, "%s\n", text);
+	free(text);
+	/* One write: a line is there whole or, on a full disk, perhaps not at all. */
+	if (!line.failed)
+		kiln__os_write_full(runner->events, line.data, line.len, NULL);
+}
+
+static void write_state(struct runner *runner, bool durable)
+{
+	kiln__autofree char *path = kiln__strf("%s/state.json", runner->dir);
+	json_t *state = runner_state(runner);
+	char *text = json_dumps(state, JSON_INDENT(1));
+
+	json_decref(state);
+	if (path && text)
+		kiln__os_replace_file(path, text, strlen(text), 0600, durable, NULL);
+	free(text);
+}
+
+void runner_record(struct runner *runner, const kiln_event *event)
+{
+	bool ended = event->to == KILN_STATE_STOPPED || event->to == KILN_STATE_FAILED;
+
+	if (event->to == KILN_STATE_RUNNING && !runner->started_ns)
+		runner->started_ns = event->realtime_ns;
+	if (event->to == KILN_STATE_READY && !runner->ready_ns)
+		runner->ready_ns = event->realtime_ns;
+	if (ended) {
+		runner->finished_ns = event->realtime_ns;
+		runner->over = true;
+	}
+	append_event(runner, event);
+	write_state(runner, ended);
+}

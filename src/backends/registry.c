@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every backend there is: a new one is its folder and one line here. */
+#include "backend.h"
+
+#include "err.h"
+#ifdef KILN_HAVE_FAKE
+#include "fake.h"
+#endif
+#ifdef KILN_HAVE_QEMU
+#include "qemu.h"
+#endif
+
+#include <string.h>
+
+const struct kiln__backend *const kiln__backends[] = {
+#ifdef KILN_HAVE_QEMU
+	&kiln__backend_qemu,
+#endif
+#ifdef KILN_HAVE_FAKE
+	&kiln__backend_fake,
+#endif
+	NULL,
+};
+
+const struct kiln__feature kiln__features[] = {
+	{KILN__CAN_PAUSE, "pause"},	{KILN__CAN_POWER_KEY, "power-key"},
+	{KILN__CAN_VSOCK, "vsock"},	{KILN__CAN_CONSOLE, "console"},
+	{KILN__CAN_KVM, "kvm"},		{KILN__CAN_TCG, "tcg"},
+	{KILN__CAN_FOREIGN, "foreign"}, {KILN__CAN_NETWORK, "network"},
+	{KILN__CAN_PORTS, "ports"},	{0, NULL},
+};

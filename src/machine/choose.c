@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which backend runs a configuration: by name, or the first that can ("auto"). */
+#include "backend.h"
+
+#include "buf.h"
+#include "err.h"
+
+#include <string.h>
+
+int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_error *err)
+{
+	kiln__autobuf names = KILN__BUF_INIT;
+
+	for (size_t i = 0; kiln__backends[i]; i++) {
+		if (strcmp(kiln__backends[i]->name, name) == 0) {
+			*ret = kiln__backends[i];
+			return 0;
+		}
+		kiln__buf_addf(&names, "%s%s", i ? ", " : "", kiln__backends[i]->name);
+	}
+	kiln__fail(err, KILN_EINVAL, "backend: there is no '%s'", name);
+	kiln__hint(err, "this kiln has: auto, %s", names.len ? names.data : "none");
+	return KILN_EINVAL;
+}
+
+/*
+ * "auto" never means the fake backend, which runs nothing. Whether a backend's
+ * program is there shows when it is prepared; asking each for a probe here would put
+ * that work on every start.
+ */
+int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backend **ret,
+			 kiln_error *err)
+{
+	kiln_error why = KILN_ERROR_INIT;
+
+	for (size_t i = 0; kiln__backends[i]; i++) {
+		const struct kiln__backend *backend = kiln__backends[i];
+
+		if (!(backend->features & (KILN__CAN_KVM | KILN__CAN_TCG)))
+			continue;
+		if (backend->check(spec, &why) == 0) {
+			*ret = backend;
+			return 0;
+		}
+	}
+	if (!why.code)
+		kiln__fail(&why, KILN_ENOTSUP, "this kiln has no backend for this system");
+	if (err)
+		*err = why;
+	return why.code;
+}

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench.py WORK ROOT RUNS: `kiln run` beside bare QEMU and an empty program, in turn; medians and ratios.
+
+Wall times are for their ratio only: the two are taken alternately, so that a noisy machine
+disturbs both alike.
+"""
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+work, root, runs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+
+def first_byte(argv, wanted):
+    """Seconds from the start of argv to `wanted` on its stdout; the process is waited for."""
+    begin = time.monotonic()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          stdin=subprocess.DEVNULL) as child:
+        seen = b""
+        while wanted not in seen:
+            chunk = os.read(child.stdout.fileno(), 4096)
+            if not chunk:
+                sys.exit(f"{argv[0]} ended without {wanted!r}")
+            seen += chunk
+        took = time.monotonic() - begin
+        child.stdout.read()
+    return took
+
+
+def cpu_of(argv):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(argv, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def kernel_path():
+    out = subprocess.run(["build/kiln", "doctor", "--format", "json"], capture_output=True, text=True, check=False)
+    return json.loads(out.stdout)["kernel"]["path"]
+
+
+trace = tempfile.NamedTemporaryFile(suffix=".json")
+kiln = ["build/kiln", "run", "--trace", trace.name, "--rootfs", root, "--", "echo", "FIRST-BYTE"]
+first_byte(kiln, b"FIRST-BYTE")  # fills the caches
+bare = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-M", "microvm", "-accel", "tcg", "-cpu", "max", "-m", "512", "-kernel", kernel_path(),
+        "-initrd", f"{work}/initramfs.cpio", "-serial", "stdio",
+        "-append", "console=ttyS0 reboot=t panic=-1 quiet"]
+
+walls, bares, cpus, empties = [], [], [], []
+for _ in range(runs):
+    walls.append(first_byte(kiln, b"FIRST-BYTE"))
+    with open(trace.name, encoding="utf-8") as f:
+        cpus.append(json.load(f)["otherData"]["kiln_cpu_ns"] / 1e9)
+    bares.append(first_byte(bare, b"FIRST-BYTE"))
+    empties.append(cpu_of([f"{work}/empty"]))
+
+median = statistics.median
+rows = [
+    ("kiln run, warm, to the first byte", median(walls) * 1e3, "bare QEMU microvm, same kernel", median(bares) * 1e3, 1.25),
+    ("kiln and kiln-runner, CPU", median(cpus) * 1e3, "an empty C program, CPU", median(empties) * 1e3, 10.0),
+]
+print(f"medians of {runs}")
+for name, ours, other, theirs, bound in rows:
+    print(f"{name:36} {ours:9.1f} ms   {other:32} {theirs:9.1f} ms   ratio {ours / theirs:5.2f} (bound {bound})")

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A durable VM, through every verb, from separate commands."""
+import json
+import os
+import subprocess
+import sys
+
+import kilntest
+from kilntest import busybox_root, need_qemu, wait_gone
+
+LOOP = "echo started; trap 'echo bye; exit 0' TERM; while :; do sleep 1; done"
+
+
+def start_web(home, *options):
+    need_qemu()
+    out = home.ok("run", "-d", "--name", "web", *options, "--rootfs", busybox_root(), "--", "sh", "-c", LOOP)
+    assert len(out.strip()) == 32, out
+    return out.strip()
+
+
+def state(home, name="web"):
+    return json.loads(home.ok("inspect", name))[0]
+
+
+def test_every_verb(home):
+    vm_id = start_web(home)
+
+    rows = json.loads(home.ok("ls", "--format", "json"))
+    assert [r["name"] for r in rows] == ["web"], rows
+    assert set(rows[0]) >= {"id", "name", "state", "backend", "accel", "created", "exit"}, rows
+    assert rows[0]["state"] == "ready" and rows[0]["backend"] == "qemu", rows
+    assert home.ok("ls", "-q").split() == [vm_id]
+
+    # ten at once, each with its own streams and exit code
+    many = [home.popen("exec", "web", "--", "sh", "-c", f"echo {n}; exit {n}", stdout=subprocess.PIPE)
+            for n in range(10)]
+    for n, child in enumerate(many):
+        out, _ = child.communicate(timeout=60)
+        assert (out, child.returncode) == (f"{n}\n".encode(), n), (n, out, child.returncode)
+    r = home.kiln("exec", "-i", "web", "--", "cat", stdin="through")
+    assert r.out == "through" and r.code == 0, r
+
+    follower = home.popen("logs", "-f", "web", stdout=subprocess.PIPE)
+    assert follower.stdout.readline() == b"started\n"
+
+    stats = json.loads(home.ok("stats", "--format", "json", "web"))
+    assert stats[0]["memory"] > 0, stats
+
+    home.ok("pause", "web")
+    assert state(home)["state"] == "paused"
+    home.ok("pause", "web")
+    assert home.kiln("exec", "web", "--", "true").code == 125
+    home.ok("resume", "web")
+    assert state(home)["state"] == "ready"
+    home.ok("exec", "web", "--", "true")
+
+    home.ok("stop", "web")
+    assert follower.stdout.read() == b"bye\n"
+    assert follower.wait(30) == 0
+    now = state(home)
+    assert now["state"] == "stopped" and now["exit"] == {"kind": "exited", "code": 0}, now
+    home.ok("stop", "web")
+    assert home.ok("wait", "web").strip() == "0"
+    assert home.processes() == []
+
+    home.ok("start", "web")
+    home.ok("exec", "web", "--", "true")
+    home.ok("restart", "web")
+    home.ok("exec", "web", "--", "true")
+    assert home.kiln("rm", "web").code == 125
+    home.ok("kill", "web")
+    home.ok("wait", "web")
+    names = [json.loads(line)["event"] for line in home.ok("events", "--format", "json", "web").splitlines()]
+    assert names[:4] == ["starting", "running", "ready", "paused"], names
+    home.ok("rm", "web")
+    assert home.vms() == []
+    home.assert_clean()
+
+
+def test_runner_and_vmm_killed_then_usable_again(home):
+    start_web(home)
+    for victim in ("pid", "vmm_pid"):
+        before = state(home)
+        os.kill(before[victim], 9)
+        wait_gone(before["vmm_pid"], 10)
+        wait_gone(before["pid"], 10)
+        now = state(home)
+        assert now["state"] == "failed" and now["failure"]["message"], now
+        home.ok("start", "web")
+        home.ok("exec", "web", "--", "true")
+    home.ok("rm", "-f", "web")
+    home.assert_clean()
+
+
+def test_attach_sees_output_and_passes_input(home):
+    need_qemu()
+    home.ok("run", "-d", "-i", "--name", "talk", "--rootfs", busybox_root(), "--", "sh", "-c",
+            "while read line; do echo heard $line; [ $line = end ] && exit 4; done")
+    r = home.kiln("attach", "talk", stdin="one\nend\n")
+    assert r.out == "heard one\nheard end\n" and r.code == 4, r
+    home.ok("rm", "-f", "talk")
+    home.assert_clean()
+
+
+def test_idle_runner_makes_no_system_call(home):
+    start_web(home)
+    pid = state(home)["pid"]
+
+    def counters():
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            return [line.split()[1] for line in f if "ctxt_switches" in line]
+
+    def private():
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+            return sum(int(line.split()[1]) for line in f if line.startswith(("Private_Dirty", "Private_Clean")))
+
+    home.ok("exec", "web", "--", "true")
+    before = counters()
+    # Ten seconds of nothing: a process that makes no system call is not switched to either.
+    subprocess.run(["timeout", "10", "tail", "-f", "/dev/null"], check=False)
+    assert counters() == before, (before, counters())
+    assert private() <= 8 * 1024, private()
+    home.ok("rm", "-f", "web")
+
+
+if __name__ == "__main__":
+    kilntest.main(sys.modules[__name__])

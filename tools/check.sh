@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The whole suite: the plain build, the sanitizer build, other systems, each a Meson test run
+# whose results are added up. Exits with 1 if anything failed; the last line counts.
+set -u
+cd "$(dirname "$0")/.."
+passed=0 failed=0 skipped=0
+
+# Runs one step that is a test by itself: step NAME COMMAND...
+step() {
+	local name=$1 log; shift
+	log=$(mktemp)
+	if "$@" >"$log" 2>&1; then
+		passed=$((passed + 1)); echo "ok    $name"
+	else
+		failed=$((failed + 1)); echo "FAIL  $name"; tail -n 60 "$log"
+	fi
+	rm -f "$log"
+}
+
+# Adds up a Meson test run: tests NAME BUILDDIR ARGUMENTS...
+tests() {
+	local name=$1 build=$2 ok bad skip; shift 2
+	echo "== $name"
+	meson test -C "$build" --no-rebuild --print-errorlogs "$@" 2>&1 | grep -v '^ninja:'
+	local log=$build/meson-logs/testlog.json
+	read -r ok bad skip < <(python3 tools/count-tests.py "$log")
+	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+set -e
+make --no-print-directory all
+make --no-print-directory sanitize
+set +e
+
+step "includes go downward" tools/check-includes.sh
+tests "unit, golden, contract, guest" build
+tests "the same code under ASan and UBSan" build-asan --suite unit --suite fuzz
+step "cross-compilation and Wine" tools/cross.sh check
+
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs what building, demonstrating or checking kiln needs, only what is missing.
+# usage: tools/setup.sh build|demo|check
+# On Debian and Ubuntu by apt-get, as root or by sudo; elsewhere it says what to install.
+set -eu
+
+what=${1:-build}
+build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev musl-tools scdoc
+  libuv1-dev libjansson-dev libseccomp-dev libarchive-dev libsquashfs-dev libcap-ng-dev libcmocka-dev e2fsprogs"
+demo="qemu-system-x86 mmdebstrap"
+check="qemu-system-arm qemu-utils clang libclang-rt-dev-any clang-format python3 python3-pip python3-venv
+  squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu"
+
+case $what in
+build) wanted=$build ;;
+demo) wanted="$build $demo" ;;
+check) wanted="$build $demo $check" ;;
+*) echo "usage: tools/setup.sh build|demo|check" >&2; exit 2 ;;
+esac
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	echo "This is not Debian or Ubuntu: please install what these packages contain:" >&2
+	echo $wanted >&2
+	exit 0
+fi
+
+# A package whose name differs between releases.
+resolve() {
+	case $1 in
+	libclang-rt-dev-any)
+		version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
+		[ -n "$version" ] && apt-cache show "libclang-rt-$version-dev" >/dev/null 2>&1 &&
+			echo "libclang-rt-$version-dev" || true ;;
+	*) echo "$1" ;;
+	esac
+}
+
+installed() {
+	dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=
+for name in $wanted; do
+	installed "$name" || missing="$missing $name"
+done
+[ -n "$missing" ] || exit 0
+
+as_root apt-get update -qq
+packages=
+for name in $missing; do
+	name=$(resolve "$name")
+	[ -z "$name" ] || installed "$name" || packages="$packages $name"
+done
+[ -n "$packages" ] || exit 0
+echo "Installing:$packages" >&2
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
