@@ -168,7 +168,8 @@ int kiln__end_await(kiln_vm *vm, kiln_error *err);
 int kiln__end_watch_child(kiln_vm *vm, struct kiln__child *child, kiln_error *err);
 void kiln__end_forget(struct kiln__end *end); /* NULL is allowed */
 
-/* --- streams (rawstream.c) --------------------------------------------------------------------- */
+/* --- streams (rawstream.c) ---------------------------------------------------------------------
+ */
 
 /* A public stream over @stream, which it owns. NULL when out of memory. */
 kiln_stream *kiln__stream_wrap(struct kiln__stream *stream);
@@ -178,7 +179,8 @@ kiln_stream *kiln__stream_wrap(struct kiln__stream *stream);
 /* Runs the loop until *@over. KILN_ETIMEDOUT after @timeout_ms; -1: no deadline. */
 int kiln__run_until(kiln_loop *loop, const bool *over, int timeout_ms, kiln_error *err);
 
-/* --- handles (manager.c) --------------------------------------------------------------------------- */
+/* --- handles (manager.c)
+ * --------------------------------------------------------------------------- */
 
 /* Holds a handle while callbacks run; frees what was to be freed meanwhile. */
 void kiln__vm_hold(kiln_vm *vm);
