@@ -288,6 +288,9 @@ int kiln__vmdir_open(struct kiln__vmdir **ret, const struct kiln__home *home, co
 		kiln__vmdir_settle(home, id, true, false, NULL);
 		return gone(id, err);
 	}
+	/* One that has ended while nobody looked is not shown any more. */
+	if (dir->ephemeral && kiln__vmdir_settle(home, id, true, false, NULL) == KILN_ENOENT)
+		return gone(id, err);
 	*ret = kiln__take(dir);
 	return 0;
 }
