@@ -380,25 +380,29 @@ enum kiln_logs_kind {
 };
 
 /*
- * What a log keeps, from its beginning, and with @follow what comes behind it until the VM has
- * ended. @on_data is called from the loop, @done once at the end. Free the follower
- * at any time, also in a callback; no callback comes then.
+ * What a log keeps, from its beginning, and with @follow what comes behind it until the VM
+ * has ended. @on_log gets bytes as they were written, by descriptor @fd (1 or 2) at
+ * @time_ns since 1970; for other logs than the process's @fd is 1 and @time_ns 0. @done is called
+ * once, at the end. Both from the loop. Free the follower at any time, also in a
+ * callback; none comes then.
  */
-KILN_PUBLIC int kiln_vm_logs(kiln_vm *vm, enum kiln_logs_kind kind, bool follow,
-			     void (*on_data)(void *data, const void *bytes, size_t len),
-			     kiln_done_fn done, void *data, kiln_follower **ret_follower,
-			     kiln_error *err);
+KILN_PUBLIC int
+kiln_vm_logs(kiln_vm *vm, enum kiln_logs_kind kind, bool follow,
+	     void (*on_log)(void *data, int64_t time_ns, int fd, const void *bytes, size_t len),
+	     kiln_done_fn done, void *data, kiln_follower **ret_follower, kiln_error *err);
 
 /*
  * What happened to a VM, or with @vm NULL to all, each as one line of JSON
- * {"time":...,"id":...,"name":...,"event":...}: first what is recorded, then with @follow
- * what happens. @done as above; following all VMs ends only with the follower.
+ * {"time":...,"id":...,"name":...,"event":...}, in order of time: "created", then states, and
+ * "removed". First what is recorded, then with @follow what happens. @done as above;
+ * one VM is followed until it is removed, all of them for ever.
  */
 KILN_PUBLIC int kiln_manager_events(kiln_manager *manager, kiln_vm *vm, bool follow,
 				    void (*on_event)(void *data, const char *json),
 				    kiln_done_fn done, void *data, kiln_follower **ret_follower,
 				    kiln_error *err);
 
+/* Ends following; NULL is allowed. */
 KILN_PUBLIC void kiln_follower_free(kiln_follower *follower);
 
 #ifdef __cplusplus

@@ -5,7 +5,7 @@
  *   manager.c  the manager and its VM handles    op.c         what operations have in common
  *   vm.c       operations on a VM                start.c      bringing a runner up
  *   end.c      seeing one go                     rawstream.c  connections that become streams
- *   session.c  exec and attach                   follow.c     logs and events
+ *   session.c  exec and attach                   logs.c, events.c, tail.c   following files
  *   sync.c     blocking twins                    home.c, vmdir.c, vmstate.c  what lies on disk
  *
  * Everything runs on the manager's loop. A VM has at most one handle in a manager,
@@ -148,6 +148,9 @@ void kiln__fail_not_alive(struct kiln__op *op, const struct kiln__vmstate *state
 
 /* The connection that operations share: handler, with the VM as its data. */
 extern const struct kiln__control_handler kiln__vm_control_handler;
+
+/* kiln_vm_wait() for the end as an operation that can be dropped. NULL when out of memory. */
+struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data);
 
 /* --- starting (start.c) ------------------------------------------------------------------- */
 

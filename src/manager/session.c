@@ -27,9 +27,9 @@ struct kiln_session {
 	kiln_vm *vm;
 	const struct kiln__op_kind *kind; /* exec or attach */
 	kiln_session_callbacks callbacks;
-	struct kiln__op *op;           /* asks for the stream */
-	struct kiln__session *inner;   /* once there was one */
-	struct kiln__buf argv;         /* exec: what is to be started */
+	struct kiln__op *op;         /* asks for the stream */
+	struct kiln__session *inner; /* once there was one */
+	struct kiln__buf argv;       /* exec: what is to be started */
 	struct kiln__buf env;
 	char *cwd;
 	char *user;
@@ -133,7 +133,8 @@ static const struct kiln__session_handler handler = {
 	.failed = on_failed,
 };
 
-/* --- the stream -------------------------------------------------------------------------------- */
+/* --- the stream --------------------------------------------------------------------------------
+ */
 
 static int start_process(kiln_session *session, struct kiln__stream *stream, kiln_error *err)
 {
@@ -236,7 +237,8 @@ static void ask(kiln_session *session)
 	kiln__op_ask(session->op);
 }
 
-/* --- exec and attach ------------------------------------------------------------------------------ */
+/* --- exec and attach
+ * ------------------------------------------------------------------------------ */
 
 static kiln_session *session_new(kiln_vm *vm, const struct kiln__op_kind *kind,
 				 const kiln_session_callbacks *callbacks)
@@ -319,7 +321,8 @@ int kiln_vm_attach(kiln_vm *vm, const kiln_attach_options *options,
 	return 0;
 }
 
-/* --- from the user ----------------------------------------------------------------------------------- */
+/* --- from the user
+ * ----------------------------------------------------------------------------------- */
 
 void kiln_session_resume(kiln_session *session)
 {
@@ -361,7 +364,8 @@ void kiln_session_signal(kiln_session *session, int number)
 		kiln__session_signal(session->inner, (uint32_t)number, false);
 }
 
-/* --- to its end, blocking ------------------------------------------------------------------------------ */
+/* --- to its end, blocking
+ * ------------------------------------------------------------------------------ */
 
 struct collecting {
 	struct kiln__buf output[2];

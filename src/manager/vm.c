@@ -149,6 +149,19 @@ void kiln_vm_wait(kiln_vm *vm, enum kiln_state until, kiln_done_fn done, void *d
 			      kiln_state_name(until));
 }
 
+struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
+{
+	struct kiln__op *op = kiln__op_new(vm, &wait_kind, data);
+
+	if (!op)
+		return NULL;
+	op->done = done;
+	op->until = KILN_STATE_STOPPED;
+	op->params = json_pack("{s:s}", "until", kiln_state_name(KILN_STATE_STOPPED));
+	kiln__op_ask(op);
+	return op;
+}
+
 /* --- signal, pause, resume
  * ------------------------------------------------------------------------ */
 
