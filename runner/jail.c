@@ -13,7 +13,7 @@
  * syscalls: fcntl ioctl(1=0x5421) ioctl(1=0x541b) dup
  * Files of the VM's directories:
  * syscalls: openat openat2 fstat newfstatat statx lseek pread64 pwrite64 ftruncate fsync fdatasync
- * syscalls: rename renameat renameat2 unlink unlinkat rmdir getdents64 fchmod flock readlinkat
+ * syscalls: rename renameat renameat2 linkat unlink unlinkat rmdir getdents64 fchmod flock readlinkat
  * The VMM's process:
  * syscalls: pidfd_send_signal waitid wait4 poll ppoll
  * Memory, and guest memory that QEMU hands over:

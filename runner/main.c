@@ -300,15 +300,16 @@ static int begin(struct runner *runner, kiln_error *err)
 	return r;
 }
 
-/* What others could still find of it: its sockets. The lock goes last, with the process. */
+/*
+ * What others could still find of it goes: its sockets, by who made them. The runtime
+ * directory itself is the manager's; the lock goes last, with the process.
+ */
 static void finish(struct runner *runner)
 {
 	server_free(runner->server);
 	process_free(runner->process);
 	kiln__vsock_unix_free(runner->vsock);
 	kiln_machine_free(runner->machine);
-	if (runner->runtime_dir)
-		kiln__os_remove_tree(runner->runtime_dir, NULL);
 	logfile_done(&runner->console);
 	logfile_done(&runner->log);
 	logfile_done(&runner->diagnostics);

@@ -41,13 +41,14 @@ enum kiln__root_kind {
 enum kiln__overlay_kind {
 	KILN__OVERLAY_MEMORY, /* writes go to a tmpfs in the guest */
 	KILN__OVERLAY_DISK,   /* writes go to an ephemeral ext4 disk */
-	KILN__OVERLAY_NONE,   /* the root is read-only */
+	KILN__OVERLAY_NONE,   /* the root as it is: read-only, but for a DISK that is not "readonly" */
 };
 
 struct kiln__root {
 	enum kiln__root_kind kind;
 	struct kiln__source source;
 	const char *fstype;           /* for DISK; default "ext4" */
+	bool readonly;                /* for DISK without overlay: nothing is written to it */
 	enum kiln__overlay_kind overlay;
 	uint64_t overlay_size;        /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
 };
