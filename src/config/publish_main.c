@@ -9,9 +9,8 @@ int main(void)
 {
 	char *text = kiln__publish_schema();
 
-	if (!text)
+	if (!text || fputs(text, stdout) < 0 || fflush(stdout) != 0)
 		return 1;
-	fputs(text, stdout);
 	free(text);
 	return 0;
 }
