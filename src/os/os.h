@@ -238,7 +238,11 @@ struct kiln__spawn {
 
 struct kiln__exit {
 	bool signaled;
-	int code; /* exit code, or the signal's number; -1 if unknown: somebody else has reaped it */
+	/*
+	 * Exit code, or the signal's number (as Linux has them, on Windows too, which has
+	 * none: 9 killed, 15 terminated, 6 faulted); -1 if unknown: somebody else has reaped it.
+	 */
+	int code;
 };
 
 struct kiln__child;

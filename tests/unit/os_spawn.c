@@ -20,6 +20,10 @@
 #include <unistd.h>
 #endif
 
+#ifdef _WIN32
+#define SIGKILL 9
+#endif
+
 static char *self;
 
 /* --- the parts ----------------------------------------------------------------- */
