@@ -160,6 +160,8 @@ struct kiln__spec {
 
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
 	struct kiln__fake {
+		const char *console;
+		bool fail_prepare;
 		uint64_t start_delay_ms;
 		bool fail_start;
 		uint64_t crash_after_ms; /* 0: never */

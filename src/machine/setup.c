@@ -87,7 +87,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 					.data = data,
 				},
 				err);
-	explicit_bzero(entropy, sizeof(entropy));
+	kiln__wipe(entropy, sizeof(entropy));
 	return r;
 }
 
