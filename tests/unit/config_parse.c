@@ -2,6 +2,8 @@
 /* Documents: what is taken, in which form it is kept, and what is refused with which words. */
 #include "config_help.h"
 
+#include "buf.h"
+
 struct refused {
 	const char *json;
 	int code;
@@ -377,15 +379,14 @@ static void keys_are_printed_in_the_schemas_order(void **state)
 /* A document of @count times @part between @head and @tail. */
 static char *repeat(const char *head, const char *part, size_t count, const char *tail)
 {
-	char *text = malloc(strlen(head) + count * (strlen(part) + 1) + strlen(tail) + 1);
-	char *to = text;
+	struct kiln__buf text = KILN__BUF_INIT;
 
-	assert_non_null(text);
-	to += sprintf(to, "%s", head);
+	kiln__buf_adds(&text, head);
 	for (size_t i = 0; i < count; i++)
-		to += sprintf(to, "%s%s", i ? "," : "", part);
-	sprintf(to, "%s", tail);
-	return text;
+		kiln__buf_addf(&text, "%s%s", i ? "," : "", part);
+	kiln__buf_adds(&text, tail);
+	assert_false(text.failed);
+	return kiln__buf_steal(&text);
 }
 
 static void lists_and_maps_have_limits(void **state)
