@@ -77,6 +77,14 @@ static void label_keys_are_as_dockers(void **state)
 		      TEXTS("", ".a", "a.", "-", "a b", "a=b", "\xc3\xa9"));
 }
 
+static void printable_is_ascii_from_space_to_tilde(void **state)
+{
+	(void)state;
+	assert_checks(kiln__check_printable, TEXTS("", " ", "~", "a=b c"),
+		      TEXTS("\x1f", "\x7f", "a\n", "\xc3\xa9"));
+	assert_checks(kiln__check_word, TEXTS("az09-_"), TEXTS("A", " ", ".", "\xc3\xa9"));
+}
+
 static void utf8_is_utf8(void **state)
 {
 	static const char *const good[] = {"",
@@ -278,6 +286,7 @@ int main(void)
 		kiln_test(users_are_names_or_numbers),
 		kiln_test(names_in_the_environment_are_printable),
 		kiln_test(label_keys_are_as_dockers),
+		kiln_test(printable_is_ascii_from_space_to_tilde),
 		kiln_test(utf8_is_utf8),
 		kiln_test(mac_addresses_are_unicast),
 		kiln_test(ip_addresses_have_one_form),
