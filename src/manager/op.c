@@ -171,7 +171,8 @@ void kiln__not_alive_error(const struct kiln__vmstate *state, kiln_error *ret)
 		return;
 	}
 	kiln__fail(ret, KILN_ESTATE, "the VM is %s",
-		   state->state == KILN_STATE_CREATED ? "not started" : kiln_state_name(state->state));
+		   state->state == KILN_STATE_CREATED ? "not started"
+						      : kiln_state_name(state->state));
 	kiln__hint(ret, "start it first");
 }
 
@@ -224,7 +225,8 @@ void kiln__ops_go_on(kiln_vm *vm)
 	}
 }
 
-/* --- asking ------------------------------------------------------------------------------------ */
+/* --- asking ------------------------------------------------------------------------------------
+ */
 
 static void on_control_closed(void *data, const kiln_error *err)
 {

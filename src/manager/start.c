@@ -157,8 +157,9 @@ static int spawn_installed(struct kiln__start *start, kiln_fd launch, kiln_error
 	if (r == KILN_ENOENT)
 		r = spawn_at(start, KILN__LIBEXECDIR "/kiln-runner", launch, err);
 	if (r == KILN_ENOENT) {
-		kiln__fail(err, KILN_ENOENT, "kiln-runner is not installed: it is not at %s, nor at %s",
-			   beside, KILN__LIBEXECDIR "/kiln-runner");
+		kiln__fail(err, KILN_ENOENT,
+			   "kiln-runner is not installed: it is not at %s, nor at %s", beside,
+			   KILN__LIBEXECDIR "/kiln-runner");
 		kiln__hint(err, "install kiln, or set KILN_RUNNER to its path");
 	}
 	return r;
@@ -173,7 +174,8 @@ static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
 	return given ? spawn_at(start, given, launch, err) : spawn_installed(start, launch, err);
 }
 
-/* --- the launch -------------------------------------------------------------------------------- */
+/* --- the launch --------------------------------------------------------------------------------
+ */
 
 static void on_lifeline_closed(void *data, const kiln_error *err)
 {
@@ -252,10 +254,9 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 		kiln__os_close(fd);
 	if (r == 0) {
 		kiln__control_free(kiln__take(*control)); /* of an earlier life */
-		r = kiln__control_new(control, vm->manager->loop, stream, false,
-				      start->foreground ? &lifeline_handler
-							: &kiln__vm_control_handler,
-				      vm, err);
+		r = kiln__control_new(
+			control, vm->manager->loop, stream, false,
+			start->foreground ? &lifeline_handler : &kiln__vm_control_handler, vm, err);
 	}
 	if (r < 0) {
 		json_decref(params);

@@ -288,6 +288,9 @@ int kiln__vmdir_open(struct kiln__vmdir **ret, const struct kiln__home *home, co
 		kiln__vmdir_settle(home, id, true, false, NULL);
 		return gone(id, err);
 	}
+	/* One that has ended while nobody looked is not shown any more. */
+	if (dir->ephemeral && kiln__vmdir_settle(home, id, true, false, NULL) == KILN_ENOENT)
+		return gone(id, err);
 	*ret = kiln__take(dir);
 	return 0;
 }
@@ -409,7 +412,8 @@ int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_erro
 	struct kiln__vmstate state;
 	int r;
 
-	/* A runner that was killed is recorded, and its VMM ended, before another takes its place. */
+	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
+	 */
 	r = kiln__vmdir_status(dir, &state, NULL, err);
 	if (r < 0)
 		return r;
@@ -466,7 +470,8 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 	return r;
 }
 
-/* --- setting right ----------------------------------------------------------------------------- */
+/* --- setting right -----------------------------------------------------------------------------
+ */
 
 /* A VMM is tied to its runner's life; this is for the moment until the kernel has ended it, too. */
 static void end_vmm(const struct kiln__vmdir *dir, int64_t pid)
@@ -553,7 +558,8 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 	if (r == 0)
 		r = kiln__os_remove(lock, err);
 	if (r == 0)
-		kiln__os_remove(dir->path, NULL); /* not empty: a creation has the id, which is random */
+		kiln__os_remove(dir->path,
+				NULL); /* not empty: a creation has the id, which is random */
 	if (r == 0)
 		r = kiln__os_remove_tree(dir->runtime, err);
 	return r;
