@@ -171,7 +171,8 @@ static void fail_all(struct kiln__control *control, const kiln_error *err)
 		complete(control, control->pending, NULL, err);
 }
 
-/* Completes what failed before it was sent. A callback may change the list: each walk is a new one. */
+/* Completes what failed before it was sent. A callback may change the list: each walk is a new one.
+ */
 static void complete_failed(struct kiln__control *control)
 {
 	struct pending *pending = control->pending;
