@@ -17,7 +17,7 @@
  * The VMM's process:
  * syscalls: pidfd_send_signal waitid wait4 poll ppoll
  * Memory, and guest memory that QEMU hands over:
- * syscalls: mmap munmap mprotect mremap madvise brk
+ * syscalls: mmap munmap mprotect mremap madvise brk fstatfs
  * The C library:
  * syscalls: futex getrandom gettid getpid getuid geteuid getrusage rt_sigreturn rt_sigprocmask
  * syscalls: restart_syscall sched_yield

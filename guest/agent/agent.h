@@ -41,23 +41,24 @@ struct agent {
 	const struct agent_ops *ops;
 	struct conn *conns;
 	struct session *sessions;
-	struct session *main;   /* the main process's, once started */
-	bool main_started;      /* it is one a boot, even when its session is gone */
-	struct conn *boot;      /* to the host's boot port, or NULL */
+	struct session *main; /* the main process's, once started */
+	bool main_started;    /* it is one a boot, even when its session is gone */
+	struct conn *boot;    /* to the host's boot port, or NULL */
 	struct source listener;
-	bool only_host;         /* the listener is vsock: others than the host are refused */
-	bool wants_boot;        /* be connected to the boot port */
-	bool booted;            /* frames are being read: if the host does not listen it may come here */
-	bool ready;             /* processes can be started: PID 1 has its root */
+	bool only_host;  /* the listener is vsock: others than the host are refused */
+	bool wants_boot; /* be connected to the boot port */
+	bool booted;     /* frames are being read: if the host does not listen it may come here */
+	bool ready;      /* processes can be started: PID 1 has its root */
 	bool end_with_main;
 	uint32_t stop_signal;
 	uint32_t stop_grace_ms;
-	uint64_t oom_kills;     /* as last seen */
+	uint64_t oom_kills; /* as last seen */
 	int64_t init_ns;
 	int64_t vsock_ns;
-	struct source signals;  /* a signalfd */
+	struct source signals;                                   /* a signalfd */
 	void (*on_signal)(struct agent *agent, uint32_t signal); /* all but SIGCHLD */
-	void (*on_change)(struct agent *agent); /* a process ended or a session's client went; may be NULL */
+	void (*on_change)(
+		struct agent *agent); /* a process ended or a session's client went; may be NULL */
 };
 
 /* Zeroes the agent, makes its loop, and blocks and watches the signals it answers to. */
@@ -78,7 +79,8 @@ void agent_accept(struct agent *agent);
  */
 void agent_connect_boot(struct agent *agent);
 
-/* Lets the hello leave if the connection to the boot port has been made meanwhile. Reads nothing. */
+/* Lets the hello leave if the connection to the boot port has been made meanwhile. Reads nothing.
+ */
 void agent_progress(struct agent *agent);
 
 /* The connection to the boot port is gone, or was not made. */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -28,10 +29,10 @@ int apply_clock(uint64_t realtime_ns, kiln_error *err)
 
 int apply_entropy(const struct kiln__bytes *seed, kiln_error *err)
 {
-	struct {
+	union {
 		struct rand_pool_info info;
-		uint8_t bytes[SEED_MAX];
-	} pool = {.info = {0}};
+		uint8_t bytes[sizeof(struct rand_pool_info) + SEED_MAX];
+	} pool = {.bytes = {0}};
 	size_t len = seed->len < SEED_MAX ? seed->len : SEED_MAX;
 	int error = 0;
 	int fd;
@@ -40,7 +41,7 @@ int apply_entropy(const struct kiln__bytes *seed, kiln_error *err)
 		return 0;
 	pool.info.entropy_count = (int)len * 8;
 	pool.info.buf_size = (int)len;
-	memcpy(pool.bytes, seed->at, len);
+	memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), seed->at, len);
 	fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0)
 		error = errno;

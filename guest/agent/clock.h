@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a machine that starts or is resumed has to be told first: the time, and something unpredictable. */
+/* What a machine that starts or is resumed has to be told first: the time, and something
+ * unpredictable. */
 #ifndef KILN_GUEST_CLOCK_H
 #define KILN_GUEST_CLOCK_H
 

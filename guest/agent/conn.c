@@ -14,7 +14,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* With this much unsent, requests are not read: a host that does not listen gets no more answers. */
+/* With this much unsent, requests are not read: a host that does not listen gets no more answers.
+ */
 #define OUT_ENOUGH ((size_t)64 * 1024)
 
 static void conn_event(void *data, uint32_t events);
@@ -35,7 +36,8 @@ static void send_hello(struct conn *conn)
 		hello.agent = KILN_VERSION;
 		hello.kernel = name.release;
 		hello.arch = name.machine;
-		if (read_small_file("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id)) > 0)
+		if (read_small_file("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id)) >
+		    0)
 			hello.boot_id = boot_id;
 		hello.init_ns = (uint64_t)agent->init_ns;
 		hello.vsock_ns = (uint64_t)agent->vsock_ns;
@@ -154,9 +156,10 @@ void conn_fail(struct conn *conn, const kiln_error *err)
 /* Writes once. Returns bytes written, 0 if the socket is full, -1 if the connection is gone. */
 static ssize_t write_some(struct conn *conn, struct iovec *iov, size_t count)
 {
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (int)count};
+	struct msghdr msg = {.msg_iov = iov};
 	ssize_t n;
 
+	msg.msg_iovlen = (__typeof__(msg.msg_iovlen))count; /* libcs differ in its type */
 	do {
 		n = sendmsg(conn->source.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
@@ -183,7 +186,8 @@ static ssize_t flush_data(struct conn *conn)
 {
 	struct iovec iov[2] = {
 		{conn->data.head + conn->data.head_at, KILN__FRAME_DATA_HEAD - conn->data.head_at},
-		{(void *)(uintptr_t)(conn->data.bytes + conn->data.at), conn->data.len - conn->data.at},
+		{(void *)(uintptr_t)(conn->data.bytes + conn->data.at),
+		 conn->data.len - conn->data.at},
 	};
 	ssize_t n = write_some(conn, iov, 2);
 	size_t head;
@@ -235,7 +239,8 @@ void conn_flush(struct conn *conn)
 	if (conn->data.active || conn->out.len > 0)
 		wanted |= EPOLLOUT;
 	else if (conn->ending)
-		shutdown(conn->source.fd, SHUT_WR); /* and wait for the host to close, lest the last frame be lost */
+		shutdown(conn->source.fd,
+			 SHUT_WR); /* and wait for the host to close, lest the last frame be lost */
 	if (conn->out.len - conn->out_at > OUT_ENOUGH)
 		wanted &= ~(uint32_t)EPOLLIN;
 	source_want(&conn->agent->loop, &conn->source, wanted);
@@ -257,7 +262,8 @@ static void on_hello(struct conn *conn, const struct kiln__frame *frame)
 		conn_fail(conn, &err);
 		return;
 	}
-	if (kiln__record_unpack(&kiln__agent_hello_record, frame->body, frame->len, &hello, &err) < 0) {
+	if (kiln__record_unpack(&kiln__agent_hello_record, frame->body, frame->len, &hello, &err) <
+	    0) {
 		conn_fail(conn, &err);
 		return;
 	}

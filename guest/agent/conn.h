@@ -33,9 +33,9 @@ struct conn {
 	int64_t since_ns;        /* when it was made */
 	bool boot;
 	bool connecting;
-	bool ending;             /* closed once all is sent */
+	bool ending; /* closed once all is sent */
 	bool dead;
-	unsigned busy;           /* calls on the stack that still use it */
+	unsigned busy; /* calls on the stack that still use it */
 };
 
 /* Owns @fd from here on, whatever is returned. NULL when out of memory. */

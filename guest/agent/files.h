@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/* A small file's beginning, NUL-terminated, without a newline at its end; its length or a negative errno. */
+/* A small file's beginning, NUL-terminated, without a newline at its end; its length or a negative
+ * errno. */
 int read_small_file(const char *path, char *buf, size_t size);
 
 /* Writes to a file that exists, as /proc and /sys have them; 0 or a negative errno. */

@@ -23,7 +23,8 @@ static int on_setup(struct agent *agent, struct conn *conn, const struct kiln__f
 {
 	static struct kiln__agent_setup setup; /* large, and used by one request at a time */
 	struct kiln__agent_setup_done done = {.setup_ns = (uint64_t)monotonic_ns()};
-	int r = kiln__record_unpack(&kiln__agent_setup_record, frame->body, frame->len, &setup, err);
+	int r = kiln__record_unpack(&kiln__agent_setup_record, frame->body, frame->len, &setup,
+				    err);
 
 	if (r == 0)
 		r = agent->ops->setup(agent, &setup, &done, err);
@@ -100,7 +101,8 @@ static int on_shutdown(struct agent *agent, struct conn *conn, const struct kiln
 		       kiln_error *err)
 {
 	struct kiln__agent_shutdown how;
-	int r = kiln__record_unpack(&kiln__agent_shutdown_record, frame->body, frame->len, &how, err);
+	int r = kiln__record_unpack(&kiln__agent_shutdown_record, frame->body, frame->len, &how,
+				    err);
 
 	if (r < 0)
 		return r;
@@ -157,10 +159,10 @@ static const struct {
 	uint8_t type;
 	request_fn fn;
 } requests[] = {
-	{KILN__AGENT_SETUP, on_setup},   {KILN__AGENT_STATS, on_stats},
-	{KILN__AGENT_LIST, on_list},     {KILN__AGENT_KILL, on_kill},
+	{KILN__AGENT_SETUP, on_setup},       {KILN__AGENT_STATS, on_stats},
+	{KILN__AGENT_LIST, on_list},         {KILN__AGENT_KILL, on_kill},
 	{KILN__AGENT_SHUTDOWN, on_shutdown}, {KILN__AGENT_START, on_start},
-	{KILN__AGENT_ATTACH, on_attach}, {KILN__AGENT_WAIT_PORT, on_wait_port},
+	{KILN__AGENT_ATTACH, on_attach},     {KILN__AGENT_WAIT_PORT, on_wait_port},
 };
 
 void agent_request(struct agent *agent, struct conn *conn, const struct kiln__frame *frame)

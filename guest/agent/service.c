@@ -115,7 +115,8 @@ static int listen_unix(const char *path, kiln_error *err)
 static int usage(void)
 {
 	fputs("usage: kiln-guest agent [--listen-unix PATH] [--fd N]\n"
-	      "Answers the host on vsock; with an option, on a Unix socket or on an open one instead.\n",
+	      "Answers the host on vsock; with an option, on a Unix socket or on an open one "
+	      "instead.\n",
 	      stderr);
 	return 2;
 }

@@ -75,7 +75,8 @@ static void push(struct session *s)
 
 /* --- output ------------------------------------------------------------------------ */
 
-/* All that the process wrote was read: what others that hold its pipe still write comes after EXIT. */
+/* All that the process wrote was read: what others that hold its pipe still write comes after EXIT.
+ */
 static bool drained(const struct output *out)
 {
 	return out->eof || out->at_exit == 0;
@@ -361,11 +362,12 @@ int session_attach(struct agent *agent, struct conn *conn, const struct kiln__ag
 		return kiln__fail(err, KILN_ESTATE, "the session was started detached");
 	for (int i = 0; i < 2; i++)
 		if (at[i] < s->output[i].window.start || at[i] > s->output[i].whole)
-			return kiln__fail(err, KILN_EOVERFLOW,
-					  "output from offset %llu was asked for, there is %llu to %llu",
-					  (unsigned long long)at[i],
-					  (unsigned long long)s->output[i].window.start,
-					  (unsigned long long)s->output[i].whole);
+			return kiln__fail(
+				err, KILN_EOVERFLOW,
+				"output from offset %llu was asked for, there is %llu to %llu",
+				(unsigned long long)at[i],
+				(unsigned long long)s->output[i].window.start,
+				(unsigned long long)s->output[i].whole);
 	take_over(s, conn);
 	for (int i = 0; i < 2; i++) {
 		struct output *out = &s->output[i];
@@ -554,7 +556,8 @@ static int on_ack(struct session *s, const struct kiln__frame *frame, kiln_error
 static int on_resize(struct session *s, const struct kiln__frame *frame, kiln_error *err)
 {
 	struct kiln__agent_resize size;
-	int r = kiln__record_unpack(&kiln__agent_resize_record, frame->body, frame->len, &size, err);
+	int r = kiln__record_unpack(&kiln__agent_resize_record, frame->body, frame->len, &size,
+				    err);
 
 	if (r == 0 && s->tty && !s->output[0].eof)
 		set_window_size(s->output[0].source.fd, size.rows, size.cols);
@@ -568,7 +571,8 @@ static int on_signal(struct session *s, const struct kiln__frame *frame, kiln_er
 				    err);
 
 	if (r == 0)
-		session_signal(s, &signal, NULL); /* who wants to know whether it worked sends KILL */
+		session_signal(s, &signal,
+			       NULL); /* who wants to know whether it worked sends KILL */
 	return r;
 }
 

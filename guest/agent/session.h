@@ -87,6 +87,7 @@ bool session_next_frame(struct session *session, struct conn *conn);
 /* A data frame of @len bytes of stream 0 or 1 was sent whole. */
 void session_sent(struct session *session, int stream, size_t len);
 
-int session_signal(struct session *session, const struct kiln__agent_signal *signal, kiln_error *err);
+int session_signal(struct session *session, const struct kiln__agent_signal *signal,
+		   kiln_error *err);
 
 #endif

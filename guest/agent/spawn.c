@@ -68,7 +68,7 @@ struct child {
 	struct {
 		int step;
 		int error;
-	} *result;
+	} * result;
 };
 
 /* --- in the child ------------------------------------------------------------------- */
@@ -100,7 +100,8 @@ static void reset_oom_score(void)
 		close(fd);
 }
 
-/* System calls by number: libc's wrappers would tell the threads of the process it shares memory with. */
+/* System calls by number: libc's wrappers would tell the threads of the process it shares memory
+ * with. */
 static int become_user(const struct user *user)
 {
 	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
@@ -121,7 +122,8 @@ static void exec_by_path(struct child *child)
 		execve(name, child->argv, child->env);
 		return;
 	}
-	for (const char *dir = child->path; dir; dir = strchr(dir, ':') ? strchr(dir, ':') + 1 : NULL) {
+	for (const char *dir = child->path; dir;
+	     dir = strchr(dir, ':') ? strchr(dir, ':') + 1 : NULL) {
 		size_t len = strcspn(dir, ":");
 		size_t name_len = strlen(name);
 
@@ -142,7 +144,8 @@ static void exec_by_path(struct child *child)
 static int child_main(void *data)
 {
 	struct child *child = data;
-	const struct rlimit files = {1024, 524288}; /* what systemd gives: 1024 for select(), more on request */
+	const struct rlimit files = {
+		1024, 524288}; /* what systemd gives: 1024 for select(), more on request */
 
 	setsid();
 	if (child->tty && ioctl(child->stdio[0], TIOCSCTTY, 0) < 0)
@@ -151,7 +154,8 @@ static int child_main(void *data)
 		if (dup2(child->stdio[i], i) < 0)
 			return failed(child, STEP_TTY);
 	reset_oom_score();
-	setrlimit(RLIMIT_NOFILE, &files); /* not allowed to a service of fewer rights: then as it is */
+	setrlimit(RLIMIT_NOFILE,
+		  &files); /* not allowed to a service of fewer rights: then as it is */
 	if (become_user(child->user) < 0)
 		return failed(child, STEP_USER);
 	if (chdir(child->cwd) < 0)
@@ -203,13 +207,13 @@ static void add_env_defaults(char **env, const struct kiln__agent_start *start,
 	gethostname(name, sizeof(name) - 1);
 	snprintf(defaults->host, sizeof(defaults->host), "HOSTNAME=%s", name);
 	if (!env_get(env, "PATH"))
-		env[n++] = "PATH=" DEFAULT_PATH;
+		env[n++] = (char *)(uintptr_t)("PATH=" DEFAULT_PATH);
 	if (!env_get(env, "HOME"))
 		env[n++] = defaults->home;
 	if (!env_get(env, "HOSTNAME") && name[0])
 		env[n++] = defaults->host;
 	if (start->tty && !env_get(env, "TERM"))
-		env[n++] = "TERM=xterm";
+		env[n++] = (char *)(uintptr_t) "TERM=xterm";
 }
 
 struct stdio {
@@ -311,8 +315,9 @@ static int open_stdio(const struct kiln__agent_start *start, const struct user *
 {
 	*io = (struct stdio){{-1, -1, -1}, -1, {-1, -1}};
 	if ((start->tty ? open_tty(start, io) : open_pipes(start, io)) < 0) {
-		kiln__fail_errno(err, errno, start->tty ? "cannot open a terminal"
-							: "cannot open the standard streams");
+		kiln__fail_errno(err, errno,
+				 start->tty ? "cannot open a terminal"
+					    : "cannot open the standard streams");
 		stdio_close(io);
 		return kiln__stage(err, "tty");
 	}
@@ -395,7 +400,8 @@ static char *child_memory(void)
 	static char *memory;
 
 	if (!memory) {
-		void *got = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		void *got = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+				 -1, 0);
 
 		memory = got == MAP_FAILED ? NULL : got;
 	}

@@ -17,7 +17,8 @@
 
 #define DATABASE_MAX ((off_t)4 << 20)
 
-/* A whole database, NUL-terminated; empty if there is none. NULL when out of memory or unreadable. */
+/* A whole database, NUL-terminated; empty if there is none. NULL when out of memory or unreadable.
+ */
 static char *read_database(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -81,7 +82,8 @@ static bool parse_id(const char *text, uint32_t *ret)
 	return true;
 }
 
-/* Looks @name, or else the number @id, up in /etc/passwd. *ret_name is the user's name, malloc'ed, or NULL. */
+/* Looks @name, or else the number @id, up in /etc/passwd. *ret_name is the user's name, malloc'ed,
+ * or NULL. */
 static int find_passwd(const char *name, struct user *ret, bool *ret_found, char **ret_name)
 {
 	enum { NAME, PASSWORD, UID, GID, GECOS, HOME, FIELDS };
@@ -168,7 +170,8 @@ static int set_group(const char *group, struct user *ret, kiln_error *err)
 	if (find_groups(group, NULL, ret, &found) < 0)
 		return kiln__fail_nomem(err);
 	if (!found)
-		return kiln__fail(err, KILN_ENOENT, "there is no group \"%s\" in /etc/group", group);
+		return kiln__fail(err, KILN_ENOENT, "there is no group \"%s\" in /etc/group",
+				  group);
 	return 0;
 }
 

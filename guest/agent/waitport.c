@@ -50,7 +50,8 @@ static bool listens_in(const char *table, uint32_t port)
 		unsigned local;
 		unsigned state;
 
-		found = sscanf(line, " %*[0-9]: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x", &local, &state) == 2 &&
+		found = sscanf(line, " %*[0-9]: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x", &local, &state) ==
+				2 &&
 			local == port && state == 0x0a;
 	}
 	if (file)
@@ -58,7 +59,8 @@ static bool listens_in(const char *table, uint32_t port)
 	return found;
 }
 
-/* A port that cannot be bound has an owner. (It may be about to listen still: its first client waits that long.) */
+/* A port that cannot be bound has an owner. (It may be about to listen still: its first client
+ * waits that long.) */
 static bool vsock_taken(uint32_t port)
 {
 	struct sockaddr_vm addr = {

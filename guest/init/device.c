@@ -69,7 +69,8 @@ static bool look(const char *name, char ret_path[DEVICE_PATH_MAX])
 static int open_uevents(void)
 {
 	struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = 1};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+	int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		close(fd);
@@ -103,8 +104,9 @@ int find_device(const char *name, bool wait, char ret_path[DEVICE_PATH_MAX], kil
 {
 	if (look(name, ret_path) || (wait && wait_for(name, ret_path)))
 		return 0;
-	return kiln__fail(err, KILN_ENOENT, name[0] == '/' ? "there is no device %s"
-							   : "there is no disk with serial \"%s\"",
+	return kiln__fail(err, KILN_ENOENT,
+			  name[0] == '/' ? "there is no device %s"
+					 : "there is no disk with serial \"%s\"",
 			  name);
 }
 
@@ -116,12 +118,9 @@ const char *probe_fstype(const char *path)
 		const char *magic;
 		size_t len;
 	} known[] = {
-		{"squashfs", 0, "hsqs", 4},
-		{"erofs", 1024, "\xe2\xe1\xf5\xe0", 4},
-		{"ext4", 1080, "\x53\xef", 2},
-		{"xfs", 0, "XFSB", 4},
-		{"btrfs", 65600, "_BHRfS_M", 8},
-		{"iso9660", 32769, "CD001", 5},
+		{"squashfs", 0, "hsqs", 4},      {"erofs", 1024, "\xe2\xe1\xf5\xe0", 4},
+		{"ext4", 1080, "\x53\xef", 2},   {"xfs", 0, "XFSB", 4},
+		{"btrfs", 65600, "_BHRfS_M", 8}, {"iso9660", 32769, "CD001", 5},
 	};
 	const char *type = NULL;
 	char bytes[8];

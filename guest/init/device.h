@@ -16,7 +16,8 @@
  */
 int find_device(const char *name, bool wait, char ret_path[DEVICE_PATH_MAX], kiln_error *err);
 
-/* What a block device holds, by its magic numbers: a mount type, or NULL if it is none of those known. */
+/* What a block device holds, by its magic numbers: a mount type, or NULL if it is none of those
+ * known. */
 const char *probe_fstype(const char *path);
 
 #endif

@@ -9,13 +9,16 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <unistd.h>
 
 static _Noreturn void become_init(const char *init)
 {
 	char *argv[] = {(char *)(uintptr_t)init, NULL};
-	char *env[] = {"HOME=/", "TERM=linux",
-		       "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	char home[] = "HOME=/";
+	char term[] = "TERM=linux";
+	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	char *env[] = {home, term, path, NULL};
 	sigset_t none;
 
 	signal(SIGPIPE, SIG_DFL);

@@ -123,7 +123,8 @@ static const struct agent_ops init_ops = {
 
 /* --- boot ------------------------------------------------------------------------------- */
 
-/* Descriptors 0 to 2 are the console's; without a console they must still not be something else's. */
+/* Descriptors 0 to 2 are the console's; without a console they must still not be something else's.
+ */
 static void ensure_stdio(void)
 {
 	int fd;
@@ -164,7 +165,8 @@ static void on_module(void *data, const char *name)
 	agent_progress(&agent);
 }
 
-/* The hello leaves between steps, as soon as it can; the host's answer is read after all of them. */
+/* The hello leaves between steps, as soon as it can; the host's answer is read after all of them.
+ */
 static void boot(void)
 {
 	kiln_error err;

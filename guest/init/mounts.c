@@ -180,7 +180,8 @@ int grow_ext4(const char *device, const char *mounted_at, kiln_error *err)
 		close(dev);
 	if (dir >= 0)
 		close(dir);
-	return error ? kiln__fail_errno(err, error, "cannot grow the file system of %s", device) : 0;
+	return error ? kiln__fail_errno(err, error, "cannot grow the file system of %s", device)
+		     : 0;
 }
 
 static unsigned long mount_flags(uint32_t flags)
@@ -224,8 +225,8 @@ int mount_extra(const struct kiln__agent_mount *m, kiln_error *err)
 	if (r < 0)
 		return r;
 	if (mount(source, m->target, type, mount_flags(m->flags), m->options) < 0)
-		return kiln__fail_errno(err, errno, "cannot mount %s at %s as %s", source, m->target,
-					type);
+		return kiln__fail_errno(err, errno, "cannot mount %s at %s as %s", source,
+					m->target, type);
 	return m->grow ? grow_ext4(source, m->target, err) : 0;
 }
 

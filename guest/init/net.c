@@ -127,7 +127,8 @@ static int add_address(unsigned index, const struct address *address)
 	msg->ifa_family = address->family;
 	msg->ifa_prefixlen = address->prefix;
 	msg->ifa_index = index;
-	/* The host gives addresses out: nobody else can have it, and waiting to see costs a second. */
+	/* The host gives addresses out: nobody else can have it, and waiting to see costs a second.
+	 */
 	msg->ifa_flags = address->family == AF_INET6 ? IFA_F_NODAD : 0;
 	add(&request, IFA_LOCAL, address->bytes, address->len);
 	add(&request, IFA_ADDRESS, address->bytes, address->len);

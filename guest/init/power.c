@@ -167,7 +167,10 @@ void power_signal(struct agent *agent, uint32_t signal)
 #define BUTTONS_MAX 4 /* ACPI has a fixed one and one as a device; some machines add their own */
 
 static struct source buttons[BUTTONS_MAX] = {
-	{.fd = -1}, {.fd = -1}, {.fd = -1}, {.fd = -1},
+	{.fd = -1},
+	{.fd = -1},
+	{.fd = -1},
+	{.fd = -1},
 };
 
 static void on_button(void *data, uint32_t events)

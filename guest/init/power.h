@@ -19,7 +19,8 @@ void power_end_by_reset(void);
 void power_watch_button(struct agent *agent);
 void power_forget_button(struct agent *agent);
 
-/* Signals as PID 1 gets them: from the kernel for Ctrl-Alt-Del, from poweroff and reboot commands. */
+/* Signals as PID 1 gets them: from the kernel for Ctrl-Alt-Del, from poweroff and reboot commands.
+ */
 void power_signal(struct agent *agent, uint32_t signal);
 
 /* Ends the machine here and now. */

@@ -32,7 +32,7 @@ static struct {
 	char prepared[DEVICE_PATH_MAX]; /* what LOWER was mounted from beforehand */
 	int initramfs;                  /* its directory, or -1 */
 	dev_t initramfs_device;
-	int upper;                      /* the upper file system's directory, or -1 */
+	int upper; /* the upper file system's directory, or -1 */
 } state = {.initramfs = -1, .upper = -1};
 
 /* --- mounting ------------------------------------------------------------------------ */
@@ -168,8 +168,8 @@ static int mount_overlay(const struct kiln__agent_root *root, kiln_error *err)
 	/* The upper directory's owner and mode are the root directory's: those of the image. */
 	if (stat(LOWER, &st) < 0)
 		return kiln__fail_errno(err, errno, "cannot look at the root");
-	if ((mkdir(UPPER "/root", 0755) < 0 && errno != EEXIST) ||
-	    make_work() < 0 || chown(UPPER "/root", st.st_uid, st.st_gid) < 0 ||
+	if ((mkdir(UPPER "/root", 0755) < 0 && errno != EEXIST) || make_work() < 0 ||
+	    chown(UPPER "/root", st.st_uid, st.st_gid) < 0 ||
 	    chmod(UPPER "/root", st.st_mode & 07777) < 0)
 		return kiln__fail_errno(err, errno, "cannot prepare the overlay");
 	mkdir(NEWROOT, 0755);
@@ -198,7 +198,8 @@ static int mount_plain(const struct kiln__agent_root *root, kiln_error *err)
 static int move_api(const char *from, const char *to, kiln_error *err)
 {
 	if (mkdir(to, 0755) < 0 && errno != EEXIST)
-		return kiln__fail_errno(err, errno, "the root has no %s, and it cannot be made", from);
+		return kiln__fail_errno(err, errno, "the root has no %s, and it cannot be made",
+					from);
 	if (mount(from, to, NULL, MS_MOVE, NULL) < 0)
 		return kiln__fail_errno(err, errno, "cannot move %s into the root", from);
 	return 0;
