@@ -3,9 +3,7 @@
 #include "backend.h"
 
 #include "err.h"
-#ifdef KILN_HAVE_FAKE
 #include "fake.h"
-#endif
 #ifdef KILN_HAVE_QEMU
 #include "qemu.h"
 #endif
@@ -16,9 +14,7 @@ const struct kiln__backend *const kiln__backends[] = {
 #ifdef KILN_HAVE_QEMU
 	&kiln__backend_qemu,
 #endif
-#ifdef KILN_HAVE_FAKE
 	&kiln__backend_fake,
-#endif
 	NULL,
 };
 

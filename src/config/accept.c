@@ -559,7 +559,7 @@ int kiln__accept(const struct kiln__key *key, json_t *value, const struct kiln__
 	case KILN__TYPE_DURATION:
 		if (json_is_string(value))
 			return accept_number_text(key, json_string_value(value), where, ret, err);
-		/* fall through */
+		__attribute__((fallthrough));
 	case KILN__TYPE_INTEGER:
 	case KILN__TYPE_FD:
 		if (!json_is_integer(value))

@@ -228,7 +228,7 @@ static void take_out(const struct kiln__path *path)
 static int set_pair(kiln_config *config, const struct kiln__path *path, const char *text,
 		    kiln_error *err)
 {
-	const struct kiln__where *where = path->steps[path->count - 1].where.up;
+	const struct kiln__where *where = &path->steps[path->count - 1].where;
 	const char *equals = text ? strchr(text, '=') : NULL;
 	char map[KILN__MAX_PATH];
 	kiln__autofree char *name = NULL;

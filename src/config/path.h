@@ -16,7 +16,7 @@ enum kiln__step_kind {
 	KILN__STEP_ENTRY,   /* of a map */
 	KILN__STEP_ELEMENT, /* of a list */
 	KILN__STEP_APPEND,  /* a new element of a list: becomes ELEMENT by kiln__path_follow() */
-	KILN__STEP_PAIR,    /* a new entry of a map, named by the value: "NAME=value" */
+	KILN__STEP_PAIR,    /* a new entry of a map, named by the value: "NAME=value"; "where" is the map */
 };
 
 struct kiln__step {

@@ -476,6 +476,14 @@ static const struct kiln__key qemu_keys[] = {
 	}
 
 static const struct kiln__key fake_keys[] = {
+	{
+		.name = "console",
+		.type = KILN__TYPE_STRING,
+		.max = 65536,
+		.field = FIELD(struct kiln__spec, fake.console),
+		.doc = "What the guest writes on its console when it runs.",
+	},
+	FAKE_FLAG(fail_prepare, "It cannot be prepared."),
 	FAKE_TIME(start_delay, "A start takes this long."),
 	FAKE_FLAG(fail_start, "A start fails."),
 	FAKE_TIME(crash_after, "It crashes this long after it began to run; 0: never."),

@@ -53,6 +53,13 @@ struct kiln__root {
 	uint64_t overlay_size;        /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
 };
 
+/* Whether the guest writes to the root's own file or device. */
+static inline bool kiln__root_is_writable(const struct kiln__root *root)
+{
+	return root->kind == KILN__ROOT_DISK && root->overlay == KILN__OVERLAY_NONE &&
+	       !root->readonly;
+}
+
 struct kiln__disk {
 	struct kiln__source source;
 	bool readonly;
@@ -153,6 +160,8 @@ struct kiln__spec {
 
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
 	struct kiln__fake {
+		const char *console;
+		bool fail_prepare;
 		uint64_t start_delay_ms;
 		bool fail_start;
 		uint64_t crash_after_ms; /* 0: never */

@@ -160,7 +160,8 @@ int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_
 
 /*
  * Tells of changes to the entries of directories: made, renamed to, written,
- * removed. @name is NULL when events were lost and anything may have changed.
+ * removed. @name is NULL when events were lost and anything may have changed; on
+ * macOS it always is.
  * @directory is the number that adding it gave. On the loop's thread.
  */
 struct kiln__dirwatch;

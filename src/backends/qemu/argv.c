@@ -201,8 +201,7 @@ static void add_disks(struct args *args, const struct kiln__qemu_plan *plan)
 	if (plan->root_disk) {
 		struct kiln__disk root = {
 			.source = spec->root.source,
-			.readonly = spec->root.kind != KILN__ROOT_DISK ||
-				    spec->root.overlay != KILN__OVERLAY_NONE,
+			.readonly = !kiln__root_is_writable(&spec->root),
 			.serial = KILN__ROOT_SERIAL,
 		};
 

@@ -234,8 +234,7 @@ static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_er
 	int r = 0;
 
 	if (vm->plan.root_disk) {
-		bool writable = spec->root.kind == KILN__ROOT_DISK &&
-				spec->root.overlay == KILN__OVERLAY_NONE;
+		bool writable = kiln__root_is_writable(&spec->root);
 
 		r = add_source(handles, &spec->root.source, number++,
 			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, "root", err);
