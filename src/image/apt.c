@@ -206,6 +206,7 @@ static int make_state(void *data, const char *path, kiln_error *err)
 	struct apt apt = *(const struct apt *)data;
 	kiln__autofree char *status = kiln__strf("%s/status", path);
 	kiln__autobuf out = KILN__BUF_INIT;
+	kiln_error why = KILN_ERROR_INIT;
 	struct arguments args;
 	int rc = 0;
 
@@ -223,9 +224,11 @@ static int make_state(void *data, const char *path, kiln_error *err)
 	apt.state = (char *)(uintptr_t)path;
 	begin(&args, APT_GET, &apt);
 	add(&args, "update");
-	rc = call(&args, NULL, &out, err);
+	rc = call(&args, NULL, &out, &why);
 	/* One broken source among several does not matter if the package is found; resolve() tells. */
-	return rc == KILN_EIO ? 0 : rc;
+	if (rc)
+		kiln__images_progress(apt.images, "%s", why.message);
+	return 0;
 }
 
 static int use_own_state(struct apt *apt, kiln_error *err)
@@ -341,7 +344,10 @@ static int make(void *data, const char *path, kiln_error *err)
 	return rc ? rc : kiln__os_remove_tree(dir, err);
 }
 
-/* Named by what apt says it would download, digests included. */
+/*
+ * Named by what apt says it would download, digests included. It is silent about
+ * what lies in the working directory already, so that is one without packages.
+ */
 static int name_object(struct apt *apt, char **ret, kiln_error *err)
 {
 	kiln__autobuf out = KILN__BUF_INIT;
@@ -349,7 +355,10 @@ static int name_object(struct apt *apt, char **ret, kiln_error *err)
 	char hex[KILN__DIGEST_HEX];
 	int rc;
 
-	rc = download(apt, NULL, true, &out, err);
+	rc = download(apt, "/", true, &out, err);
+	if (!rc && !out.len)
+		rc = kiln__fail(err, KILN_EIO, "apt does not say what it would download for %s",
+				apt->metapackage);
 	if (rc)
 		return rc;
 	kiln__digest_init(&digest);
