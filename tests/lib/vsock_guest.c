@@ -90,7 +90,7 @@ struct kiln__vsock_header vsock_guest_header(uint32_t port, uint32_t host_port, 
 	};
 }
 
-void vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header *header,
+bool vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header *header,
 		      const void *payload, size_t len)
 {
 	uint64_t at;
@@ -107,9 +107,10 @@ void vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header
 	struct vring_part parts[] = {{at, sizeof(wire)}, {at + 64, (uint32_t)len}};
 
 	if (vring_add(&guest->tx, parts, len ? 2 : 1, 0) < 0)
-		abort();
+		return false;
 	if (vring_wants_kick(&guest->tx))
 		kiln__virtio_kick(guest->device, KILN__VSOCK_TX);
+	return true;
 }
 
 bool vsock_guest_receive(struct vsock_guest *guest, struct vsock_packet *ret, bool refill)
