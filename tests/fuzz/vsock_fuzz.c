@@ -34,8 +34,9 @@ static struct {
 	uint32_t ports[4]; /* of the host, that the guest knows */
 	unsigned port_at;
 	bool odd; /* the guest has put up receive buffers that are not as its driver makes them */
-	unsigned char payload[65536];
 } f;
+
+static unsigned char payload[65536];
 
 static uint8_t next(void)
 {
@@ -71,7 +72,7 @@ static size_t on_data(void *data, const void *bytes, size_t len)
 		kiln__stream_resume(user->stream);
 		return len > 1000 ? 1000 : len; /* resumed, so asked again until all is gone */
 	case 4:
-		kiln__stream_write(user->stream, f.payload, len);
+		kiln__stream_write(user->stream, payload, len);
 		return len;
 	case 5: /* close another */
 		close_user(&f.users[user->mood >> 5]);
@@ -97,7 +98,7 @@ static void on_writable(void *data)
 	struct user *user = data;
 
 	if (user->mood & 16)
-		kiln__stream_write(user->stream, f.payload, 3000);
+		kiln__stream_write(user->stream, payload, 3000);
 	else if (user->mood & 32)
 		close_user(user);
 }
@@ -188,7 +189,7 @@ static void guest_sends(void)
 		header.type = next();
 	if (what & 16)
 		header.dst_cid = next();
-	vsock_guest_send(&f.guest, &header, f.payload, len);
+	vsock_guest_send(&f.guest, &header, payload, len);
 }
 
 /* A packet whose chain is odd: too short, in the wrong direction, with a false length. */
@@ -212,13 +213,24 @@ static void guest_sends_oddly(void)
 		kiln__virtio_kick(f.guest.device, shape & 2 ? KILN__VSOCK_RX : KILN__VSOCK_TX);
 }
 
+static void guest_starts(uint64_t features)
+{
+	/* One memory for all runs: only what the rings hold matters, and they are cleared. */
+	static unsigned char *memory;
+
+	if (!memory)
+		memory = calloc(1, GUEST_MEMORY);
+	if (!memory)
+		abort();
+	vsock_guest_init_in(&f.guest, kiln__vsock_device(f.vsock), features, memory);
+	vsock_guest_start(&f.guest);
+	f.odd = false;
+}
+
 static void guest_restarts(void)
 {
 	kiln__virtio_reset(f.guest.device);
-	free(f.guest.memory);
-	vsock_guest_init(&f.guest, kiln__vsock_device(f.vsock), KILN__VIRTIO_RING_FEATURES);
-	vsock_guest_start(&f.guest);
-	f.odd = false;
+	guest_starts(KILN__VIRTIO_RING_FEATURES);
 }
 
 /* --- the host's ------------------------------------------------------------------------ */
@@ -246,7 +258,7 @@ static void host_acts(uint8_t what)
 		user->mood = next();
 		break;
 	case 3:
-		kiln__stream_write(user->stream, f.payload, (size_t)next() << 8);
+		kiln__stream_write(user->stream, payload, (size_t)next() << 8);
 		break;
 	default:
 		kiln__stream_resume(user->stream);
@@ -339,8 +351,6 @@ static void check(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-	unsigned char *memory;
-
 	if (len < 2)
 		return 0;
 	memset(&f, 0, sizeof(f));
@@ -351,20 +361,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		abort();
 	f.vsock->seed = 0; /* the same each time */
 	kiln__vsock_listen(f.vsock, on_accept, NULL);
-	vsock_guest_init(&f.guest, kiln__vsock_device(f.vsock),
-			 next() & 1 ? KILN__VIRTIO_RING_FEATURES : KILN__VIRTIO_F_VERSION_1);
-	vsock_guest_start(&f.guest);
+	guest_starts(next() & 1 ? KILN__VIRTIO_RING_FEATURES : KILN__VIRTIO_F_VERSION_1);
 	for (unsigned i = 0; i < MAX_STEPS && f.at < f.end; i++) {
 		step();
 		check();
 	}
-	memory = f.guest.memory;
 	kiln__virtio_reset(f.guest.device);
 	kiln__virtio_attach(f.guest.device, NULL, NULL);
 	kiln__vsock_free(f.vsock);
 	for (unsigned i = 0; i < STREAMS; i++)
 		close_user(&f.users[i]);
-	free(memory);
 	kiln_loop_free(f.loop);
 	return 0;
 }

@@ -24,11 +24,17 @@ static const struct kiln__virtio_transport transport = {notify, needs_reset};
 
 void vsock_guest_init(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features)
 {
+	vsock_guest_init_in(guest, device, features, calloc(1, GUEST_MEMORY));
+}
+
+void vsock_guest_init_in(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features,
+			 unsigned char *memory)
+{
 	bool event_idx = features & KILN__VIRTIO_F_EVENT_IDX;
 	uint64_t at;
 
 	memset(guest, 0, sizeof(*guest));
-	guest->memory = calloc(1, GUEST_MEMORY);
+	guest->memory = memory;
 	guest->device = device;
 	if (!guest->memory ||
 	    kiln__gmem_add(&guest->gmem, 0, GUEST_MEMORY, guest->memory, NULL) < 0 ||

@@ -35,6 +35,10 @@ struct vsock_packet {
 };
 
 void vsock_guest_init(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features);
+
+/* The same in GUEST_MEMORY bytes that are malloc'ed and the guest's from here on. */
+void vsock_guest_init_in(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features,
+			 unsigned char *memory);
 void vsock_guest_done(struct vsock_guest *guest);
 
 /* Starts (or starts again) the rings where they are. */
