@@ -5,7 +5,11 @@
 #include "err.h"
 #include "os.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 int logfile_open(struct logfile *log, const char *path, uint64_t limit, kiln_error *err)
 {
@@ -49,16 +53,39 @@ static void rotate(struct logfile *log)
 	log->size = 0;
 }
 
-void logfile_write(struct logfile *log, const void *bytes, size_t len)
+/* Room for @len more bytes, in a new file if need be. */
+static bool make_room(struct logfile *log, size_t len)
 {
 	if (!log->path)
-		return;
+		return false;
 	if (log->size && log->size + len > log->limit / 2)
 		rotate(log);
-	if (log->size + len > log->limit)
-		return;
-	if (kiln__os_write_full(log->fd, bytes, len, NULL) == 0)
+	return log->size + len <= log->limit;
+}
+
+void logfile_write(struct logfile *log, const void *bytes, size_t len)
+{
+	if (make_room(log, len) && kiln__os_write_full(log->fd, bytes, len, NULL) == 0)
 		log->size += len;
+}
+
+void logfile_write_record(struct logfile *log, const char *head, const void *bytes, size_t len)
+{
+	size_t head_len = strlen(head);
+	struct iovec parts[] = {
+		{(void *)(uintptr_t)head, head_len},
+		{(void *)(uintptr_t)bytes, len},
+		{(void *)(uintptr_t) "\n", 1},
+	};
+	ssize_t n;
+
+	if (!make_room(log, head_len + len + 1))
+		return;
+	n = writev(log->fd, parts, 3);
+	if (n == (ssize_t)(head_len + len + 1))
+		log->size += (uint64_t)n;
+	else if (n > 0) /* a full disk: a record is there whole or not at all */
+		kiln__os_set_size(log->fd, log->size, NULL);
 }
 
 void logfile_done(struct logfile *log)

@@ -7,6 +7,7 @@
 #include "err.h"
 #include "log.h"
 #include "os.h"
+#include "setup.h"
 #include "timefmt.h"
 
 #include <signal.h>
@@ -19,13 +20,6 @@
 
 /* How long clients may take to fetch the last output once the VM has ended. */
 #define LINGER_MS 5000
-
-struct ending {
-	struct kiln__timer *linger;
-	struct kiln__deferred *check;
-};
-
-static struct ending ending;
 
 static void on_event(void *data, const kiln_event *event)
 {
@@ -41,7 +35,7 @@ static void on_event(void *data, const kiln_event *event)
 	if (!runner->over)
 		return;
 	process_vm_ended(runner->process);
-	kiln__timer_start(ending.linger, LINGER_MS);
+	kiln__timer_start(runner->linger, LINGER_MS);
 	runner_maybe_end(runner);
 }
 
@@ -79,7 +73,7 @@ static void check_end(void *data)
 void runner_maybe_end(struct runner *runner)
 {
 	if (runner->over)
-		kiln__deferred_schedule(ending.check);
+		kiln__deferred_schedule(runner->check);
 }
 
 static void on_linger(void *data)
@@ -109,6 +103,19 @@ static int take_string(json_t *params, const char *key, char **ret, bool require
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
+/* The disk that takes the root's writes, new for this start and thrown away after it. */
+static int add_overlay(kiln_config *config, const char *path, kiln_error *err)
+{
+	json_t *disk = json_pack("{s:s, s:s, s:s, s:b}", "path", path, "serial", KILN__OVERLAY_SERIAL,
+				 "cache", "unsafe", "discard", true);
+	char *text = disk ? json_dumps(disk, JSON_COMPACT) : NULL;
+	int r = text ? kiln_config_set(config, "disks[]", text, err) : kiln__fail_nomem(err);
+
+	json_decref(disk);
+	free(text);
+	return r;
+}
+
 /* The machine's document, with the files that image work has found or made put in. */
 static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 {
@@ -120,7 +127,8 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		{"initrd", "initrd"},
 		{"root", "root.squashfs"},
 	};
-	json_t *resolved = json_object_get(params, "resolved");
+	const json_t *resolved = json_object_get(params, "resolved");
+	const char *overlay = json_string_value(json_object_get(resolved, "overlay"));
 	char *text = json_dumps(json_object_get(params, "config"), JSON_COMPACT);
 	int r;
 
@@ -138,6 +146,8 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		if (path)
 			r = kiln_config_set(runner->config, files[i].path, path, err);
 	}
+	if (r == 0 && overlay)
+		r = add_overlay(runner->config, overlay, err);
 	return r;
 }
 
@@ -163,6 +173,36 @@ static int open_log(const struct runner *runner, const char *name, struct logfil
 	return path ? logfile_open(log, path, limit, err) : kiln__fail_nomem(err);
 }
 
+static void connect_port(void *data, uint32_t port, kiln__port_done_fn done, void *done_data)
+{
+	struct runner *runner = data;
+
+	kiln__machine_connect(runner->machine, port, done, done_data);
+}
+
+static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+{
+	struct runner *runner = data;
+
+	return kiln__vsock_unix_incoming(runner->vsock, port, stream);
+}
+
+/* The guest's vsock ports as Unix sockets, for whoever talks to the guest without kiln. */
+static int serve_vsock(struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/vsock.sock", runner->runtime_dir);
+	int r;
+
+	if (!kiln__machine_spec(runner->machine)->vsock)
+		return 0;
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__vsock_unix_new(&runner->vsock, runner->loop, path, connect_port, runner, err);
+	if (r == 0)
+		kiln__machine_on_incoming(runner->machine, on_incoming, runner);
+	return r;
+}
+
 static int open_files(struct runner *runner, kiln_error *err)
 {
 	const struct kiln__spec *spec = kiln__machine_spec(runner->machine);
@@ -176,6 +216,8 @@ static int open_files(struct runner *runner, kiln_error *err)
 		r = runner_open_events(runner, err);
 	if (r == 0)
 		r = server_listen(runner->server, err);
+	if (r == 0)
+		r = serve_vsock(runner, err);
 	return r;
 }
 
@@ -203,7 +245,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	options.on_event = on_event;
 	options.on_console = on_console;
 	options.data = runner;
-	options.log = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
+	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
+	options.log = runner->logger;
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
 	if (r == 0)
 		r = open_files(runner, err);
@@ -226,7 +269,7 @@ void runner_launch(struct runner *runner, struct kiln__control_call *call, json_
 		/* A machine that has begun has recorded its failure; one that has not is nobody's. */
 		if (!runner->over) {
 			runner->over = true;
-			kiln__timer_start(ending.linger, LINGER_MS);
+			kiln__timer_start(runner->linger, LINGER_MS);
 		}
 		runner_maybe_end(runner);
 		return;
@@ -247,9 +290,9 @@ static int begin(struct runner *runner, kiln_error *err)
 	if (r == 0)
 		r = kiln_loop_new(&runner->loop, err);
 	if (r == 0)
-		r = kiln__timer_new(&ending.linger, runner->loop, on_linger, runner, err);
+		r = kiln__timer_new(&runner->linger, runner->loop, on_linger, runner, err);
 	if (r == 0)
-		r = kiln__deferred_new(&ending.check, runner->loop, check_end, runner, err);
+		r = kiln__deferred_new(&runner->check, runner->loop, check_end, runner, err);
 	if (r == 0)
 		r = server_new(&runner->server, runner, launch_fd, err);
 	else
@@ -257,20 +300,22 @@ static int begin(struct runner *runner, kiln_error *err)
 	return r;
 }
 
-/* What others could still find of it: its sockets. The lock goes last, with the process. */
+/*
+ * What others could still find of it goes: its sockets, by who made them. The runtime
+ * directory itself is the manager's; the lock goes last, with the process.
+ */
 static void finish(struct runner *runner)
 {
 	server_free(runner->server);
 	process_free(runner->process);
+	kiln__vsock_unix_free(runner->vsock);
 	kiln_machine_free(runner->machine);
-	if (runner->runtime_dir)
-		kiln__os_remove_tree(runner->runtime_dir, NULL);
 	logfile_done(&runner->console);
 	logfile_done(&runner->log);
 	logfile_done(&runner->diagnostics);
 	kiln__os_close(runner->events);
-	kiln__timer_free(ending.linger);
-	kiln__deferred_free(ending.check);
+	kiln__timer_free(runner->linger);
+	kiln__deferred_free(runner->check);
 	kiln_config_free(runner->config);
 	kiln_loop_free(runner->loop);
 	free(runner->id);

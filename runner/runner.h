@@ -22,6 +22,7 @@
 #include "control.h"
 #include "logfile.h"
 #include "machine.h"
+#include "vsock_unix.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -42,9 +43,11 @@ struct runner {
 	kiln_machine *machine;
 	struct server *server;
 	struct process *process;
+	struct kiln__vsock_unix *vsock;
 	struct logfile console;
 	struct logfile log;         /* what the main process wrote */
 	struct logfile diagnostics; /* what kiln itself has to say */
+	kiln_log logger;            /* writes to it */
 	kiln_fd events;
 	int64_t created_ns; /* realtime */
 	int64_t started_ns;
@@ -52,6 +55,8 @@ struct runner {
 	int64_t finished_ns;
 	char accel[16];      /* what really ran the guest */
 	bool over; /* the VM has ended and its final state is written */
+	struct kiln__timer *linger;   /* bounds the wait for clients at the end */
+	struct kiln__deferred *check; /* asks whether the end has come */
 };
 
 /* --- state.c ----------------------------------------------------------------------- */

@@ -15,10 +15,10 @@
 #include "log.h"
 #include "os.h"
 #include "splice.h"
-#include "version.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_CLIENTS 256
 
@@ -38,6 +38,7 @@ struct server {
 	struct runner *runner;
 	struct client *clients;
 	size_t count;
+	char *path; /* of the listening socket */
 	kiln_fd listener;
 	struct kiln__watch *watch;
 };
@@ -527,8 +528,10 @@ int server_listen(struct server *server, kiln_error *err)
 	if (!path)
 		return kiln__fail_nomem(err);
 	r = kiln__os_local_listen(&server->listener, path, err);
-	if (r == 0)
-		r = kiln__os_set_nonblocking(server->listener, true, err);
+	if (r < 0)
+		return r;
+	server->path = kiln__take(path);
+	r = kiln__os_set_nonblocking(server->listener, true, err);
 	if (r == 0)
 		r = kiln__watch_new(&server->watch, server->runner->loop, server->listener,
 				    on_listener, server, err);
@@ -573,5 +576,8 @@ void server_free(struct server *server)
 	}
 	kiln__watch_free(server->watch);
 	kiln__os_close(server->listener);
+	if (server->path)
+		kiln__os_remove(server->path, NULL);
+	free(server->path);
 	free(server);
 }

@@ -113,17 +113,22 @@ int kiln_loop_new(kiln_loop **ret_loop, kiln_error *err)
 	return 0;
 }
 
+static void insist_on_closing(uv_handle_t *handle, void *data)
+{
+	(void)data;
+	if (!uv_is_closing(handle))
+		abort(); /* something was not freed before its loop: a bug of the caller */
+}
+
 void kiln_loop_free(kiln_loop *loop)
 {
 	if (!loop)
 		return;
 	uv_close((uv_handle_t *)&loop->idle, NULL);
-	/* Only closing handles are left by contract: a round or two run their callbacks. */
-	for (int rounds = 0; uv_loop_close(&loop->uv) == UV_EBUSY; rounds++) {
-		if (rounds == 8)
-			abort(); /* something was not freed before its loop: a bug of the caller */
-		uv_run(&loop->uv, UV_RUN_NOWAIT);
-	}
+	uv_walk(&loop->uv, insist_on_closing, NULL);
+	/* On Windows a handle closes only when the system has given back what it was asked. */
+	while (uv_loop_close(&loop->uv) == UV_EBUSY)
+		uv_run(&loop->uv, UV_RUN_ONCE);
 	free(loop);
 }
 

@@ -41,16 +41,24 @@ enum kiln__root_kind {
 enum kiln__overlay_kind {
 	KILN__OVERLAY_MEMORY, /* writes go to a tmpfs in the guest */
 	KILN__OVERLAY_DISK,   /* writes go to an ephemeral ext4 disk */
-	KILN__OVERLAY_NONE,   /* the root is read-only */
+	KILN__OVERLAY_NONE,   /* the root as it is: read-only, but for a DISK that is not "readonly" */
 };
 
 struct kiln__root {
 	enum kiln__root_kind kind;
 	struct kiln__source source;
 	const char *fstype;           /* for DISK; default "ext4" */
+	bool readonly;                /* for DISK without overlay: nothing is written to it */
 	enum kiln__overlay_kind overlay;
 	uint64_t overlay_size;        /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
 };
+
+/* Whether the guest writes to the root's own file or device. */
+static inline bool kiln__root_is_writable(const struct kiln__root *root)
+{
+	return root->kind == KILN__ROOT_DISK && root->overlay == KILN__OVERLAY_NONE &&
+	       !root->readonly;
+}
 
 struct kiln__disk {
 	struct kiln__source source;
@@ -152,6 +160,8 @@ struct kiln__spec {
 
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
 	struct kiln__fake {
+		const char *console;
+		bool fail_prepare;
 		uint64_t start_delay_ms;
 		bool fail_start;
 		uint64_t crash_after_ms; /* 0: never */

@@ -70,6 +70,9 @@ int kiln__hv_x86_get_state(struct kiln__hv_vcpu *vcpu, struct kiln__hv_x86_state
 int kiln__hv_x86_set_state(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86_state *state,
 			   kiln_error *err);
 
+/* Which extended state is enabled (SDM vol. 1, 13.3). After the CPUID is set; needs XSAVE there. */
+int kiln__hv_x86_set_xcr0(struct kiln__hv_vcpu *vcpu, uint64_t xcr0, kiln_error *err);
+
 struct kiln__hv_x86_cpuid {
 	uint32_t leaf;
 	uint32_t subleaf;

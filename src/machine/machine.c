@@ -72,29 +72,6 @@ struct kiln_machine {
 	void *incoming_data;
 };
 
-static const char *const state_names[] = {
-	[KILN_STATE_CREATED] = "created", [KILN_STATE_STARTING] = "starting",
-	[KILN_STATE_RUNNING] = "running", [KILN_STATE_READY] = "ready",
-	[KILN_STATE_PAUSED] = "paused",	  [KILN_STATE_STOPPING] = "stopping",
-	[KILN_STATE_STOPPED] = "stopped", [KILN_STATE_FAILED] = "failed",
-};
-
-static const char *const exit_names[] = {
-	[KILN_EXIT_NONE] = "none",	   [KILN_EXIT_EXITED] = "exited",
-	[KILN_EXIT_SIGNALED] = "signaled", [KILN_EXIT_POWEROFF] = "poweroff",
-	[KILN_EXIT_RESET] = "reset",	   [KILN_EXIT_KILLED] = "killed",
-};
-
-const char *kiln_state_name(enum kiln_state state)
-{
-	return (unsigned)state <= KILN_STATE_FAILED ? state_names[state] : "unknown";
-}
-
-const char *kiln_exit_kind_name(enum kiln_exit_kind kind)
-{
-	return (unsigned)kind <= KILN_EXIT_KILLED ? exit_names[kind] : "unknown";
-}
-
 static bool has_ended(const kiln_machine *m)
 {
 	return m->state == KILN_STATE_STOPPED || m->state == KILN_STATE_FAILED ||
@@ -368,11 +345,13 @@ static void on_stop_timeout(void *data)
 
 /* --- readiness: called by ready.c ------------------------------------------------------ */
 
-static void on_hello(void *data)
+static void on_hello(void *data, const struct kiln__agent_hello *hello)
 {
 	kiln_machine *m = data;
 
 	m->stages.hello = kiln__os_monotonic_ns();
+	m->stages.guest_init = hello->init_ns;
+	m->stages.guest_vsock = hello->vsock_ns;
 }
 
 static void on_ready(void *data)
@@ -866,4 +845,11 @@ const char *kiln__machine_name(const kiln_machine *m)
 kiln_loop *kiln__machine_loop(const kiln_machine *m)
 {
 	return m->loop;
+}
+
+void kiln__machine_guest_stages(kiln_machine *m, const struct kiln__agent_setup_done *done)
+{
+	m->stages.guest_modules = done->modules_ns;
+	m->stages.guest_root = done->root_ns;
+	m->stages.guest_ready = done->ready_ns;
 }

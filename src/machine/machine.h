@@ -46,7 +46,16 @@ struct kiln__stages {
 	int64_t running;
 	int64_t hello;    /* the agent's hello */
 	int64_t ready;
+	/* Of the guest's own clock, ns since its kernel began. */
+	uint64_t guest_init;    /* kiln-guest's first instruction */
+	uint64_t guest_vsock;   /* vsock usable */
+	uint64_t guest_modules; /* all modules loaded */
+	uint64_t guest_root;    /* root mounted */
+	uint64_t guest_ready;   /* processes can be started */
 };
 const struct kiln__stages *kiln__machine_stages(const kiln_machine *machine);
+
+/* What the agent reports of the guest's own boot: ns since the guest's kernel began. */
+void kiln__machine_guest_stages(kiln_machine *machine, const struct kiln__agent_setup_done *done);
 
 #endif

@@ -16,7 +16,7 @@
 struct kiln__ready;
 
 struct kiln__ready_handler {
-	void (*hello)(void *data);
+	void (*hello)(void *data, const struct kiln__agent_hello *hello);
 	void (*ready)(void *data);
 	void (*failed)(void *data, const kiln_error *err);
 	void (*panicked)(void *data, const char *text);

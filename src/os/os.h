@@ -160,7 +160,8 @@ int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_
 
 /*
  * Tells of changes to the entries of directories: made, renamed to, written,
- * removed. @name is NULL when events were lost and anything may have changed.
+ * removed. @name is NULL when events were lost and anything may have changed; on
+ * macOS it always is.
  * @directory is the number that adding it gave. On the loop's thread.
  */
 struct kiln__dirwatch;
@@ -238,7 +239,11 @@ struct kiln__spawn {
 
 struct kiln__exit {
 	bool signaled;
-	int code; /* exit code, or the signal's number; -1 if unknown: somebody else has reaped it */
+	/*
+	 * Exit code, or the signal's number (as Linux has them, on Windows too, which has
+	 * none: 9 killed, 15 terminated, 6 faulted); -1 if unknown: somebody else has reaped it.
+	 */
+	int code;
 };
 
 struct kiln__child;

@@ -326,6 +326,11 @@ void kiln__control_notify(struct kiln__control *control, const char *method, jso
 	json_decref(message);
 }
 
+bool kiln__control_has_ended(const struct kiln__control *control)
+{
+	return control->ended;
+}
+
 bool kiln__control_pending(const struct kiln__control *control)
 {
 	return !control->ended && (control->calls || control->pending || control->out.len > 0);

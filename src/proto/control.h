@@ -71,6 +71,9 @@ int kiln__control_new(struct kiln__control **ret, kiln_loop *loop, struct kiln__
 void kiln__control_free(struct kiln__control *control);
 KILN__DEFINE_AUTOPTR(struct kiln__control, kiln__control_free)
 
+/* True once nothing is read or written any more; of calls failed by that, their callbacks see it too. */
+bool kiln__control_has_ended(const struct kiln__control *control);
+
 /* True while a request waits for an answer or something to be sent waits for the peer. */
 bool kiln__control_pending(const struct kiln__control *control);
 

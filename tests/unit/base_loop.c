@@ -214,7 +214,7 @@ static void set(void *data)
 
 static void a_step_ends_once_a_timer_or_deferred_call_has_run(void **state)
 {
-	struct kiln__timer *far = timer(note, text("far"));
+	struct kiln__timer *distant = timer(note, text("far"));
 	struct kiln__timer *due;
 	struct kiln__deferred *call;
 	bool done = false;
@@ -222,7 +222,7 @@ static void a_step_ends_once_a_timer_or_deferred_call_has_run(void **state)
 
 	(void)state;
 	/* With something else attached the loop would block after these, for an hour. */
-	kiln__timer_start(far, 3600 * 1000);
+	kiln__timer_start(distant, 3600 * 1000);
 	call = deferred(set, &done);
 	kiln__deferred_schedule(call);
 	kiln_loop_step(loop);
@@ -233,7 +233,7 @@ static void a_step_ends_once_a_timer_or_deferred_call_has_run(void **state)
 	kiln_loop_step(loop);
 	assert_true(done);
 	assert_true(kiln__loop_now(loop) - before < KILN_TEST_DEADLINE_MS);
-	kiln__timer_free(far);
+	kiln__timer_free(distant);
 	kiln__timer_free(due);
 	kiln__deferred_free(call);
 }
@@ -247,16 +247,16 @@ static void stop_it(void *data)
 
 static void stopping_ends_the_run_though_something_is_attached(void **state)
 {
-	struct kiln__timer *far = timer(note, text("far"));
+	struct kiln__timer *distant = timer(note, text("far"));
 	struct kiln__deferred *stop = deferred(stop_it, NULL);
 
 	(void)state;
-	kiln__timer_start(far, 3600 * 1000);
+	kiln__timer_start(distant, 3600 * 1000);
 	kiln__deferred_schedule(stop);
 	kiln_loop_run(loop);
 	assert_string_equal(trace, "s");
 	assert_int_equal(kiln_loop_dispatch(loop), 1);
-	kiln__timer_free(far);
+	kiln__timer_free(distant);
 	kiln__deferred_free(stop);
 	kiln_loop_dispatch(loop);
 	assert_int_equal(kiln_loop_dispatch(loop), 0);

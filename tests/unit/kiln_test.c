@@ -51,25 +51,32 @@ static void open_once(void)
 }
 
 #ifdef _WIN32
+/* Files, sockets and devices: what a handle is else (threads of a pool ...) comes and goes by itself. */
 static unsigned long count_open(bool open[MAX_FDS])
 {
-	DWORD count = 0;
+	unsigned long count = 0;
 
-	(void)open;
-	GetProcessHandleCount(GetCurrentProcess(), &count);
+	for (int i = 1; i < MAX_FDS; i++) {
+		open[i] = GetFileType((HANDLE)((intptr_t)i * 4)) != FILE_TYPE_UNKNOWN;
+		count += open[i];
+	}
 	return count;
 }
 
 static void tell_leak(int fd)
 {
-	(void)fd;
+	print_error("handle 0x%x was leaked\n", (unsigned)fd * 4);
 }
 
 static const char *temporary_root(void)
 {
 	static char path[MAX_PATH + 1];
 
-	GetTempPathA(sizeof(path), path);
+	DWORD len = GetTempPathA(sizeof(path), path);
+
+	/* It ends with a separator. */
+	if (len > 0)
+		path[len - 1] = '\0';
 	return path;
 }
 #else
@@ -212,6 +219,15 @@ void kiln_test_settle(kiln_loop *loop)
 		kiln_loop_step(loop);
 	}
 	kiln__deferred_free(round);
+}
+
+bool kiln_test_on_wine(void)
+{
+#ifdef _WIN32
+	return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version");
+#else
+	return false;
+#endif
 }
 
 int kiln_test_skip(const char *why)

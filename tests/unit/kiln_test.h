@@ -54,6 +54,9 @@ void kiln_test_run_until(kiln_loop *loop, const bool *done);
 /* Dispatches what is ready now, and what that makes ready, without waiting. */
 void kiln_test_settle(kiln_loop *loop);
 
+/* Whether this is Wine, which does not have all that Windows has. */
+bool kiln_test_on_wine(void);
+
 /* Prints why to stdout and yields 77, Meson's exit code of a skipped test. */
 int kiln_test_skip(const char *why);
 

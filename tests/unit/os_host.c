@@ -7,7 +7,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#ifndef _WIN32
+#ifdef _WIN32
+#include <process.h>
+#else
 #include <unistd.h>
 #endif
 
@@ -85,7 +87,8 @@ static void usage_grows_with_what_a_process_uses(void **state)
 	assert_int_equal(memory[size / 2], 1);
 	kiln_ok(kiln__os_process_usage(this_process(), &after, &err), &err);
 	assert_true(after.resident >= before.resident + size / 2);
-	assert_true(after.private_bytes >= before.private_bytes + size / 2);
+	if (!kiln_test_on_wine())
+		assert_true(after.private_bytes >= before.private_bytes + size / 2);
 	assert_true(after.cpu_ns >= before.cpu_ns);
 	free(memory);
 	assert_true(kiln__os_process_usage(-1, &after, &err) < 0);

@@ -24,6 +24,7 @@
 #include "probe.h"
 #include "process.h"
 #include "qmp.h"
+#include "tsc.h"
 #include "vhost_user.h"
 #include "vsock.h"
 
@@ -149,7 +150,7 @@ static int handles_add(struct handles *handles, kiln_fd fd, int number)
 static int add_source(struct handles *handles, const struct kiln__source *source, int number,
 		      unsigned flags, const char *key, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r;
 
 	if (source->fd != KILN_FD_NONE)
@@ -214,7 +215,7 @@ static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_err
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
 			 const char *key, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r;
 
 	if (!kiln__source_is_set(source))
@@ -234,8 +235,7 @@ static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_er
 	int r = 0;
 
 	if (vm->plan.root_disk) {
-		bool writable = spec->root.kind == KILN__ROOT_DISK &&
-				spec->root.overlay == KILN__OVERLAY_NONE;
+		bool writable = kiln__root_is_writable(&spec->root);
 
 		r = add_source(handles, &spec->root.source, number++,
 			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, "root", err);
@@ -266,7 +266,7 @@ static int add_channel(struct handles *handles, int number, kiln_fd *ret, kiln_e
 
 static int make_console(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r = add_channel(handles, KILN__QEMU_FD_CONSOLE, &fd, err);
 
 	if (r < 0)
@@ -283,7 +283,7 @@ static int make_console(struct kiln__instance *vm, struct handles *handles, kiln
 
 static int make_qmp(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r = add_channel(handles, KILN__QEMU_FD_QMP, &fd, err);
 
 	if (r < 0)
@@ -304,7 +304,7 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
-	kiln_fd fd;
+	kiln_fd fd = KILN_FD_NONE;
 	int r;
 
 	if (!spec->vsock)
@@ -337,6 +337,8 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 		return r;
 	vm->plan.kvm = r == 1;
 	vm->plan.binary = vm->binary;
+	if (!vm->plan.kvm && strcmp(spec->arch, "x86_64") == 0)
+		vm->plan.tsc_khz = kiln__qemu_tsc_khz();
 	r = add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL, "kernel", err);
 	if (r == 0)
 		r = add_boot_file(&handles, &spec->initrd, KILN__QEMU_FD_INITRD, "initrd", err);

@@ -17,6 +17,7 @@
 const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
 	{KVM_CAP_ARM_PSCI_0_2, "psci-0.2"},
 	{KVM_CAP_DEVICE_CTRL, "device-ctrl"},
+	{KVM_CAP_ONE_REG, "one-reg"},
 	{0, NULL},
 };
 

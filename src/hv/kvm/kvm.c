@@ -99,7 +99,7 @@ static const struct kiln__kvm_feature features[] = {
 	{KVM_CAP_USER_MEMORY, "user-memory"}, {KVM_CAP_SYNC_MMU, "sync-mmu"},
 	{KVM_CAP_READONLY_MEM, "readonly-mem"}, {KVM_CAP_IRQCHIP, "irqchip"},
 	{KVM_CAP_IRQFD, "irqfd"}, {KVM_CAP_IOEVENTFD, "ioeventfd"},
-	{KVM_CAP_ONE_REG, "one-reg"}, {KVM_CAP_MP_STATE, "mp-state"},
+	{KVM_CAP_MP_STATE, "mp-state"},
 	{0, NULL},
 };
 

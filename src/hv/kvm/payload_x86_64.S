@@ -8,7 +8,7 @@
  * ring 0 with
  *	%rdi  the result words (cleared by the host)
  *	%rsi  the scratch area (cleared), 64-byte aligned
- *	%r8d, %r9d  the lower and upper half of XCR0 to set (step xsave)
+ *	%r8d, %r9d  the lower and upper half of XCR0 to set (step xsetbv)
  * writes what it saw to the results, and ends by writing its first result to
  * PAYLOAD_PORT_DONE. An exception that a step does not expect ends up in the IDT's
  * default stubs, which report it by PAYLOAD_PORT_EXCEPTION.
@@ -195,12 +195,18 @@ STEP rdtscp
 	setae	8(%rdi)
 	DONE
 
-/* Extended state: as fpu__init and every context switch do it. xsetbv and xgetbv first ... */
+/*
+ * Extended state, as a kernel's set-up and its context switches do it. First XCR0, which
+ * must outlast an exit to the host: a hypervisor that missed the write loses it there.
+ */
 STEP xsetbv
 	xor	%ecx, %ecx
 	mov	%r8d, %eax
 	mov	%r9d, %edx
 	xsetbv
+	mov	$PAYLOAD_PORT_ECHO, %edx
+	out	%al, %dx
+	xor	%ecx, %ecx
 	xgetbv
 	shl	$32, %rdx
 	or	%rdx, %rax
@@ -208,14 +214,10 @@ STEP xsetbv
 	DONE
 
 /*
- * ... then a store. No other SSE instruction is used, so that what fails is what the
+ * Then a store, with XCR0 set by the host. No other SSE instruction is used, so that what fails is what the
  * step is named after. FCW and MXCSR are at 0 and 24 (SDM vol. 1, 10.5.1): reset values.
  */
 STEP xsave
-	xor	%ecx, %ecx
-	mov	%r8d, %eax
-	mov	%r9d, %edx
-	xsetbv
 	mov	$3, %eax			/* x87 and SSE */
 	xor	%edx, %edx
 	xsave64	(%rsi)
@@ -225,12 +227,8 @@ STEP xsave
 	mov	%rax, 8(%rdi)
 	DONE
 
-/* ... and a load, of an area made by hand; a second store tells what xmm0 (at 160) became. */
+/* And a load, of an area made by hand; a second store tells what xmm0 (at 160) became. */
 STEP xrstor
-	xor	%ecx, %ecx
-	mov	%r8d, %eax
-	mov	%r9d, %edx
-	xsetbv
 	movw	$0x37f, (%rsi)
 	movl	$0x1f80, 24(%rsi)
 	movabs	$PAYLOAD_PATTERN, %rax

@@ -48,19 +48,20 @@ struct guest {
 	uint32_t stored;   /* by step mmio */
 };
 
-enum needs {
-	NEEDS_NOTHING,
-	NEEDS_CMPXCHG16B,
-	NEEDS_RDTSCP,
-	NEEDS_XSAVE,
-	NEEDS_NO_XSAVE,
+/* What a step needs of the processor, and how it starts. */
+enum {
+	NEEDS_CMPXCHG16B = 1,
+	NEEDS_RDTSCP = 2,
+	NEEDS_XSAVE = 4,
+	NEEDS_NO_XSAVE = 8,
+	IN_PROTECTED_MODE = 16, /* 32 bits, no paging */
+	WITH_XCR0 = 32,         /* set by the host, so as not to depend on the guest's xsetbv */
 };
 
 struct step {
 	const char *name;
 	const uint8_t *entry;
-	enum needs needs;
-	bool protected_mode; /* starts in 32-bit mode without paging */
+	unsigned flags;
 	size_t expected_count;
 	uint64_t expected[MAX_EXPECTED]; /* of the result words */
 };
@@ -68,26 +69,26 @@ struct step {
 #define ECHO_IN 0x5a /* what step port-io reads */
 
 static const struct step steps[] = {
-	{"long-mode", kiln__payload_long_mode, NEEDS_NOTHING, false, 3,
+	{"long-mode", kiln__payload_long_mode, 0, 3,
 	 {PAYLOAD_MAGIC, PAYLOAD_CODE64, PAYLOAD_HIGH + PAYLOAD_CODE}},
-	{"mode-switch", kiln__payload_mode_switch, NEEDS_NOTHING, true, 2,
+	{"mode-switch", kiln__payload_mode_switch, IN_PROTECTED_MODE, 2,
 	 {PAYLOAD_MAGIC, KILN__X86_EFER_LME | KILN__X86_EFER_LMA}},
-	{"port-io", kiln__payload_port_io, NEEDS_NOTHING, false, 1, {0xff & ~ECHO_IN}},
-	{"mmio", kiln__payload_mmio, NEEDS_NOTHING, false, 1, {PAYLOAD_MAGIC ^ 0xffffffff}},
-	{"cpuid", kiln__payload_cpuid, NEEDS_NOTHING, false, 3, {0}}, /* filled in by expect_cpuid() */
-	{"msr", kiln__payload_msr, NEEDS_NOTHING, false, 2,
+	{"port-io", kiln__payload_port_io, 0, 1, {0xff & ~ECHO_IN}},
+	{"mmio", kiln__payload_mmio, 0, 1, {PAYLOAD_MAGIC ^ 0xffffffff}},
+	{"cpuid", kiln__payload_cpuid, 0, 3, {0}}, /* filled in by expect_cpuid() */
+	{"msr", kiln__payload_msr, 0, 2,
 	 {PAYLOAD_KERNEL_ADDRESS, PAYLOAD_KERNEL_ADDRESS}},
-	{"int3", kiln__payload_int3, NEEDS_NOTHING, false, 2, {PAYLOAD_MAGIC, 1}},
-	{"page-fault", kiln__payload_page_fault, NEEDS_NOTHING, false, 3,
+	{"int3", kiln__payload_int3, 0, 2, {PAYLOAD_MAGIC, 1}},
+	{"page-fault", kiln__payload_page_fault, 0, 3,
 	 {PAYLOAD_MAGIC, PAYLOAD_UNMAPPED, 0}},
-	{"cmpxchg16b", kiln__payload_cmpxchg16b, NEEDS_CMPXCHG16B, false, 4,
+	{"cmpxchg16b", kiln__payload_cmpxchg16b, NEEDS_CMPXCHG16B, 4,
 	 {1, 1, PAYLOAD_PATTERN2, PAYLOAD_PATTERN}},
-	{"rdtscp", kiln__payload_rdtscp, NEEDS_RDTSCP, false, 2, {PAYLOAD_MAGIC, 1}},
-	{"xsetbv", kiln__payload_xsetbv, NEEDS_XSAVE, false, 1, {0}}, /* filled in: XCR0 */
-	{"xsave", kiln__payload_xsave, NEEDS_XSAVE, false, 2, {0x37f, 0x1f80}},
-	{"xrstor", kiln__payload_xrstor, NEEDS_XSAVE, false, 2, {PAYLOAD_PATTERN, 2}},
-	{"fxrstor", kiln__payload_fxrstor, NEEDS_NO_XSAVE, false, 1, {PAYLOAD_PATTERN}},
-	{"halt", kiln__payload_halt, NEEDS_NOTHING, false, 1, {PAYLOAD_MAGIC}},
+	{"rdtscp", kiln__payload_rdtscp, NEEDS_RDTSCP, 2, {PAYLOAD_MAGIC, 1}},
+	{"xsetbv", kiln__payload_xsetbv, NEEDS_XSAVE, 1, {0}}, /* filled in: XCR0 */
+	{"xsave", kiln__payload_xsave, NEEDS_XSAVE | WITH_XCR0, 2, {0x37f, 0x1f80}},
+	{"xrstor", kiln__payload_xrstor, NEEDS_XSAVE | WITH_XCR0, 2, {PAYLOAD_PATTERN, 2}},
+	{"fxrstor", kiln__payload_fxrstor, NEEDS_NO_XSAVE, 1, {PAYLOAD_PATTERN}},
+	{"halt", kiln__payload_halt, 0, 1, {PAYLOAD_MAGIC}},
 };
 
 const char *const kiln__preflight_guest_checks[] = {
@@ -210,7 +211,7 @@ static void initial_state(const struct guest *guest, const struct step *step,
 			  struct kiln__hv_x86_state *state)
 {
 	uint64_t offset = (uint64_t)(step->entry - kiln__payload_start);
-	uint64_t base = step->protected_mode ? 0 : PAYLOAD_HIGH;
+	uint64_t base = step->flags & IN_PROTECTED_MODE ? 0 : PAYLOAD_HIGH;
 
 	*state = (struct kiln__hv_x86_state){
 		.gpr = {
@@ -227,7 +228,7 @@ static void initial_state(const struct guest *guest, const struct step *step,
 		.gdt = {.base = base + PAYLOAD_GDT, .limit = 6 * 8 - 1},
 		.idt = {.base = base + PAYLOAD_IDT, .limit = 32 * 16 - 1},
 	};
-	if (step->protected_mode) {
+	if (step->flags & IN_PROTECTED_MODE) {
 		set_segments(state, PAYLOAD_CODE32, KILN__X86_RIGHTS_CODE32);
 		return;
 	}
@@ -416,6 +417,8 @@ static int run_step(struct guest *guest, const struct step *step, kiln_error *er
 		put_gate(guest, 14, high_address(kiln__payload_on_page_fault));
 	initial_state(guest, step, &state);
 	code = kiln__hv_x86_set_state(vcpu, &state, err);
+	if (code == 0 && (step->flags & WITH_XCR0))
+		code = kiln__hv_x86_set_xcr0(vcpu, guest->xcr0, err);
 	if (code == 0)
 		code = run_vcpu(guest, step, vcpu, err);
 	if (code == 0)
@@ -423,27 +426,20 @@ static int run_step(struct guest *guest, const struct step *step, kiln_error *er
 	return code;
 }
 
-static const char *why_skipped(const struct guest *guest, const struct step *step)
+static const char *why_skipped(const struct guest *guest, unsigned flags)
 {
-	switch (step->needs) {
-	case NEEDS_CMPXCHG16B:
-		return guest->has_cmpxchg16b ? NULL : "not offered to guests";
-	case NEEDS_RDTSCP:
-		return guest->has_rdtscp ? NULL : "not offered to guests";
-	case NEEDS_XSAVE:
-		return guest->has_xsave ? NULL : "not offered to guests";
-	case NEEDS_NO_XSAVE:
-		return guest->has_xsave ? "XSAVE is used instead" : NULL;
-	case NEEDS_NOTHING:
-		break;
-	}
+	if ((flags & NEEDS_CMPXCHG16B && !guest->has_cmpxchg16b) ||
+	    (flags & NEEDS_RDTSCP && !guest->has_rdtscp) || (flags & NEEDS_XSAVE && !guest->has_xsave))
+		return "not offered to guests";
+	if (flags & NEEDS_NO_XSAVE && guest->has_xsave)
+		return "XSAVE is used instead";
 	return NULL;
 }
 
 static void run_steps(struct guest *guest)
 {
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		const char *skipped = why_skipped(guest, &steps[i]);
+		const char *skipped = why_skipped(guest, steps[i].flags);
 		kiln_error error = KILN_ERROR_INIT;
 		int code;
 

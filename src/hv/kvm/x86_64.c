@@ -25,7 +25,6 @@ const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
 	{KVM_CAP_SIGNAL_MSI, "signal-msi"},
 	{KVM_CAP_VCPU_EVENTS, "vcpu-events"},
 	{KVM_CAP_XSAVE, "xsave"},
-	{KVM_CAP_XCRS, "xcrs"},
 	{0, NULL},
 };
 
@@ -160,6 +159,15 @@ int kiln__hv_x86_set_state(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86
 	gprs_to_kvm(state, &regs);
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_REGS, &regs) < 0)
 		return kiln__fail_errno(err, errno, "KVM_SET_REGS");
+	return 0;
+}
+
+int kiln__hv_x86_set_xcr0(struct kiln__hv_vcpu *vcpu, uint64_t xcr0, kiln_error *err)
+{
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = xcr0}}};
+
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_XCRS, &xcrs) < 0)
+		return kiln__fail_errno(err, errno, "KVM_SET_XCRS");
 	return 0;
 }
 

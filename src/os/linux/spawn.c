@@ -13,13 +13,12 @@
  * is still the one that spawned; were it gone before the call, the kernel would not
  * signal any more. The kernel means the parent *thread*: os.h says so.
  */
-#include "spawn.h"
+#include "child.h"
 
 #include "err.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,9 +33,6 @@ extern char **environ;
 
 /* What the child's own code may use: a few small frames. */
 #define STACK_SIZE 16384
-
-/* The highest number that a descriptor can have in the child, and so the most gaps to close. */
-#define MAX_NUMBER 255
 
 enum step { STEP_NONE, STEP_SETUP, STEP_FDS, STEP_CWD, STEP_EXEC };
 
@@ -185,25 +181,6 @@ static int clone_middle(struct plan *plan)
 	return pid;
 }
 
-static int check(const struct kiln__spawn *spawn, int *ret_top, kiln_error *err)
-{
-	int top = 2;
-
-	if (spawn->detached && spawn->die_with_parent)
-		return kiln__fail(err, KILN_EINVAL, "a detached process cannot end with its parent");
-	for (size_t i = 0; i < spawn->fd_count; i++) {
-		int to = spawn->fds[i].to;
-
-		if (to < 0 || to > MAX_NUMBER)
-			return kiln__fail(err, KILN_EINVAL, "descriptor number %d is out of range",
-					  to);
-		if (to > top)
-			top = to;
-	}
-	*ret_top = top;
-	return 0;
-}
-
 static int report(const struct plan *plan, kiln_error *err)
 {
 	const struct kiln__spawn *spawn = plan->spawn;
@@ -222,14 +199,28 @@ static int report(const struct plan *plan, kiln_error *err)
 	}
 }
 
-int kiln__linux_spawn(const struct kiln__spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
-		      kiln_error *err)
+/* A child that could not execute its program has ended, and is nobody's business but ours. */
+static void bury(int pidfd)
+{
+	siginfo_t info;
+
+	if (pidfd < 0)
+		return;
+	/* ECHILD if it was detached, or if this program has all its children reaped. */
+	while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	close(pidfd);
+}
+
+int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn *spawn, int top,
+			    kiln_error *err)
 {
 	kiln__autofree int *moved = calloc(spawn->fd_count + 1, sizeof(*moved));
 	struct plan plan = {
 		.spawn = spawn,
 		.env = spawn->env ? spawn->env : (const char *const *)environ,
 		.moved = moved,
+		.top = top,
 		.parent = getpid(),
 		.pidfd = -1,
 	};
@@ -241,9 +232,6 @@ int kiln__linux_spawn(const struct kiln__spawn *spawn, pid_t *ret_pid, int *ret_
 
 	if (!moved)
 		return kiln__fail_nomem(err);
-	r = check(spawn, &plan.top, err);
-	if (r < 0)
-		return r;
 	sigfillset(&all);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	pthread_sigmask(SIG_SETMASK, &all, &mask);
@@ -254,18 +242,10 @@ int kiln__linux_spawn(const struct kiln__spawn *spawn, pid_t *ret_pid, int *ret_
 	if (r < 0)
 		return kiln__fail_errno(err, code, "cannot make a process");
 	if (plan.failed) {
-		siginfo_t info;
-
-		if (plan.pidfd >= 0) {
-			/* ECHILD if it was detached, or if the program reaps all its children. */
-			while (waitid(P_PIDFD, (id_t)plan.pidfd, &info, WEXITED) < 0 &&
-			       errno == EINTR)
-				;
-			close(plan.pidfd);
-		}
+		bury(plan.pidfd);
 		return report(&plan, err);
 	}
-	*ret_pid = plan.pid;
-	*ret_pidfd = plan.pidfd;
+	child->pid = plan.pid;
+	child->event = plan.pidfd;
 	return 0;
 }

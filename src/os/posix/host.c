@@ -58,7 +58,7 @@ static bool is_executable(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-static int give(char **ret, char *text, kiln_error *err)
+int kiln__posix_give(char **ret, char *text, kiln_error *err)
 {
 	if (!text)
 		return kiln__fail_nomem(err);
@@ -71,8 +71,9 @@ int kiln__os_find_program(char **ret, const char *name, kiln_error *err)
 	const char *path = getenv("PATH");
 
 	if (strchr(name, '/'))
-		return is_executable(name) ? give(ret, strdup(name), err)
-					   : kiln__fail(err, KILN_ENOENT, "%s is not a program", name);
+		return is_executable(name)
+			       ? kiln__posix_give(ret, strdup(name), err)
+			       : kiln__fail(err, KILN_ENOENT, "%s is not a program", name);
 	/* What the C library's execvp() would use. */
 	if (!path)
 		path = "/bin:/usr/bin";
@@ -84,7 +85,7 @@ int kiln__os_find_program(char **ret, const char *name, kiln_error *err)
 			return kiln__fail_nomem(err);
 		/* An empty entry would mean the current directory: not searched. */
 		if (len > 0 && is_executable(candidate))
-			return give(ret, kiln__take(candidate), err);
+			return kiln__posix_give(ret, kiln__take(candidate), err);
 		path += len + (path[len] == ':');
 	}
 	return kiln__fail(err, KILN_ENOENT, "%s is not in the search path", name);

@@ -33,8 +33,14 @@ int kiln__posix_local_socket(void);
 /* accept(), close-on-exec, blocking. A descriptor or a negative errno. */
 int kiln__posix_accept(int listener);
 
-/* Binds @fd with mode 0600. 0 or a negative errno. */
+/* Binds @fd with mode 0600 before anybody can connect. 0 or a negative errno. */
 int kiln__posix_bind_private(int fd, const struct sockaddr_un *addr);
+
+/* The value of environment variable @name if it is an absolute path and may be trusted, else NULL. */
+const char *kiln__posix_absolute_env(const char *name);
+
+/* *ret = @text; out of memory if that is NULL. */
+int kiln__posix_give(char **ret, char *text, kiln_error *err);
 
 /* The directory part of @path, malloc'ed: "." if it has none. NULL when out of memory. */
 char *kiln__posix_dirname(const char *path);

@@ -131,10 +131,10 @@ ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const k
 	if (count > KILN__OS_MAX_FDS || len == 0)
 		return -EINVAL;
 	msg.msg_control = control.space;
-	msg.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+	msg.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * count);
 	CMSG_FIRSTHDR(&msg)->cmsg_level = SOL_SOCKET;
 	CMSG_FIRSTHDR(&msg)->cmsg_type = SCM_RIGHTS;
-	CMSG_FIRSTHDR(&msg)->cmsg_len = CMSG_LEN(sizeof(int) * count);
+	CMSG_FIRSTHDR(&msg)->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * count);
 	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds, sizeof(int) * count);
 	do
 		n = sendmsg(socket, &msg, KILN__POSIX_SEND_FLAGS);

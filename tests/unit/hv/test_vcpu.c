@@ -237,7 +237,7 @@ static void state_reads_back_as_it_was_set(void **state)
 	set.rip = 0x1234;
 	set.rflags = KILN__X86_RFLAGS_FIXED | 1;
 	set.es = (struct kiln__hv_x86_segment){
-		.base = 0x5000, .limit = 0xfffff, .selector = 0x500, .rights = KILN__X86_RIGHTS_DATA};
+		.base = 0x5000, .limit = 0xffffffff, .selector = 0x500, .rights = KILN__X86_RIGHTS_DATA};
 	set.gdt = (struct kiln__hv_x86_table){.base = 0x2000, .limit = 0x27};
 	ok(kiln__hv_x86_set_state(vcpu, &set, &err), &err);
 	ok(kiln__hv_x86_get_state(vcpu, &got, &err), &err);
@@ -245,7 +245,7 @@ static void state_reads_back_as_it_was_set(void **state)
 	assert_int_equal(got.rip, 0x1234);
 	assert_int_equal(got.rflags, KILN__X86_RFLAGS_FIXED | 1);
 	assert_int_equal(got.es.base, 0x5000);
-	assert_int_equal(got.es.limit, 0xfffff);
+	assert_int_equal(got.es.limit, 0xffffffff);
 	assert_int_equal(got.es.rights, KILN__X86_RIGHTS_DATA);
 	assert_int_equal(got.gdt.base, 0x2000);
 	assert_int_equal(got.gdt.limit, 0x27);

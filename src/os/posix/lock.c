@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Locks on parts of a file: byte N stands for part N. These are Linux's open file
+ * Locks on parts of a file: byte N stands for part N. These are open file
  * description locks (fcntl(2)), which like flock() belong to the open file and are
  * handed on with its descriptor, but can also be asked about without taking them.
  */

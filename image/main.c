@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kiln-image: everything that parses archives, kernels and modules, in a process
+ * of its own, so that libkiln and its users link no archive library and a hostile
+ * image meets a program that can do nothing. libkiln starts it on a cache miss (src/image/helper.c).
+ *
+ * All it works on are descriptors that it inherits, named by number. Before the first byte of input is
+ * read it gives up everything else: see sandbox.c. One thread, but for
+ * libsquashfs's compression workers.
+ *
+ * kiln-image root      --input N|--dir N --output N   a squashfs of a tar archive or a directory
+ * kiln-image kernel    --input N --output N --arch A  the kernel that VMMs boot, out of any kernel image
+ * kiln-image package   --input N... --output-dir N --arch A   the same, and modules, out of Debian packages
+ * kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules as an initramfs
+ */
+#include "program.h"
+#include "report.h"
+#include "sandbox.h"
+
+#include "err.h"
+#include "os.h"
+
+#include <getopt.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+	const char *name;
+	int (*run)(const struct request *request, kiln_error *err);
+} commands[] = {
+	{"root", command_root},
+	{"kernel", command_kernel},
+	{"package", command_package},
+	{"initramfs", command_initramfs},
+};
+
+static int parse_number(const char *option, const char *text, uint64_t max, uint64_t *ret,
+			kiln_error *err)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value > max)
+		return kiln__fail(err, KILN_EINVAL, "--%s: '%s' is not a number from 0 to %llu", option,
+				  text, (unsigned long long)max);
+	*ret = value;
+	return 0;
+}
+
+static int parse_fd(const char *option, const char *text, kiln_fd *ret, kiln_error *err)
+{
+	uint64_t number = 0;
+	int rc = parse_number(option, text, 1 << 20, &number, err);
+
+	if (!rc)
+		*ret = (kiln_fd)number;
+	return rc;
+}
+
+/* none, lz4, zstd or zstd:LEVEL */
+static int parse_compression(const char *text, struct squash_options *ret, kiln_error *err)
+{
+	uint64_t level;
+	int rc;
+
+	if (!strcmp(text, "none")) {
+		ret->compression = SQUASH_NONE;
+	} else if (!strcmp(text, "lz4")) {
+		ret->compression = SQUASH_LZ4;
+	} else if (!strncmp(text, "zstd", 4) && (!text[4] || text[4] == ':')) {
+		ret->compression = SQUASH_ZSTD;
+		if (text[4]) {
+			rc = parse_number("compress", text + 5, 22, &level, err);
+			if (rc)
+				return rc;
+			ret->level = level ? (unsigned)level : 1;
+		}
+	} else {
+		return kiln__fail(err, KILN_EINVAL, "--compress: '%s' is not none, lz4 or zstd[:LEVEL]",
+				  text);
+	}
+	return 0;
+}
+
+static int parse_block(const char *text, unsigned *ret, kiln_error *err)
+{
+	uint64_t size;
+	int rc = parse_number("block", text, 1 << 20, &size, err);
+
+	if (!rc && (size < 4096 || (size & (size - 1))))
+		rc = kiln__fail(err, KILN_EINVAL, "--block: not a power of two from 4096 to 1048576");
+	if (!rc)
+		*ret = (unsigned)size;
+	return rc;
+}
+
+static int apply(const char *option, const char *value, struct request *request, kiln_error *err)
+{
+	uint64_t number = 0;
+	int rc;
+
+	if (!strcmp(option, "name"))
+		request->name = value;
+	else if (!strcmp(option, "arch"))
+		request->arch = value;
+	else if (!strcmp(option, "dir"))
+		return parse_fd(option, value, &request->dir, err);
+	else if (!strcmp(option, "output"))
+		return parse_fd(option, value, &request->output, err);
+	else if (!strcmp(option, "output-dir"))
+		return parse_fd(option, value, &request->output_dir, err);
+	else if (!strcmp(option, "compress"))
+		return parse_compression(value, &request->squash, err);
+	else if (!strcmp(option, "block"))
+		return parse_block(value, &request->squash.block_size, err);
+	else if (!strcmp(option, "max-entries"))
+		return parse_number(option, value, UINT32_MAX - 1, &request->max_entries, err);
+	else if (!strcmp(option, "max-bytes"))
+		return parse_number(option, value, INT64_MAX, &request->max_bytes, err);
+	else if (!strcmp(option, "threads")) {
+		rc = parse_number(option, value, 64, &number, err);
+		if (rc)
+			return rc;
+		request->squash.threads = number ? (unsigned)number : 1;
+	} else { /* input */
+		if (request->input_count == MAX_INPUTS)
+			return kiln__fail(err, KILN_EINVAL, "more than %d inputs", MAX_INPUTS);
+		return parse_fd(option, value, &request->inputs[request->input_count++], err);
+	}
+	return 0;
+}
+
+static int parse(int argc, char **argv, struct request *request, kiln_error *err)
+{
+	static const char *const names[] = {"name", "input", "dir", "output", "output-dir", "arch",
+					    "compress", "block", "threads", "max-entries", "max-bytes"};
+	struct option options[sizeof(names) / sizeof(names[0]) + 1] = {0};
+	int which, found, rc;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		options[i] = (struct option){names[i], required_argument, NULL, 0};
+	opterr = 0;
+	while ((found = getopt_long(argc, argv, "", options, &which)) != -1) {
+		if (found)
+			return kiln__fail(err, KILN_EINVAL, "unknown option or missing value: %s",
+					  argv[optind - 1]);
+		rc = apply(names[which], optarg, request, err);
+		if (rc)
+			return rc;
+	}
+	request->names = (const char *const *)argv + optind;
+	return 0;
+}
+
+static int run(int argc, char **argv, kiln_error *err)
+{
+	struct request request = {
+		.name = "the input",
+		.dir = KILN_FD_NONE,
+		.output = KILN_FD_NONE,
+		.output_dir = KILN_FD_NONE,
+		.arch = kiln__os_arch(),
+		.squash = {SQUASH_LZ4, 1, 131072, kiln__os_cpu_count()},
+		.max_entries = 4000000,
+		.max_bytes = 256ull << 30,
+	};
+	int rc;
+
+	if (argc >= 2) {
+		for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+			if (strcmp(argv[1], commands[i].name))
+				continue;
+			rc = parse(argc - 1, argv + 1, &request, err);
+			if (!rc)
+				rc = sandbox_enter(request.dir, request.output_dir, err);
+			return rc ? rc : commands[i].run(&request, err);
+		}
+	}
+	return kiln__fail(err, KILN_EINVAL, "kiln-image root|kernel|package|initramfs: libkiln runs it");
+}
+
+int main(int argc, char **argv)
+{
+	kiln_error err = KILN_ERROR_INIT;
+
+	/* Names in pax archives are UTF-8; in the C locale libarchive could not hand them out. */
+	setlocale(LC_CTYPE, "C.UTF-8");
+	return run(argc, argv, &err) ? report_failure(&err) : 0;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tree.h"
+
+#include "cleanup.h"
+#include "err.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAX_NAME  255  /* squashfs stores one byte less than the length; Linux has the same bound */
+#define MAX_DEPTH 1024 /* of directories, which also bounds recursion below */
+
+int tree_new_inode(struct tree *tree, uint16_t mode, struct inode **ret, kiln_error *err)
+{
+	struct inode *inode = calloc(1, sizeof(*inode));
+
+	if (!inode)
+		return kiln__fail_nomem(err);
+	inode->mode = mode;
+	inode->xattr = 0xffffffff;
+	inode->next = tree->inodes;
+	tree->inodes = inode;
+	*ret = inode;
+	return 0;
+}
+
+int tree_init(struct tree *tree, size_t max_entries, kiln_error *err)
+{
+	int rc;
+
+	*tree = (struct tree){.max_entries = max_entries, .bucket_count = 4096};
+	tree->buckets = calloc(tree->bucket_count, sizeof(*tree->buckets));
+	if (!tree->buckets)
+		return kiln__fail_nomem(err);
+	rc = tree_new_inode(tree, S_IFDIR | 0755, &tree->root, err);
+	if (rc) {
+		tree_done(tree);
+		return rc;
+	}
+	tree->root->parent = tree->root;
+	tree->root->implied = true;
+	return 0;
+}
+
+void tree_done(struct tree *tree)
+{
+	struct inode *inode;
+
+	for (size_t i = 0; i < tree->bucket_count && tree->buckets; i++) {
+		while (tree->buckets[i]) {
+			struct entry *entry = tree->buckets[i];
+
+			tree->buckets[i] = entry->bucket;
+			free(entry);
+		}
+	}
+	free(tree->buckets);
+	while ((inode = tree->inodes)) {
+		tree->inodes = inode->next;
+		free(inode->target);
+		sqfs_free(inode->sqfs);
+		free(inode);
+	}
+	*tree = (struct tree){0};
+}
+
+/* --- names -------------------------------------------------------------------------- */
+
+/* FNV-1a over the directory's address and the name. */
+static uint32_t hash_of(const struct inode *dir, const char *name)
+{
+	uint32_t hash = 2166136261u ^ (uint32_t)((uintptr_t)dir >> 4);
+
+	hash *= 16777619u;
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * 16777619u;
+	return hash ^ hash >> 15;
+}
+
+struct entry *tree_find(const struct tree *tree, const struct inode *dir, const char *name)
+{
+	uint32_t hash = hash_of(dir, name);
+	struct entry *entry = tree->buckets[hash & (tree->bucket_count - 1)];
+
+	while (entry && (entry->hash != hash || entry->dir != dir || strcmp(entry->name, name)))
+		entry = entry->bucket;
+	return entry;
+}
+
+static int rehash(struct tree *tree, kiln_error *err)
+{
+	size_t count = tree->bucket_count * 4;
+	struct entry **buckets = calloc(count, sizeof(*buckets));
+
+	if (!buckets)
+		return kiln__fail_nomem(err);
+	for (size_t i = 0; i < tree->bucket_count; i++) {
+		while (tree->buckets[i]) {
+			struct entry *entry = tree->buckets[i];
+
+			tree->buckets[i] = entry->bucket;
+			entry->bucket = buckets[entry->hash & (count - 1)];
+			buckets[entry->hash & (count - 1)] = entry;
+		}
+	}
+	free(tree->buckets);
+	tree->buckets = buckets;
+	tree->bucket_count = count;
+	return 0;
+}
+
+int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inode *inode,
+	     kiln_error *err)
+{
+	size_t len = strlen(name);
+	struct entry *entry;
+	int rc;
+
+	if (tree->entry_count >= tree->max_entries)
+		return kiln__fail(err, KILN_EOVERFLOW, "more than %zu entries", tree->max_entries);
+	if (len > MAX_NAME)
+		return kiln__fail(err, KILN_EFORMAT, "the name '%.60s...' has more than %d bytes", name,
+				  MAX_NAME);
+	if (tree->entry_count >= tree->bucket_count) {
+		rc = rehash(tree, err);
+		if (rc)
+			return rc;
+	}
+	entry = malloc(sizeof(*entry) + len + 1);
+	if (!entry)
+		return kiln__fail_nomem(err);
+	memcpy(entry->name, name, len + 1);
+	entry->hash = hash_of(dir, name);
+	entry->dir = dir;
+	entry->inode = inode;
+	entry->sibling = dir->children;
+	dir->children = entry;
+	entry->bucket = tree->buckets[entry->hash & (tree->bucket_count - 1)];
+	tree->buckets[entry->hash & (tree->bucket_count - 1)] = entry;
+	tree->entry_count++;
+	if (S_ISDIR(inode->mode))
+		inode->parent = dir;
+	return 0;
+}
+
+/* --- paths -------------------------------------------------------------------------- */
+
+/* Takes the next component of a path, without "." and empty ones. 0 at the end. */
+static int next_component(const char **path, char ret[MAX_NAME + 1], const char *whole,
+			  kiln_error *err)
+{
+	size_t len;
+
+	do {
+		*path += strspn(*path, "/");
+		len = strcspn(*path, "/");
+		if (len > MAX_NAME)
+			return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has a name longer than %d bytes",
+					  whole, MAX_NAME);
+		memcpy(ret, *path, len);
+		ret[len] = '\0';
+		*path += len;
+	} while (!strcmp(ret, "."));
+	if (!strcmp(ret, ".."))
+		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' leads out of the root by '..'",
+				  whole);
+	return len ? 1 : 0;
+}
+
+/*
+ * Walks to the directory that holds the last component of @path, which is left in
+ * @ret_name (empty: the root itself).
+ */
+static int walk(struct tree *tree, const char *path, bool make, struct inode **ret_dir,
+		char ret_name[MAX_NAME + 1], kiln_error *err)
+{
+	struct inode *dir = tree->root;
+	const char *rest = path;
+	char next[MAX_NAME + 1];
+	unsigned depth = 0;
+	int more;
+
+	if (path[0] == '/')
+		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has an absolute path", path);
+	more = next_component(&rest, ret_name, path, err);
+	while (more > 0 && (more = next_component(&rest, next, path, err)) > 0) {
+		struct entry *entry = tree_find(tree, dir, ret_name);
+		struct inode *inode = entry ? entry->inode : NULL;
+		int rc = 0;
+
+		if (!inode && !make)
+			return kiln__fail(err, KILN_ENOENT, "'%.200s' is not there", path);
+		if (!inode) {
+			rc = tree_new_inode(tree, S_IFDIR | 0755, &inode, err);
+			if (!rc)
+				rc = tree_add(tree, dir, ret_name, inode, err);
+			if (rc)
+				return rc;
+			inode->implied = true;
+		}
+		if (!S_ISDIR(inode->mode))
+			return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' leads through '%s', %s", path,
+					  ret_name, S_ISLNK(inode->mode) ? "a symbolic link"
+									 : "which is no directory");
+		if (++depth > MAX_DEPTH)
+			return kiln__fail(err, KILN_EOVERFLOW, "the entry '%.60s...' is more than %d levels deep",
+					  path, MAX_DEPTH);
+		dir = inode;
+		memcpy(ret_name, next, sizeof(next));
+	}
+	*ret_dir = dir;
+	return more < 0 ? more : 0;
+}
+
+static void copy_attributes(struct inode *to, const struct inode *from)
+{
+	to->mode = from->mode;
+	to->uid = from->uid;
+	to->gid = from->gid;
+	to->mtime = from->mtime;
+	to->xattr = from->xattr;
+	to->implied = false;
+}
+
+int tree_put(struct tree *tree, const char *path, struct inode **inode, kiln_error *err)
+{
+	bool is_dir = S_ISDIR((*inode)->mode);
+	struct inode *dir, *old;
+	struct entry *entry;
+	char name[MAX_NAME + 1];
+	int rc;
+
+	rc = walk(tree, path, true, &dir, name, err);
+	if (rc)
+		return rc;
+	entry = name[0] ? tree_find(tree, dir, name) : NULL;
+	if (name[0] && !entry)
+		return tree_add(tree, dir, name, *inode, err);
+	old = entry ? entry->inode : tree->root;
+	if (is_dir != S_ISDIR(old->mode))
+		return kiln__fail(err, KILN_EFORMAT,
+				  "the entry '%.200s' is there twice, as a directory and as something else",
+				  path);
+	if (!is_dir) {
+		entry->inode = *inode;
+		return 0;
+	}
+	copy_attributes(old, *inode);
+	*inode = old;
+	return 0;
+}
+
+int tree_lookup(struct tree *tree, const char *path, struct inode **ret, kiln_error *err)
+{
+	char name[MAX_NAME + 1];
+	struct entry *entry;
+	struct inode *dir;
+	int rc;
+
+	rc = walk(tree, path, false, &dir, name, err);
+	if (rc)
+		return rc;
+	entry = name[0] ? tree_find(tree, dir, name) : NULL;
+	if (name[0] && !entry)
+		return kiln__fail(err, KILN_ENOENT, "'%.200s' is not there", path);
+	*ret = entry ? entry->inode : tree->root;
+	return 0;
+}
+
+/* --- order -------------------------------------------------------------------------- */
+
+static int compare(const void *a, const void *b)
+{
+	const struct entry *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+static int sort_children(struct inode *dir, kiln_error *err)
+{
+	kiln__autofree struct entry **array = NULL;
+	struct entry *entry;
+	size_t count = 0, i = 0;
+
+	for (entry = dir->children; entry; entry = entry->sibling)
+		count++;
+	if (!count)
+		return 0;
+	array = calloc(count, sizeof(*array));
+	if (!array)
+		return kiln__fail_nomem(err);
+	for (entry = dir->children; entry; entry = entry->sibling)
+		array[i++] = entry;
+	qsort(array, count, sizeof(*array), compare);
+	for (i = 0; i < count; i++)
+		array[i]->sibling = i + 1 < count ? array[i + 1] : NULL;
+	dir->children = array[0];
+	return 0;
+}
+
+struct ordering {
+	struct inode **array;
+	size_t count;
+};
+
+/* Depth is bounded by walk() or by whoever called tree_add(). */
+static int order_dir(struct ordering *order, struct inode *dir, kiln_error *err)
+{
+	struct entry *entry;
+	int rc;
+
+	rc = sort_children(dir, err);
+	dir->links = 2;
+	for (entry = dir->children; !rc && entry; entry = entry->sibling) {
+		struct inode *inode = entry->inode;
+
+		if (S_ISDIR(inode->mode)) {
+			dir->links++;
+			rc = order_dir(order, inode, err);
+		} else if (!inode->links++) {
+			order->array[order->count++] = inode;
+			inode->number = (uint32_t)order->count;
+		}
+	}
+	order->array[order->count++] = dir;
+	dir->number = (uint32_t)order->count;
+	return rc;
+}
+
+int tree_order(struct tree *tree, struct inode ***ret, size_t *ret_count, kiln_error *err)
+{
+	struct ordering order = {calloc(tree->entry_count + 1, sizeof(*order.array)), 0};
+	int rc;
+
+	if (!order.array)
+		return kiln__fail_nomem(err);
+	rc = order_dir(&order, tree->root, err);
+	if (rc) {
+		free(order.array);
+		return rc;
+	}
+	*ret = order.array;
+	*ret_count = order.count;
+	return 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file system's tree in memory, all but the bytes of its files: what a tar
+ * archive or a directory is gathered into before inodes and directories can be written.
+ *
+ * Names come from archives that nobody vouches for: a path must be relative, have no
+ * "..", and lead through directories only, never through a symbolic link.
+ */
+#ifndef KILN_IMAGE_TREE_H
+#define KILN_IMAGE_TREE_H
+
+#include <kiln/error.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sqfs/inode.h>
+#include <sqfs/predef.h>
+
+struct entry;
+
+struct inode {
+	uint16_t mode; /* type and permissions */
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t mtime;
+	uint32_t device;	     /* of a device node, as squashfs encodes it */
+	uint32_t xattr;		     /* index in the image's table; 0xffffffff: none */
+	char *target;		     /* of a symbolic link */
+	sqfs_inode_generic_t *sqfs;  /* of a file: made and filled in by libsquashfs */
+	struct entry *children;	     /* of a directory, unordered */
+	struct inode *parent;	     /* of a directory; the root's is itself */
+	uint32_t links;		     /* these are set by tree_order() */
+	uint32_t number;
+	uint64_t reference; /* where squash.c wrote it */
+	bool implied;	    /* a directory that no entry has described yet */
+	struct inode *next; /* all inodes, for freeing */
+};
+
+struct entry {
+	struct entry *sibling;
+	struct entry *bucket; /* hash chain */
+	struct inode *dir;
+	struct inode *inode;
+	uint32_t hash;
+	char name[];
+};
+
+struct tree {
+	struct inode *root;
+	struct inode *inodes;
+	struct entry **buckets;
+	size_t bucket_count; /* a power of two */
+	size_t entry_count;
+	size_t max_entries;
+};
+
+int tree_init(struct tree *tree, size_t max_entries, kiln_error *err);
+void tree_done(struct tree *tree);
+
+/* A new inode that is in no directory yet; owned by the tree. */
+int tree_new_inode(struct tree *tree, uint16_t mode, struct inode **ret, kiln_error *err);
+
+/* Whatever @name is in @dir, or NULL. */
+struct entry *tree_find(const struct tree *tree, const struct inode *dir, const char *name);
+
+/* Puts @inode into @dir as @name, which is not there yet. */
+int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inode *inode,
+	     kiln_error *err);
+
+/*
+ * Puts @inode at @path, making missing directories (root's, mode 0755). What is there
+ * already is replaced, but neither a directory by something else nor the other way round:
+ * a directory keeps what is in it and takes the new one's attributes, and *@inode
+ * then is the old one.
+ */
+int tree_put(struct tree *tree, const char *path, struct inode **inode, kiln_error *err);
+
+/* The inode at @path, through directories only. KILN_ENOENT, naming the path. */
+int tree_lookup(struct tree *tree, const char *path, struct inode **ret, kiln_error *err);
+
+/*
+ * Sorts every directory by name, counts links and numbers the inodes that are
+ * reached from the root, children before their directory, the root last. The array (malloc'ed) has them in this order.
+ */
+int tree_order(struct tree *tree, struct inode ***ret, size_t *ret_count, kiln_error *err);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bzImage unpacks itself inside the guest, which costs seconds under emulation
+ * and tens of milliseconds on hardware, each time it boots. Done here it costs that once.
+ */
+#include "unpack.h"
+
+#include "cleanup.h"
+#include "err.h"
+#include "input.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_WRAPPINGS 4 /* gzip around zboot around an Image is three */
+
+/*
+ * The vmlinux in a bzImage's payload. Whatever the compression, the kernel's
+ * build puts the unpacked size into the last four bytes (scripts/Makefile.lib,
+ * "size_append"; gzip has it there by itself), so a short or damaged payload shows.
+ */
+static int unpack_bzimage(const char *name, const uint8_t *bytes, const struct kiln__kernel_info *info,
+			  struct unpacked *ret, kiln_error *err)
+{
+	const uint8_t *payload = bytes + info->payload_offset;
+	size_t size = (size_t)info->payload_size;
+	kiln__autofree uint8_t *inner = NULL;
+	size_t inner_len, expected = 0;
+	int rc;
+
+	for (unsigned i = 0; i < 4 && size > 4; i++)
+		expected |= (size_t)payload[size - 4 + i] << (8 * i);
+	rc = input_unpack(name, payload, size, MAX_KERNEL_SIZE, true, &inner, &inner_len, err);
+	if (rc)
+		return rc;
+	/* What follows a legacy LZ4 stream is only seen to be no block after some bytes of it: not fewer. */
+	if (inner_len < expected)
+		return kiln__fail(err, KILN_EFORMAT,
+				  "%s is damaged: its payload unpacks to %zu bytes instead of %zu", name,
+				  inner_len, expected);
+	rc = kiln__kernel_identify(name, inner, expected, &ret->info, err);
+	if (rc)
+		return rc;
+	ret->bytes = kiln__take(inner);
+	ret->len = expected;
+	memcpy(ret->info.release, info->release, sizeof(info->release));
+	return 0;
+}
+
+/* One wrapping off: @bytes is replaced by what is inside. */
+static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_t **bytes,
+		  size_t *len, kiln_error *err)
+{
+	bool zboot = info->format == KILN__KERNEL_ZBOOT;
+	const uint8_t *payload = *bytes + (zboot ? info->payload_offset : 0);
+	size_t size = zboot ? (size_t)info->payload_size : *len;
+	uint8_t *inner;
+	size_t inner_len;
+	int rc;
+
+	if (info->compression && !strcmp(info->compression, "lzo"))
+		return kiln__fail(err, KILN_ENOTSUP, "%s is compressed with LZO, which kiln does not unpack",
+				  name);
+	rc = input_unpack(name, payload, size, MAX_KERNEL_SIZE, true, &inner, &inner_len, err);
+	if (rc)
+		return rc;
+	free(*bytes);
+	*bytes = inner;
+	*len = inner_len;
+	return 0;
+}
+
+static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__kernel_info *info,
+		  struct unpacked *ret, kiln_error *err)
+{
+	struct unpacked inner = {0};
+	int rc;
+
+	if (info->format == KILN__KERNEL_ELF && !strcmp(info->arch, "aarch64")) {
+		kiln__fail(err, KILN_ENOTSUP, "%s is an arm64 vmlinux, which no VMM boots", name);
+		kiln__hint(err, "give the Image of the same build (arch/arm64/boot/Image)");
+		return KILN_ENOTSUP;
+	}
+	if (info->format == KILN__KERNEL_BZIMAGE) {
+		rc = unpack_bzimage(name, *bytes, info, &inner, err);
+		if (rc && rc != KILN_ENOTSUP)
+			return rc;
+		if (!rc && inner.info.format == KILN__KERNEL_ELF && inner.info.pvh) {
+			*ret = inner;
+			return 0;
+		}
+		free(inner.bytes);
+	}
+	if (!info->release[0])
+		kiln__kernel_find_release(*bytes, len, info->release);
+	*ret = (struct unpacked){kiln__take(*bytes), len, *info};
+	return 0;
+}
+
+int unpack_kernel(const char *name, uint8_t *given, size_t len, const char *arch,
+		  struct unpacked *ret, kiln_error *err)
+{
+	kiln__autofree uint8_t *bytes = given;
+	struct kiln__kernel_info info;
+	int rc;
+
+	for (unsigned i = 0; i < MAX_WRAPPINGS; i++) {
+		rc = kiln__kernel_identify(name, bytes, len, &info, err);
+		if (!rc)
+			rc = kiln__kernel_check_arch(name, &info, arch, err);
+		if (rc)
+			return rc;
+		if (info.format != KILN__KERNEL_ZBOOT && info.format != KILN__KERNEL_COMPRESSED)
+			return finish(name, &bytes, len, &info, ret, err);
+		rc = unwrap(name, &info, &bytes, &len, err);
+		if (rc)
+			return rc;
+	}
+	return kiln__fail(err, KILN_EFORMAT, "%s is compressed more than %d times", name, MAX_WRAPPINGS);
+}
+
+json_t *unpack_describe(const struct unpacked *unpacked)
+{
+	return json_pack("{s:s, s:s, s:s, s:b, s:I}", "format",
+			 kiln__kernel_format_name(unpacked->info.format), "arch", unpacked->info.arch,
+			 "release", unpacked->info.release, "pvh", unpacked->info.pvh, "size",
+			 (json_int_t)unpacked->len);
+}

@@ -1,0 +1,834 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of keys. Order here is the order in which documents are printed and
+ * in which docs/machine.schema.json and kiln-config(5) list the keys.
+ *
+ * What later versions bring stands here by name as LATER, so that whoever asks for
+ * it hears that it is not there yet and does not go hunting for a typing error.
+ */
+#include "schema.h"
+
+#include "check.h"
+#include "os.h"
+#include "spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KIB (INT64_C(1) << 10)
+#define MIB (INT64_C(1) << 20)
+#define TIB (INT64_C(1) << 40)
+
+#define SECOND INT64_C(1000)
+#define DAY    (24 * 3600 * SECOND)
+
+#define MAX_OFFSET     (INT64_C(1) << 53) /* what a number in JSON holds everywhere */
+#define MAX_PATH_BYTES 4095 /* Linux's PATH_MAX without the NUL */
+
+#define FIELD(type, member)                                                                        \
+	{                                                                                          \
+		true, offsetof(type, member), sizeof(((type *)NULL)->member)                       \
+	}
+#define MARK(type, member, value)                                                                  \
+	{                                                                                          \
+		true, offsetof(type, member), value                                                \
+	}
+#define CHOICES(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define LATER(key)   {.name = key, .type = KILN__TYPE_LATER}
+#define END          {.name = NULL}
+
+/* --- sources -------------------------------------------------------------------- */
+
+/* The keys of a source, where @in leads from the struct @owner to its struct kiln__source. */
+#define SOURCE_FILE(owner, in)                                                                      \
+	{                                                                                          \
+		.name = "path", .type = KILN__TYPE_STRING, .min = 1, .max = MAX_PATH_BYTES,        \
+		.check = kiln__check_host_path, .pattern = "^/", .exclusive = true,                \
+		.field = FIELD(owner, in path),                                                     \
+		.doc = "Absolute path on the host.",                                               \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "fd", .type = KILN__TYPE_FD, .min = 3, .max = 1048575, .exclusive = true,  \
+		.field = FIELD(owner, in fd),                                                       \
+		.doc = "Instead of a path, a descriptor that the process which starts the "        \
+		       "machine has inherited.",                                                   \
+	}
+#define SOURCE_RANGE(owner, in)                                                                     \
+	{                                                                                          \
+		.name = "offset", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",    \
+		.field = FIELD(owner, in offset),                                                   \
+		.doc = "Where in the file the contents begin.",                                    \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "length", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",    \
+		.field = FIELD(owner, in length),                                                   \
+		.doc = "How many bytes of the file are meant; 0: all up to its end.",              \
+	}
+
+static const struct kiln__key source_keys[] = {
+	SOURCE_FILE(struct kiln__source, ),
+	SOURCE_RANGE(struct kiln__source, ),
+	END,
+};
+
+/* A directory is a source without a range. */
+static const struct kiln__key directory_keys[] = {
+	SOURCE_FILE(struct kiln__source, ),
+	END,
+};
+
+/* --- root ------------------------------------------------------------------------ */
+
+static const struct kiln__key overlay_keys[] = {
+	{
+		.name = "kind",
+		.type = KILN__TYPE_ENUM,
+		.choices = CHOICES("memory", "disk", "none"), /* enum kiln__overlay_kind */
+		.def = "memory",
+		.field = FIELD(struct kiln__root, overlay),
+		.doc = "Where writes to the root go: to memory of the guest, to an ephemeral disk, or "
+		       "nowhere: the root is then used as it is.",
+	},
+	{
+		.name = "size",
+		.type = KILN__TYPE_SIZE,
+		.min = MIB,
+		.max = 64 * TIB,
+		.def_doc = "half of the memory, or 16 GiB (sparse) on a disk",
+		.field = FIELD(struct kiln__root, overlay_size),
+		.doc = "How much can be written.",
+	},
+	END,
+};
+
+#define ROOT_SOURCE(key, table, root_kind, text)                                                   \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_OBJECT, .keys = table,                             \
+		.shorthand = KILN__SHORT_PATH, .exclusive = true,                                  \
+		.field = FIELD(struct kiln__root, source),                                         \
+		.mark = MARK(struct kiln__root, kind, root_kind), .doc = text,                     \
+	}
+
+static const struct kiln__key root_keys[] = {
+	ROOT_SOURCE("directory", directory_keys, KILN__ROOT_DIRECTORY,
+		    "A directory tree, packed into a squashfs image and cached."),
+	ROOT_SOURCE("tar", source_keys, KILN__ROOT_TAR,
+		    "A tar archive, compressed or not, packed into a squashfs image and cached."),
+	ROOT_SOURCE("squashfs", source_keys, KILN__ROOT_SQUASHFS, "A squashfs image."),
+	ROOT_SOURCE("disk", source_keys, KILN__ROOT_DISK,
+		    "A raw disk image that holds a file system."),
+	LATER("image"),
+	{
+		.name = "fstype",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 32,
+		.check = kiln__check_word,
+		.pattern = "^[a-z0-9_-]+$",
+		.def = "ext4",
+		.field = FIELD(struct kiln__root, fstype),
+		.doc = "The file system on root.disk.",
+	},
+	{
+		.name = "readonly",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__root, readonly),
+		.doc = "With root.disk and no overlay: mount it read-only. Everything else is never "
+		       "written to anyway.",
+	},
+	{
+		.name = "overlay",
+		.type = KILN__TYPE_OBJECT,
+		.keys = overlay_keys,
+		.doc = "What happens to writes.",
+	},
+	END,
+};
+
+/* --- devices ---------------------------------------------------------------------- */
+
+static const struct kiln__key disk_keys[] = {
+	SOURCE_FILE(struct kiln__disk, source.),
+	SOURCE_RANGE(struct kiln__disk, source.),
+	{
+		.name = "readonly",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__disk, readonly),
+		.doc = "The guest cannot write to it.",
+	},
+	{
+		/* virtio 1.2, 5.2.6: VIRTIO_BLK_ID_BYTES is 20, without a NUL when full. */
+		.name = "serial",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 20,
+		.check = kiln__check_printable,
+		.pattern = "^[ -~]+$",
+		.field = FIELD(struct kiln__disk, serial),
+		.doc = "Serial number that the guest sees, as in /dev/disk/by-id.",
+	},
+	{
+		.name = "cache",
+		.type = KILN__TYPE_CHOICE,
+		.choices = CHOICES("writeback", "none", "unsafe"),
+		.def = "writeback",
+		.field = FIELD(struct kiln__disk, cache),
+		.doc = "The host's cache: used, and flushed when the guest flushes (writeback); passed "
+		       "by (none); used, and the guest's flushes ignored (unsafe).",
+	},
+	{
+		.name = "discard",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__disk, discard),
+		.doc = "Blocks that the guest discards are freed in the file.",
+	},
+	LATER("bus"),
+	LATER("sync"),
+	END,
+};
+
+static const struct kiln__key network_keys[] = {
+	{
+		.name = "kind",
+		.type = KILN__TYPE_ENUM,
+		.choices = CHOICES("user"), /* enum kiln__network_kind */
+		.def = "user",
+		.field = FIELD(struct kiln__network, kind),
+		.doc = "How it reaches the world: by address translation that needs no rights on the "
+		       "host (user).",
+	},
+	{
+		.name = "mac",
+		.type = KILN__TYPE_MAC,
+		.min = 17,
+		.max = 17,
+		.pattern = "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$",
+		.def_doc = "made from the machine's id",
+		.field = FIELD(struct kiln__network, mac),
+		.doc = "Unicast MAC address of the guest's interface.",
+	},
+	END,
+};
+
+static const struct kiln__key port_keys[] = {
+	{
+		.name = "host_ip",
+		.type = KILN__TYPE_IP,
+		.min = 2,
+		.max = KILN__IP_MAX - 1,
+		.def = "127.0.0.1",
+		.field = FIELD(struct kiln__port, host_ip),
+		.doc = "Address of the host to listen on; 0.0.0.0 or :: for all.",
+	},
+	{
+		.name = "host_port",
+		.type = KILN__TYPE_INTEGER,
+		.max = 65535,
+		.def = "0",
+		.field = FIELD(struct kiln__port, host_port),
+		.doc = "Port of the host; 0: any that is free.",
+	},
+	{
+		.name = "guest_port",
+		.type = KILN__TYPE_INTEGER,
+		.min = 1,
+		.max = 65535,
+		.required = true,
+		.field = FIELD(struct kiln__port, guest_port),
+		.doc = "Port in the guest.",
+	},
+	{
+		.name = "protocol",
+		.type = KILN__TYPE_ENUM,
+		.choices = CHOICES("tcp", "udp"), /* bool udp */
+		.def = "tcp",
+		.field = FIELD(struct kiln__port, udp),
+		.doc = "Protocol.",
+	},
+	END,
+};
+
+static const struct kiln__key vsock_keys[] = {
+	{
+		.name = "enabled",
+		.type = KILN__TYPE_BOOL,
+		.def = "true",
+		.field = FIELD(struct kiln__spec, vsock),
+		.doc = "Whether there is one; without it there is no agent, no process and no exec.",
+	},
+	{
+		/* virtio 1.2, 5.10.4: 0, 1, 2 and 0xffffffff are reserved, the upper half is zero. */
+		.name = "cid",
+		.type = KILN__TYPE_INTEGER,
+		.min = 3,
+		.max = 0xfffffffe,
+		.def_doc = "one that is free",
+		.field = FIELD(struct kiln__spec, cid),
+		.doc = "Context id of the guest.",
+	},
+	END,
+};
+
+static const struct kiln__key console_keys[] = {
+	{
+		.name = "limit",
+		.type = KILN__TYPE_SIZE,
+		.min = 4 * KIB,
+		.max = TIB,
+		.def = "1M",
+		.field = FIELD(struct kiln__spec, console_limit),
+		.doc = "How much of the console's output is kept; the oldest goes first.",
+	},
+	END,
+};
+
+static const struct kiln__key log_keys[] = {
+	{
+		.name = "limit",
+		.type = KILN__TYPE_SIZE,
+		.min = 4 * KIB,
+		.max = TIB,
+		.def = "10M",
+		.field = FIELD(struct kiln__spec, log_limit),
+		.doc = "How much of the process's output is kept; the oldest goes first.",
+	},
+	END,
+};
+
+/* --- the guest --------------------------------------------------------------------- */
+
+static const struct kiln__key identity_keys[] = {
+	{
+		.name = "hostname",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 64, /* Linux's __NEW_UTS_LEN */
+		.check = kiln__check_hostname,
+		.pattern = "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+			   "(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
+		.def_doc = "the machine's name or short id",
+		.field = FIELD(struct kiln__spec, hostname),
+		.doc = "Host name of the guest (RFC 1123).",
+	},
+	{
+		.name = "machine_id",
+		.type = KILN__TYPE_STRING,
+		.min = 32,
+		.max = 32,
+		.check = kiln__check_machine_id,
+		.pattern = "^[0-9a-f]{32}$",
+		.def_doc = "made from the machine's id",
+		.field = FIELD(struct kiln__spec, machine_id),
+		.doc = "The guest's /etc/machine-id.",
+	},
+	LATER("generation"),
+	LATER("efi_variables"),
+	END,
+};
+
+static const struct kiln__key arg_element = {
+	.type = KILN__TYPE_STRING,
+	.max = KILN__MAX_TEXT,
+	.doc = "One argument.",
+};
+
+static const struct kiln__key process_keys[] = {
+	{
+		.name = "entrypoint",
+		.type = KILN__TYPE_LIST,
+		.max = 4096,
+		.element = &arg_element,
+		.doc = "The program, and its first arguments.",
+	},
+	{
+		.name = "args",
+		.type = KILN__TYPE_LIST,
+		.max = 4096,
+		.element = &arg_element,
+		.doc = "Arguments after the entrypoint's; the program is the first of them if there is no "
+		       "entrypoint. With neither, the machine has no process of its own.",
+	},
+	{
+		.name = "env",
+		.type = KILN__TYPE_MAP,
+		.max = 4096,
+		.check_name = kiln__check_env_name,
+		.name_pattern = "^[!-<>-~]{1,256}$",
+		.doc = "Environment, beside PATH, HOME and TERM, which are there by default.",
+	},
+	{
+		.name = "cwd",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = MAX_PATH_BYTES,
+		.check = kiln__check_guest_path,
+		.pattern = "^/",
+		.def = "/",
+		.field = FIELD(struct kiln__spec, process.cwd),
+		.doc = "Working directory in the guest.",
+	},
+	{
+		.name = "user",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 256,
+		.check = kiln__check_user,
+		.pattern = "^[A-Za-z0-9_.][A-Za-z0-9_.-]*\\$?(:[A-Za-z0-9_.][A-Za-z0-9_.-]*\\$?)?$",
+		.def_doc = "root",
+		.field = FIELD(struct kiln__spec, process.user),
+		.doc = "User and, after a colon, group, by name or number, looked up in the guest.",
+	},
+	{
+		.name = "tty",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, process.tty),
+		.doc = "The process has a terminal.",
+	},
+	{
+		.name = "stdin",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, process.stdin_open),
+		.doc = "Standard input is a client's, and open until it ends; else it is empty.",
+	},
+	END,
+};
+
+static const struct kiln__key readiness_keys[] = {
+	{
+		.name = "kind",
+		.type = KILN__TYPE_ENUM,
+		/* enum kiln__ready_kind */
+		.choices = CHOICES("agent", "console", "tcp", "vsock", "command", "none"),
+		.def = "agent",
+		.field = FIELD(struct kiln__spec, readiness.kind),
+		.doc = "What says that the machine is ready: the agent's hello (agent), a line KILN_READY "
+		       "or VMRS_READY ADDRESS on the console (console), a TCP port that answers through "
+		       "its published port (tcp), a vsock port that answers (vsock), a command that "
+		       "succeeds (command), or nothing: running is ready (none).",
+	},
+	{
+		.name = "port",
+		.type = KILN__TYPE_INTEGER,
+		.min = 1,
+		.max = 0xfffffffe,
+		.field = FIELD(struct kiln__spec, readiness.port),
+		.doc = "For tcp and vsock: the guest's port.",
+	},
+	{
+		.name = "command",
+		.type = KILN__TYPE_LIST,
+		.max = 256,
+		.element = &arg_element,
+		.field = FIELD(struct kiln__spec, readiness.command),
+		.doc = "For command: the program and its arguments.",
+	},
+	{
+		.name = "timeout",
+		.type = KILN__TYPE_DURATION,
+		.min = 1,
+		.max = DAY,
+		.def = "1m",
+		.field = FIELD(struct kiln__spec, readiness.timeout_ms),
+		.doc = "From the start; a machine that is not ready by then has failed.",
+	},
+	END,
+};
+
+/* --- backends ----------------------------------------------------------------------- */
+
+static const struct kiln__key qemu_keys[] = {
+	{
+		.name = "binary",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = MAX_PATH_BYTES,
+		.check = kiln__check_host_path,
+		.pattern = "^/",
+		.def_doc = "found by PATH",
+		.field = FIELD(struct kiln__spec, qemu_binary),
+		.doc = "Absolute path of qemu-system-ARCH.",
+	},
+	{
+		.name = "machine",
+		.type = KILN__TYPE_CHOICE,
+		.choices = CHOICES("auto", "microvm", "q35", "virt"),
+		.def = "auto",
+		.field = FIELD(struct kiln__spec, qemu_machine),
+		.doc = "Machine type.",
+	},
+	END,
+};
+
+#define FAKE_FLAG(key, text)                                                                       \
+	{                                                                                          \
+		.name = #key, .type = KILN__TYPE_BOOL, .def = "false",                             \
+		.field = FIELD(struct kiln__spec, fake.key), .doc = text,                          \
+	}
+#define FAKE_TIME(key, text)                                                                       \
+	{                                                                                          \
+		.name = #key, .type = KILN__TYPE_DURATION, .max = DAY, .def = "0",                 \
+		.field = FIELD(struct kiln__spec, fake.key##_ms), .doc = text,                     \
+	}
+
+static const struct kiln__key fake_keys[] = {
+	{
+		.name = "console",
+		.type = KILN__TYPE_STRING,
+		.max = 65536,
+		.field = FIELD(struct kiln__spec, fake.console),
+		.doc = "What the guest writes on its console when it runs.",
+	},
+	FAKE_FLAG(fail_prepare, "It cannot be prepared."),
+	FAKE_TIME(start_delay, "A start takes this long."),
+	FAKE_FLAG(fail_start, "A start fails."),
+	FAKE_TIME(crash_after, "It crashes this long after it began to run; 0: never."),
+	FAKE_FLAG(ignore_stop, "A graceful stop is ignored."),
+	FAKE_FLAG(fail_pause, "A pause fails."),
+	FAKE_FLAG(never_ready, "It never becomes ready."),
+	END,
+};
+
+/* --- the document ---------------------------------------------------------------------- */
+
+static const struct kiln__key disk_element = {
+	.type = KILN__TYPE_OBJECT,
+	.keys = disk_keys,
+	.shorthand = KILN__SHORT_PATH,
+	.doc = "One disk.",
+};
+
+static const struct kiln__key network_element = {
+	.type = KILN__TYPE_OBJECT,
+	.keys = network_keys,
+	.doc = "One network.",
+};
+
+static const struct kiln__key port_element = {
+	.type = KILN__TYPE_OBJECT,
+	.keys = port_keys,
+	.shorthand = KILN__SHORT_PORT,
+	.doc = "One port.",
+};
+
+static const struct kiln__key top_keys[] = {
+	{
+		.name = "backend",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 32,
+		.check = kiln__check_word,
+		.pattern = "^[a-z0-9_-]+$",
+		.def = "auto",
+		.field = FIELD(struct kiln__spec, backend),
+		.doc = "Name of the backend that runs the machine, as kiln backends lists them.",
+	},
+	{
+		.name = "arch",
+		.type = KILN__TYPE_CHOICE,
+		.choices = CHOICES("x86_64", "aarch64"),
+		.def_fn = kiln__os_arch,
+		.def_doc = "the host's",
+		.field = FIELD(struct kiln__spec, arch),
+		.doc = "Architecture of the guest.",
+	},
+	{
+		.name = "accel",
+		.type = KILN__TYPE_CHOICE,
+		.choices = CHOICES("auto", "kvm", "tcg"),
+		.def = "auto",
+		.field = FIELD(struct kiln__spec, accel),
+		.doc = "Acceleration: by the hardware (kvm) or none (tcg: emulation).",
+	},
+	{
+		.name = "cpus",
+		.type = KILN__TYPE_INTEGER,
+		.min = 1,
+		.max = 64,
+		.def = "1",
+		.field = FIELD(struct kiln__spec, cpus),
+		.doc = "Number of virtual CPUs.",
+	},
+	{
+		.name = "memory",
+		.type = KILN__TYPE_SIZE,
+		.min = 16 * MIB,
+		.max = 16 * TIB,
+		.multiple = MIB,
+		.def = "512M",
+		.field = FIELD(struct kiln__spec, memory),
+		.doc = "Memory of the guest, in whole MiB; no more than the host has.",
+	},
+	{
+		.name = "kernel",
+		.type = KILN__TYPE_OBJECT,
+		.keys = source_keys,
+		.shorthand = KILN__SHORT_PATH,
+		.def_doc = "the distribution's kernel for virtual machines",
+		.field = FIELD(struct kiln__spec, kernel),
+		.doc = "The Linux kernel: a bzImage, an ELF vmlinux or an arm64 Image.",
+	},
+	{
+		.name = "initrd",
+		.type = KILN__TYPE_OBJECT,
+		.keys = source_keys,
+		.shorthand = KILN__SHORT_PATH,
+		.def_doc = "kiln's own",
+		.field = FIELD(struct kiln__spec, initrd),
+		.doc = "The initramfs.",
+	},
+	{
+		.name = "cmdline",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 1024, /* half of x86's COMMAND_LINE_SIZE: the rest is kiln's */
+		.check = kiln__check_printable,
+		.pattern = "^[ -~]+$",
+		.field = FIELD(struct kiln__spec, cmdline),
+		.doc = "Appended to the kernel's command line. Everybody in the guest can read it.",
+	},
+	LATER("firmware"),
+	LATER("image"),
+	{
+		.name = "root",
+		.type = KILN__TYPE_OBJECT,
+		.keys = root_keys,
+		.field = FIELD(struct kiln__spec, root),
+		.doc = "The root file system: exactly one of directory, tar, squashfs and disk. Without "
+		       "one the initramfs is all there is.",
+	},
+	{
+		.name = "disks",
+		.type = KILN__TYPE_LIST,
+		.max = 24,
+		.element = &disk_element,
+		.field = FIELD(struct kiln__spec, disks),
+		.count = FIELD(struct kiln__spec, disk_count),
+		.stride = sizeof(struct kiln__disk),
+		.doc = "Raw disk images and block devices, in the order in which the guest sees them.",
+	},
+	{
+		.name = "networks",
+		.type = KILN__TYPE_LIST,
+		.max = 8,
+		.element = &network_element,
+		.field = FIELD(struct kiln__spec, networks),
+		.count = FIELD(struct kiln__spec, network_count),
+		.stride = sizeof(struct kiln__network),
+		.doc = "Network interfaces.",
+	},
+	{
+		.name = "ports",
+		.type = KILN__TYPE_LIST,
+		.max = 256,
+		.element = &port_element,
+		.field = FIELD(struct kiln__spec, ports),
+		.count = FIELD(struct kiln__spec, port_count),
+		.stride = sizeof(struct kiln__port),
+		.doc = "Ports of the guest published on the host.",
+	},
+	LATER("egress"),
+	{
+		.name = "vsock",
+		.type = KILN__TYPE_OBJECT,
+		.keys = vsock_keys,
+		.doc = "The socket device by which host and guest talk.",
+	},
+	LATER("shares"),
+	{
+		.name = "console",
+		.type = KILN__TYPE_OBJECT,
+		.keys = console_keys,
+		.doc = "The serial console.",
+	},
+	{
+		.name = "log",
+		.type = KILN__TYPE_OBJECT,
+		.keys = log_keys,
+		.doc = "The log of the process's output.",
+	},
+	LATER("balloon"),
+	{
+		.name = "rng",
+		.type = KILN__TYPE_BOOL,
+		.def = "true",
+		.field = FIELD(struct kiln__spec, rng),
+		.doc = "A source of entropy from the host.",
+	},
+	{
+		.name = "identity",
+		.type = KILN__TYPE_OBJECT,
+		.keys = identity_keys,
+		.doc = "What tells this guest from others.",
+	},
+	LATER("seed"),
+	{
+		.name = "init",
+		.type = KILN__TYPE_ENUM,
+		.choices = CHOICES("kiln", "root"), /* enum kiln__init_kind */
+		.def = "kiln",
+		.field = FIELD(struct kiln__spec, init),
+		.doc = "Process 1 of the guest: kiln's, or the root's own /sbin/init with kiln's agent "
+		       "beside it.",
+	},
+	{
+		.name = "process",
+		.type = KILN__TYPE_OBJECT,
+		.keys = process_keys,
+		.doc = "What runs in the guest; when it ends, the machine stops.",
+	},
+	{
+		.name = "readiness",
+		.type = KILN__TYPE_OBJECT,
+		.keys = readiness_keys,
+		.doc = "When the machine counts as ready.",
+	},
+	LATER("health"),
+	{
+		.name = "stop_timeout",
+		.type = KILN__TYPE_DURATION,
+		.max = DAY,
+		.def = "10s",
+		.field = FIELD(struct kiln__spec, stop_timeout_ms),
+		.doc = "How long a graceful stop may take before the machine is killed.",
+	},
+	{
+		.name = "on_reboot",
+		.type = KILN__TYPE_CHOICE,
+		.choices = CHOICES("stop"),
+		.def = "stop",
+		.field = FIELD(struct kiln__spec, on_reboot),
+		.doc = "What a reboot by the guest does: it ends the machine (stop).",
+	},
+	LATER("restart"),
+	LATER("time_to_live"),
+	LATER("idle"),
+	LATER("jail"),
+	LATER("snapshot"),
+	{
+		.name = "labels",
+		.type = KILN__TYPE_MAP,
+		.max = 256,
+		.check_name = kiln__check_label_key,
+		.name_pattern = "^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$",
+		.doc = "Names and texts for whoever manages machines; kiln only hands them back.",
+	},
+	{
+		.name = "qemu",
+		.type = KILN__TYPE_OBJECT,
+		.keys = qemu_keys,
+		.doc = "For the backend qemu.",
+	},
+	{
+		.name = "fake",
+		.type = KILN__TYPE_OBJECT,
+		.keys = fake_keys,
+		.doc = "Injected faults, for the backend fake.",
+	},
+	END,
+};
+
+const struct kiln__key kiln__schema = {
+	.type = KILN__TYPE_OBJECT,
+	.keys = top_keys,
+	.doc = "The configuration of a machine.",
+};
+
+/* --- looking keys up ------------------------------------------------------------------- */
+
+const struct kiln__key *kiln__schema_find(const struct kiln__key *object, const char *name,
+					  size_t len)
+{
+	for (const struct kiln__key *key = object->keys; key->name; key++)
+		if (strlen(key->name) == len && memcmp(key->name, name, len) == 0)
+			return key;
+	return NULL;
+}
+
+/* --- what was meant --------------------------------------------------------------------- */
+
+#define MAX_NAME 32 /* longer than any key; what is longer resembles none */
+
+/* Edits (insert, delete, replace, swap neighbours) that lead from @a to @b. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t rows[3][MAX_NAME + 1];
+	size_t a_len = strlen(a);
+	size_t b_len = strlen(b);
+	size_t *before = rows[0], *last = rows[1], *row = rows[2], *recycled;
+
+	for (size_t j = 0; j <= b_len; j++)
+		last[j] = before[j] = j;
+	for (size_t i = 1; i <= a_len; i++) {
+		row[0] = i;
+		for (size_t j = 1; j <= b_len; j++) {
+			row[j] = last[j - 1] + (a[i - 1] != b[j - 1]);
+			if (last[j] + 1 < row[j])
+				row[j] = last[j] + 1;
+			if (row[j - 1] + 1 < row[j])
+				row[j] = row[j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    before[j - 2] + 1 < row[j])
+				row[j] = before[j - 2] + 1;
+		}
+		recycled = before;
+		before = last;
+		last = row;
+		row = recycled;
+	}
+	return last[b_len];
+}
+
+/* Finds a key called just @name anywhere below @object, whose own path is @path. */
+static bool find_below(const struct kiln__key *object, const char *path, const char *name,
+		       char *out, size_t size)
+{
+	const struct kiln__key *inner;
+	char here[KILN__MAX_PATH];
+
+	for (const struct kiln__key *key = object->keys; key->name; key++) {
+		if (key->type == KILN__TYPE_LATER)
+			continue;
+		inner = key->type == KILN__TYPE_LIST ? key->element : key;
+		snprintf(here, sizeof(here), "%s%s%s%s", path, *path ? "." : "", key->name,
+			 inner != key ? "[]" : "");
+		if (strcmp(key->name, name) == 0) {
+			snprintf(out, size, "%s", here);
+			return true;
+		}
+		if (inner->type == KILN__TYPE_OBJECT && find_below(inner, here, name, out, size))
+			return true;
+	}
+	return false;
+}
+
+void kiln__schema_nearest(const struct kiln__key *object, const char *path, const char *name,
+			  char *out, size_t size)
+{
+	size_t len = strlen(name);
+	size_t best = len <= 4 ? 2 : 3; /* this many edits are another word */
+	size_t edits;
+
+	out[0] = '\0';
+	if (len == 0 || len > MAX_NAME)
+		return;
+	for (const struct kiln__key *key = object->keys; key->name; key++) {
+		if (key->type == KILN__TYPE_LATER)
+			continue;
+		edits = distance(name, key->name);
+		/* "mem" and "mac_address" mean what they begin with. */
+		if (edits >= best && len >= 3 &&
+		    strncmp(name, key->name, len < strlen(key->name) ? len : strlen(key->name)) == 0)
+			edits = best - 1;
+		if (edits < best) {
+			best = edits;
+			snprintf(out, size, "%s%s%s", path, *path ? "." : "", key->name);
+		}
+	}
+	if (!out[0])
+		find_below(&kiln__schema, "", name, out, size);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What only the whole configuration can tell. Required and exclusive keys are the
+ * table's business; the rules here are those between keys, and between a key and
+ * this host. Each names the key that it would have somebody change.
+ */
+#include "accept.h"
+#include "buf.h"
+#include "check.h"
+#include "err.h"
+#include "handle.h"
+#include "os.h"
+#include "schema.h"
+#include "spec.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- the document ------------------------------------------------------------------------- */
+
+/* Exactly one of the keys that exclude each other. */
+static int check_exclusive(const struct kiln__key *object, json_t *value,
+			   const struct kiln__where *where, kiln_error *err)
+{
+	const char *found = NULL;
+	kiln__autobuf all = KILN__BUF_INIT;
+
+	for (const struct kiln__key *key = object->keys; key->name; key++) {
+		if (!key->exclusive)
+			continue;
+		kiln__buf_addf(&all, "%s%s", all.len ? ", " : "", key->name);
+		if (!json_object_get(value, key->name))
+			continue;
+		if (found)
+			return kiln__refuse(err, KILN_EINVAL, where,
+					    "must not have both %s and %s", found, key->name);
+		found = key->name;
+	}
+	if (all.failed)
+		return kiln__fail_nomem(err);
+	if (all.len > 0 && !found)
+		return kiln__refuse(err, KILN_EINVAL, where, "must have one of %s", all.data);
+	return 0;
+}
+
+static int check_object(const struct kiln__key *object, json_t *value,
+			const struct kiln__where *where, kiln_error *err);
+
+static int check_below(const struct kiln__key *key, json_t *value, const struct kiln__where *where,
+		       kiln_error *err)
+{
+	int rc = 0;
+
+	if (key->type == KILN__TYPE_OBJECT)
+		return check_object(key, value, where, err);
+	if (key->type != KILN__TYPE_LIST)
+		return 0;
+	for (size_t i = 0; rc == 0 && i < json_array_size(value); i++) {
+		const struct kiln__where here = {where, NULL, i};
+
+		rc = check_below(key->element, json_array_get(value, i), &here, err);
+	}
+	return rc;
+}
+
+static int check_object(const struct kiln__key *object, json_t *value,
+			const struct kiln__where *where, kiln_error *err)
+{
+	json_t *member;
+	int rc;
+
+	for (const struct kiln__key *key = object->keys; key->name; key++) {
+		const struct kiln__where here = {where, key->name, 0};
+
+		member = json_object_get(value, key->name);
+		if (!member && key->required)
+			return kiln__refuse(err, KILN_EINVAL, &here, "is required");
+		rc = member ? check_below(key, member, &here, err) : 0;
+		if (rc < 0)
+			return rc;
+	}
+	return check_exclusive(object, value, where, err);
+}
+
+int kiln__check_document(json_t *doc, kiln_error *err)
+{
+	const struct kiln__where top = {NULL, NULL, 0};
+
+	return check_object(&kiln__schema, doc, &top, err);
+}
+
+/* --- rules ------------------------------------------------------------------------------- */
+
+/* Every rule: 0, or the refusal. @doc tells what was set from what is a default. */
+typedef int (*rule_fn)(const struct kiln__spec *spec, json_t *doc, kiln_error *err);
+
+static int refuse(kiln_error *err, const char *fmt, ...) KILN_PRINTF(2, 3);
+static int refuse(kiln_error *err, const char *fmt, ...)
+{
+	char message[sizeof(err->message)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	kiln__fail(err, KILN_EINVAL, "%s", message);
+	kiln__stage(err, "config");
+	return KILN_EINVAL;
+}
+
+static bool is_set(json_t *doc, const char *object, const char *key)
+{
+	return json_object_get(json_object_get(doc, object), key) != NULL;
+}
+
+static int memory_is_there(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	uint64_t total = kiln__os_total_memory();
+	char wanted[32];
+
+	(void)doc;
+	if (total == 0 || spec->memory <= total)
+		return 0;
+	return refuse(err, "memory: %s is more than this host has (%llu MiB)",
+		      kiln__format_size(wanted, sizeof(wanted), (int64_t)spec->memory),
+		      (unsigned long long)(total >> 20));
+}
+
+static int architectures_agree(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	const char *host = kiln__os_arch();
+	bool virt = strcmp(spec->qemu_machine, "virt") == 0;
+	bool arm = strcmp(spec->arch, "aarch64") == 0;
+
+	(void)doc;
+	if (strcmp(spec->accel, "kvm") == 0 && strcmp(spec->arch, host) != 0) {
+		refuse(err, "accel: \"kvm\" cannot run %s on this host (%s)", spec->arch, host);
+		kiln__hint(err, "leave accel at \"auto\", or set it to \"tcg\"");
+		return KILN_EINVAL;
+	}
+	if (strcmp(spec->qemu_machine, "auto") != 0 && virt != arm)
+		return refuse(err, "qemu.machine: \"%s\" is no machine of %s", spec->qemu_machine,
+			      spec->arch);
+	return 0;
+}
+
+static int root_agrees(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	bool disk = spec->root.kind == KILN__ROOT_DISK;
+
+	if (is_set(doc, "root", "fstype") && !disk)
+		return refuse(err, "root.fstype: only root.disk has one");
+	if (spec->root.readonly && (!disk || spec->root.overlay != KILN__OVERLAY_NONE))
+		return refuse(err, "root.readonly: only means something for root.disk with "
+				   "root.overlay.kind \"none\"");
+	if (spec->root.overlay == KILN__OVERLAY_NONE && spec->root.overlay_size > 0)
+		return refuse(err, "root.overlay.size: there is no overlay");
+	if (spec->init == KILN__INIT_ROOT && spec->root.kind == KILN__ROOT_NONE)
+		return refuse(err, "init: \"root\" needs a root");
+	return 0;
+}
+
+static int disks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	(void)doc;
+	for (size_t i = 0; i < spec->disk_count; i++)
+		for (size_t k = 0; spec->disks[i].serial && k < i; k++)
+			if (spec->disks[k].serial &&
+			    strcmp(spec->disks[i].serial, spec->disks[k].serial) == 0)
+				return refuse(err, "disks[%zu].serial: disks[%zu] has the same", i, k);
+	return 0;
+}
+
+static int networks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	static const uint8_t none[6];
+
+	(void)doc;
+	for (size_t i = 0; i < spec->network_count; i++)
+		for (size_t k = 0; memcmp(spec->networks[i].mac, none, 6) != 0 && k < i; k++)
+			if (memcmp(spec->networks[i].mac, spec->networks[k].mac, 6) == 0)
+				return refuse(err, "networks[%zu].mac: networks[%zu] has the same", i,
+					      k);
+	return 0;
+}
+
+static bool same_port(const struct kiln__port *a, const struct kiln__port *b)
+{
+	return a->host_port != 0 && a->host_port == b->host_port && a->udp == b->udp &&
+	       strcmp(a->host_ip, b->host_ip) == 0;
+}
+
+static int ports_are_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	(void)doc;
+	if (spec->port_count > 0 && spec->network_count == 0) {
+		refuse(err, "ports: there is no network");
+		kiln__hint(err, "add one: \"networks\": [{\"kind\": \"user\"}]");
+		return KILN_EINVAL;
+	}
+	for (size_t i = 0; i < spec->port_count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (same_port(&spec->ports[i], &spec->ports[k]))
+				return refuse(err, "ports[%zu]: ports[%zu] has the same address and port",
+					      i, k);
+	return 0;
+}
+
+static int vsock_is_there(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	const char *who = NULL;
+
+	if (spec->vsock)
+		return 0;
+	if (spec->readiness.kind == KILN__READY_AGENT)
+		who = "readiness.kind \"agent\"";
+	else if (spec->readiness.kind == KILN__READY_VSOCK)
+		who = "readiness.kind \"vsock\"";
+	else if (spec->readiness.kind == KILN__READY_COMMAND)
+		who = "readiness.kind \"command\"";
+	else if (spec->process.argv)
+		who = "process";
+	else if (is_set(doc, "vsock", "cid"))
+		who = "vsock.cid";
+	return who ? refuse(err, "vsock.enabled: %s needs it", who) : 0;
+}
+
+static bool has_port(const struct kiln__spec *spec, uint32_t guest_port)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (!spec->ports[i].udp && spec->ports[i].guest_port == guest_port)
+			return true;
+	return false;
+}
+
+static int readiness_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	const struct kiln__readiness *ready = &spec->readiness;
+	bool tcp = ready->kind == KILN__READY_TCP;
+	bool by_port = tcp || ready->kind == KILN__READY_VSOCK;
+
+	(void)doc;
+	if (by_port && ready->port == 0)
+		return refuse(err, "readiness.port: is required by this readiness.kind");
+	if (!by_port && ready->port != 0)
+		return refuse(err, "readiness.port: only readiness.kind \"tcp\" and \"vsock\" have one");
+	if (tcp && !has_port(spec, ready->port))
+		return refuse(err, "readiness.port: %u is not among the guest's published TCP ports",
+			      ready->port);
+	if ((ready->kind == KILN__READY_COMMAND) != (ready->command != NULL))
+		return refuse(err, ready->command
+					   ? "readiness.command: only readiness.kind \"command\" has one"
+					   : "readiness.command: is required by this readiness.kind");
+	if (ready->command && !ready->command[0][0])
+		return refuse(err, "readiness.command[0]: must not be empty");
+	return 0;
+}
+
+static int process_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	(void)doc;
+	if (spec->process.argv && !spec->process.argv[0][0])
+		return refuse(err, "process: the program's name must not be empty");
+	return 0;
+}
+
+int kiln__check_spec(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	static const rule_fn rules[] = {
+		memory_is_there,    architectures_agree,   root_agrees,    disks_differ,
+		networks_differ,    ports_are_possible,    vsock_is_there, readiness_is_possible,
+		process_is_possible,
+	};
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < sizeof(rules) / sizeof(rules[0]); i++)
+		rc = rules[i](spec, doc, err);
+	return rc;
+}

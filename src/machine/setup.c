@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "setup.h"
+
+#include "err.h"
+#include "os.h"
+
+#include <string.h>
+
+/* QEMU's user network, where the host gives addresses by position: docs/system/devices/net.rst. */
+#define USER_ADDRESS "10.0.2.15/24"
+#define USER_GATEWAY "10.0.2.2"
+#define USER_DNS     "10.0.2.3"
+
+#define STR_LIST(text) ((struct kiln__strs){text, sizeof(text)})
+
+static void set_root(struct kiln__agent_root *root, const struct kiln__root *spec)
+{
+	switch (spec->kind) {
+	case KILN__ROOT_NONE:
+		root->kind = KILN__AGENT_ROOT_STAY;
+		return;
+	case KILN__ROOT_DISK:
+		root->fstype = spec->fstype ? spec->fstype : "ext4";
+		break;
+	case KILN__ROOT_DIRECTORY:
+	case KILN__ROOT_TAR:
+	case KILN__ROOT_SQUASHFS:
+		root->fstype = "squashfs";
+		break;
+	}
+	root->device = KILN__ROOT_SERIAL;
+	if (spec->overlay == KILN__OVERLAY_NONE) {
+		root->kind = KILN__AGENT_ROOT_PLAIN;
+		root->read_only = !kiln__root_is_writable(spec);
+		return;
+	}
+	root->kind = KILN__AGENT_ROOT_OVERLAY;
+	if (spec->overlay == KILN__OVERLAY_MEMORY) {
+		root->upper_size = spec->overlay_size;
+		return;
+	}
+	root->upper_device = KILN__OVERLAY_SERIAL;
+	root->ephemeral = true;
+}
+
+static void set_networks(struct kiln__agent_setup *setup, const struct kiln__spec *spec)
+{
+	for (size_t i = 0; i < spec->network_count && i < KILN__AGENT_MAX_INTERFACES; i++)
+		setup->interfaces[setup->interface_count++] = (struct kiln__agent_interface){
+			.mac = {spec->networks[i].mac, 6},
+			.addresses = STR_LIST(USER_ADDRESS),
+			/* One default route is enough; it is the first network's. */
+			.gateways = i == 0 ? STR_LIST(USER_GATEWAY) : (struct kiln__strs){NULL, 0},
+		};
+	if (spec->network_count)
+		setup->dns = STR_LIST(USER_DNS);
+}
+
+int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
+		     const struct kiln__agent_hello *hello, kiln__agent_reply_fn reply, void *data,
+		     kiln_error *err)
+{
+	const struct kiln__spec *spec = kiln__machine_spec(machine);
+	struct kiln__agent_setup setup = {.root = {.kind = KILN__AGENT_ROOT_NONE}};
+	uint8_t entropy[64];
+	int r;
+
+	kiln__os_random(entropy, sizeof(entropy));
+	setup.entropy = (struct kiln__bytes){entropy, sizeof(entropy)};
+	setup.hostname = spec->hostname ? spec->hostname : kiln__machine_name(machine);
+	setup.clock_ns = (uint64_t)kiln__os_realtime_ns();
+	/* An agent under the root's own init finds all else done already. */
+	if (hello->features & KILN__AGENT_FEATURE_SETUP) {
+		setup.machine_id = spec->machine_id ? spec->machine_id : kiln_machine_id(machine);
+		set_root(&setup.root, &spec->root);
+		set_networks(&setup, spec);
+		if (spec->init == KILN__INIT_ROOT)
+			setup.init = "/sbin/init";
+	}
+	r = kiln__agent_request(agent,
+				&(struct kiln__agent_call){
+					.type = KILN__AGENT_SETUP,
+					.record = &kiln__agent_setup_record,
+					.value = &setup,
+					.result = &kiln__agent_setup_done_record,
+					.reply = reply,
+					.data = data,
+				},
+				err);
+	kiln__wipe(entropy, sizeof(entropy));
+	return r;
+}
+
+void kiln__setup_clock(struct kiln__agent *agent)
+{
+	const struct kiln__agent_setup setup = {.clock_ns = (uint64_t)kiln__os_realtime_ns()};
+
+	kiln__agent_request(agent,
+			    &(struct kiln__agent_call){
+				    .type = KILN__AGENT_SETUP,
+				    .record = &kiln__agent_setup_record,
+				    .value = &setup,
+			    },
+			    NULL);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The end of a runner, as an event: its process's. The connection to it ends sooner, and
+ * an answer that the VM has stopped comes sooner still; but only when the process is
+ * gone is its lock free, and the VM can be started again or removed.
+ */
+#include "manager.h"
+
+#include "err.h"
+#include "log.h"
+
+#include <stdlib.h>
+
+struct kiln__end {
+	kiln_vm *vm;
+	struct kiln__child *child; /* it is ours; */
+	kiln_fd process;           /* or somebody else's; */
+	struct kiln__watch *watch;
+	struct kiln__deferred *now; /* or gone already */
+};
+
+void kiln__end_forget(struct kiln__end *end)
+{
+	if (!end)
+		return;
+	kiln__child_free(end->child);
+	kiln__watch_free(end->watch);
+	kiln__os_close(end->process);
+	kiln__deferred_free(end->now);
+	free(end);
+}
+
+static void on_gone(struct kiln__end *end)
+{
+	kiln_vm *vm = end->vm;
+	kiln_error err;
+	int r;
+
+	vm->end = NULL;
+	kiln__end_forget(end);
+	kiln__vm_hold(vm);
+	r = kiln__vmdir_settle(&vm->manager->home, vm->dir->id, false, true, &err);
+	if (r < 0 && r != KILN_ENOENT)
+		kiln__log(&vm->manager->home.log, KILN_LOG_WARN, "cannot clean up after VM %s: %s",
+			  vm->dir->id, err.message);
+	kiln__ops_runner_gone(vm);
+	kiln__vm_let_go(vm);
+}
+
+static void on_child(void *data, struct kiln__exit how)
+{
+	(void)how; /* what became of the VM is on disk */
+	on_gone(data);
+}
+
+static void on_process(void *data, int events)
+{
+	(void)events;
+	on_gone(data);
+}
+
+static void on_now(void *data)
+{
+	on_gone(data);
+}
+
+static struct kiln__end *end_new(kiln_vm *vm)
+{
+	struct kiln__end *end = calloc(1, sizeof(*end));
+
+	if (!end)
+		return NULL;
+	end->vm = vm;
+	end->process = KILN_FD_NONE;
+	return end;
+}
+
+static int watch_process(struct kiln__end *end, int64_t pid, kiln_error *err)
+{
+	kiln_vm *vm = end->vm;
+	int r = kiln__os_open_process(&end->process, pid, vm->dir->id, err);
+
+	if (r == KILN_ENOENT)
+		return kiln__fail(err, KILN_EBUSY, "another command is just starting the VM");
+	if (r == 0)
+		r = kiln__watch_new(&end->watch, vm->manager->loop, end->process, on_process, end,
+				    err);
+	if (r == 0)
+		kiln__watch_set(end->watch, KILN__READABLE);
+	return r;
+}
+
+int kiln__end_await(kiln_vm *vm, kiln_error *err)
+{
+	struct kiln__vmstate state;
+	struct kiln__end *end;
+	int alive;
+	int r;
+
+	if (vm->end)
+		return 0;
+	end = end_new(vm);
+	if (!end)
+		return kiln__fail_nomem(err);
+	alive = kiln__vmdir_status(vm->dir, &state, NULL, err);
+	r = alive < 0 ? alive : 0;
+	if (alive > 0) {
+		r = watch_process(end, state.pid, err);
+		/* It may have ended since: only then is there nothing to be watched. */
+		if (r == KILN_EBUSY && kiln__vmdir_is_alive(vm->dir, NULL) == 0)
+			alive = r = 0;
+	}
+	if (alive == 0)
+		r = kiln__deferred_new(&end->now, vm->manager->loop, on_now, end, err);
+	if (r < 0) {
+		kiln__end_forget(end);
+		return r;
+	}
+	if (end->now)
+		kiln__deferred_schedule(end->now);
+	vm->end = end;
+	return 0;
+}
+
+int kiln__end_watch_child(kiln_vm *vm, struct kiln__child *child, kiln_error *err)
+{
+	struct kiln__end *end = end_new(vm);
+	int r;
+
+	if (!end)
+		return kiln__fail_nomem(err);
+	r = kiln__child_watch(child, vm->manager->loop, on_child, end, err);
+	if (r < 0) {
+		free(end);
+		return r;
+	}
+	end->child = child;
+	kiln__end_forget(vm->end);
+	vm->end = end;
+	return 0;
+}

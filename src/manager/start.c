@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bringing a runner up: what it needs is resolved, the VM's lock is taken, the runner is
+ * spawned with one end of a socket pair and the lock, and told what to run.
+ *
+ * Until the runner has answered, this process holds the lock too: should the runner
+ * fail, nobody can get between its end and the record of why. From its answer on
+ * the lock is the runner's alone.
+ *
+ * In the background the launch connection becomes the one that operations share. In
+ * the foreground it is the VM's lifeline: whoever attaches first gets it.
+ */
+#include "manager.h"
+
+#include "buf.h"
+#include "err.h"
+#include "fdstream.h"
+#include "log.h"
+#include "timefmt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* How long a runner whose launch has failed may take to go by itself. */
+#define FAILED_RUNNER_MS 10000
+
+/* The runner's descriptors, docs/control-protocol.md. */
+#define FD_LAUNCH 3
+#define FD_LOCK   4
+
+struct kiln__start {
+	kiln_vm *vm;
+	struct kiln__op *op;
+	bool foreground;
+	kiln_fd life;
+	struct kiln__child *runner;
+	struct kiln__timer *patience;
+	kiln_error why; /* once it has failed */
+};
+
+static void release(struct kiln__start *start)
+{
+	start->vm->start = NULL;
+	kiln__os_close(start->life);
+	kiln__child_free(start->runner);
+	kiln__timer_free(start->patience);
+	free(start);
+}
+
+void kiln__start_abandon(struct kiln__start *start)
+{
+	if (start)
+		release(start);
+}
+
+/* --- failing ------------------------------------------------------------------------------ */
+
+/* No runner runs: records why, and tells. */
+static void fail_now(struct kiln__start *start)
+{
+	kiln_vm *vm = start->vm;
+	struct kiln__op *op = start->op;
+	kiln_error why = start->why;
+	kiln_error err;
+	int r = 0;
+
+	if (start->life != KILN_FD_NONE)
+		r = kiln__vmdir_record_failure(vm->dir, &why, &err);
+	if (r < 0)
+		kiln__log(&vm->manager->home.log, KILN_LOG_WARN,
+			  "VM %s: cannot record why it failed: %s", vm->dir->id, err.message);
+	release(start);
+	kiln__vmdir_settle(&vm->manager->home, vm->dir->id, false, true, NULL);
+	kiln__op_finish(op, &why);
+	kiln__ops_go_on(vm);
+}
+
+static void on_runner_gone(void *data, struct kiln__exit how)
+{
+	(void)how;
+	fail_now(data);
+}
+
+static void on_impatient(void *data)
+{
+	struct kiln__start *start = data;
+
+	kiln__child_kill(start->runner);
+}
+
+/* The runner, if there is one, goes when its launch connection does. */
+static void fail(struct kiln__start *start, const kiln_error *why)
+{
+	kiln_vm *vm = start->vm;
+
+	start->why = *why;
+	kiln__stage(&start->why, "launch");
+	kiln__control_free(kiln__take(vm->control));
+	kiln__control_free(kiln__take(vm->lifeline));
+	if (!start->runner ||
+	    kiln__child_watch(start->runner, vm->manager->loop, on_runner_gone, start, NULL) < 0) {
+		if (start->runner)
+			kiln__child_kill(start->runner);
+		fail_now(start);
+		return;
+	}
+	if (kiln__timer_new(&start->patience, vm->manager->loop, on_impatient, start, NULL) == 0)
+		kiln__timer_start(start->patience, FAILED_RUNNER_MS);
+}
+
+/* --- the runner's program ------------------------------------------------------------------- */
+
+static int spawn_at(struct kiln__start *start, const char *path, kiln_fd launch, kiln_error *err)
+{
+	const char *const argv[] = {"kiln-runner", start->vm->dir->id, NULL};
+	const struct kiln__spawn_fd fds[] = {{launch, FD_LAUNCH}, {start->life, FD_LOCK}};
+	const struct kiln__spawn spawn = {
+		.path = path,
+		.argv = argv,
+		.fds = fds,
+		.fd_count = sizeof(fds) / sizeof(fds[0]),
+		.new_session = true,
+		.detached = !start->foreground,
+	};
+
+	return kiln__child_spawn(&start->runner, &spawn, err);
+}
+
+/* The directory of @path, in place: "/usr/bin/kiln" becomes "/usr/bin". */
+static void cut_name(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (slash)
+		*slash = '\0';
+}
+
+/* Beside this executable, where a build has it; then where an installation has it. */
+static int spawn_installed(struct kiln__start *start, kiln_fd launch, kiln_error *err)
+{
+	kiln__autofree char *dir = NULL;
+	kiln__autofree char *beside = NULL;
+	kiln__autofree char *installed = NULL;
+	int r = kiln__os_exe_path(&dir, err);
+
+	if (r < 0)
+		return r;
+	cut_name(dir);
+	beside = kiln__strf("%s/kiln-runner", dir);
+	cut_name(dir);
+	installed = kiln__strf("%s/libexec/kiln/kiln-runner", dir);
+	if (!beside || !installed)
+		return kiln__fail_nomem(err);
+	r = spawn_at(start, beside, launch, err);
+	if (r == KILN_ENOENT)
+		r = spawn_at(start, installed, launch, err);
+	if (r == KILN_ENOENT)
+		r = spawn_at(start, KILN__LIBEXECDIR "/kiln-runner", launch, err);
+	if (r == KILN_ENOENT) {
+		kiln__fail(err, KILN_ENOENT,
+			   "kiln-runner is not installed: it is not at %s, nor at %s", beside,
+			   KILN__LIBEXECDIR "/kiln-runner");
+		kiln__hint(err, "install kiln, or set KILN_RUNNER to its path");
+	}
+	return r;
+}
+
+static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
+{
+	const char *given = start->vm->manager->runner;
+
+	if (!given)
+		given = secure_getenv("KILN_RUNNER");
+	return given ? spawn_at(start, given, launch, err) : spawn_installed(start, launch, err);
+}
+
+/* --- the launch --------------------------------------------------------------------------------
+ */
+
+static void on_lifeline_closed(void *data, const kiln_error *err)
+{
+	kiln_vm *vm = data;
+
+	(void)err;
+	kiln__control_free(kiln__take(vm->lifeline));
+}
+
+static const struct kiln__control_handler lifeline_handler = {.on_closed = on_lifeline_closed};
+
+static void on_launched(void *data, json_t *result, const kiln_error *err)
+{
+	struct kiln__start *start = data;
+	kiln_vm *vm = start->vm;
+	struct kiln__op *op = start->op;
+	kiln_error died;
+
+	(void)result;
+	if (err && err->code == KILN_EDIED &&
+	    kiln__control_has_ended(start->foreground ? vm->lifeline : vm->control)) {
+		kiln__fail(&died, KILN_EDIED, "the runner died while it was starting the VM");
+		kiln__hint(&died, "see the VM's runner.log");
+		err = &died;
+	}
+	if (err) {
+		fail(start, err);
+		return;
+	}
+	if (kiln__end_watch_child(vm, start->runner, NULL) == 0)
+		start->runner = NULL;
+	release(start);
+	kiln__op_finish(op, NULL);
+	kiln__ops_go_on(vm);
+}
+
+/* What the runner is told. A new reference. */
+static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
+			 kiln_error *err)
+{
+	const struct kiln__vmdir *dir = start->vm->dir;
+	kiln__autofree char *text = NULL;
+	char created[KILN__TIME_TEXT];
+	json_t *config;
+	int r = kiln__vmdir_read_config(dir, &text, err);
+
+	if (r < 0)
+		return r;
+	config = json_loads(text, 0, NULL);
+	if (!config)
+		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
+	kiln__time_format(dir->created_ns, created);
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:o, s:O}", "id", dir->id, "name",
+			 dir->name, "created", created, "dir", dir->path, "runtime_dir",
+			 dir->runtime, "foreground", start->foreground, "config", config,
+			 "resolved", resolved);
+	return *ret ? 0 : kiln__fail_nomem(err);
+}
+
+/* Makes @fd, our end of the pair, the connection that the launch is asked for on. Takes @fd. */
+static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error *err)
+{
+	kiln__cleanup(kiln__stream_close_autop) struct kiln__stream *stream = NULL;
+	kiln_vm *vm = start->vm;
+	struct kiln__control **control = start->foreground ? &vm->lifeline : &vm->control;
+	struct kiln__control_request request = {
+		.method = "launch",
+		.params = params,
+		.eager = true,
+		.answer = on_launched,
+		.data = start,
+	};
+	int r = kiln__fdstream_new(&stream, vm->manager->loop, fd, err);
+
+	if (r < 0)
+		kiln__os_close(fd);
+	if (r == 0) {
+		kiln__control_free(kiln__take(*control)); /* of an earlier life */
+		r = kiln__control_new(
+			control, vm->manager->loop, stream, false,
+			start->foreground ? &lifeline_handler : &kiln__vm_control_handler, vm, err);
+	}
+	if (r < 0) {
+		json_decref(params);
+		return r;
+	}
+	kiln__take(stream);
+	return kiln__control_request(*control, &request, NULL, err);
+}
+
+static int launch(struct kiln__start *start, json_t *resolved, kiln_error *err)
+{
+	kiln__autoclose kiln_fd theirs = KILN_FD_NONE;
+	kiln_fd ours = KILN_FD_NONE;
+	kiln_fd pair[2];
+	json_t *params = NULL;
+	int r = kiln__vmdir_take(start->vm->dir, &start->life, err);
+
+	if (r == 0)
+		r = launch_params(start, resolved, &params, err);
+	if (r == 0)
+		r = kiln__os_socket_pair(pair, err);
+	if (r < 0) {
+		json_decref(params);
+		return r;
+	}
+	ours = pair[0];
+	theirs = pair[1];
+	r = spawn(start, theirs, err);
+	if (r < 0) {
+		kiln__os_close(ours);
+		json_decref(params);
+		return r;
+	}
+	return ask(start, ours, params, err);
+}
+
+/* True if the VM has ended, though its runner has not gone yet: then it can be started soon. */
+static bool is_ending(const kiln_vm *vm)
+{
+	struct kiln__vmstate state;
+
+	return kiln__vmdir_status(vm->dir, &state, NULL, NULL) == 1 &&
+	       (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED);
+}
+
+void kiln__vm_start_for(struct kiln__op *op)
+{
+	kiln_vm *vm = op->vm;
+	struct kiln__start *start;
+	json_t *resolved;
+	kiln_error err;
+	int r;
+
+	if (vm->start) {
+		kiln__op_fail(op, KILN_EBUSY, "the VM is being started already");
+		return;
+	}
+	start = calloc(1, sizeof(*start));
+	if (!start) {
+		kiln__op_fail(op, KILN_ENOMEM, "out of memory");
+		return;
+	}
+	*start = (struct kiln__start){
+		.vm = vm,
+		.op = op,
+		.foreground = op->start.foreground,
+		.life = KILN_FD_NONE,
+	};
+	vm->start = start;
+	resolved = json_object();
+	r = launch(start, resolved, &err);
+	json_decref(resolved);
+	if (r == KILN_ESTATE && is_ending(vm)) {
+		release(start);
+		kiln__op_await_end(op);
+	} else if (r < 0) {
+		fail(start, &err);
+	}
+}

@@ -1,0 +1,691 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmdir.h"
+
+#include "buf.h"
+#include "control.h"
+#include "err.h"
+#include "log.h"
+#include "os.h"
+#include "timefmt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum part {
+	PART_LIFE = 0,
+	PART_GUARD = 1,
+	PART_OWNER = 2,
+};
+
+/* The longest identity that a lock file may hold. */
+#define IDENTITY_MAX 1024
+
+#define STATE_MAX  ((size_t)1024 * 1024)
+#define CONFIG_MAX ((size_t)1024 * 1024)
+
+/* How long a VMM may take to go once it has been killed: the kernel frees the guest's memory. */
+#define VMM_END_MS 10000
+
+/* --- paths and small files ------------------------------------------------------------- */
+
+static int gone(const char *id, kiln_error *err)
+{
+	return kiln__fail(err, KILN_ENOENT, "there is no VM %s", id);
+}
+
+static struct kiln__vmdir *dir_new(const struct kiln__home *home, const char *id)
+{
+	struct kiln__vmdir *dir = calloc(1, sizeof(*dir));
+
+	if (!dir)
+		return NULL;
+	dir->home = home;
+	dir->owner = KILN_FD_NONE;
+	memcpy(dir->id, id, KILN__ID_TEXT);
+	dir->path = kiln__home_vm_path(home, id);
+	dir->runtime = kiln__home_runtime_path(home, id);
+	if (!dir->path || !dir->runtime) {
+		kiln__vmdir_free(dir);
+		return NULL;
+	}
+	return dir;
+}
+
+void kiln__vmdir_free(struct kiln__vmdir *dir)
+{
+	if (!dir)
+		return;
+	kiln__os_close(dir->owner);
+	free(dir->name);
+	free(dir->path);
+	free(dir->runtime);
+	free(dir);
+}
+
+static char *file_of(const struct kiln__vmdir *dir, const char *name)
+{
+	return kiln__strf("%s/%s", dir->path, name);
+}
+
+/* KILN_ENOENT if the VM is none. */
+static int open_lock(const struct kiln__vmdir *dir, unsigned flags, kiln_fd *ret, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "lock");
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__os_open(ret, path, flags, err);
+	return r == KILN_ENOENT ? gone(dir->id, err) : r;
+}
+
+static bool has_config(const struct kiln__vmdir *dir)
+{
+	kiln__autofree char *path = file_of(dir, "config.json");
+	struct kiln__os_stat st;
+
+	/* Anything but a clear no counts as there: in doubt nothing is removed. */
+	return !path || kiln__os_stat(path, &st, NULL) != KILN_ENOENT;
+}
+
+static int write_identity(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
+	char created[KILN__TIME_TEXT];
+	json_t *identity;
+	char *text;
+	int r;
+
+	kiln__time_format(dir->created_ns, created);
+	identity = json_pack("{s:s, s:s*, s:b}", "created", created, "name", dir->name, "ephemeral",
+			     dir->ephemeral);
+	text = identity ? json_dumps(identity, JSON_COMPACT) : NULL;
+	r = text ? kiln__os_write_full(lock, text, strlen(text), err) : kiln__fail_nomem(err);
+	free(text);
+	json_decref(identity);
+	return r;
+}
+
+/* What cannot be read reads as a VM without a name: the rest of it is as good as before. */
+static int read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
+	char text[IDENTITY_MAX];
+	ssize_t n = kiln__os_pread_full(lock, text, sizeof(text), 0, err);
+	json_t *identity;
+	const char *created;
+	const char *name;
+
+	if (n < 0)
+		return (int)n;
+	identity = json_loadb(text, (size_t)n, JSON_DISABLE_EOF_CHECK, NULL);
+	created = json_string_value(json_object_get(identity, "created"));
+	name = json_string_value(json_object_get(identity, "name"));
+	dir->created_ns = created ? kiln__time_parse(created) : 0;
+	dir->ephemeral = json_is_true(json_object_get(identity, "ephemeral"));
+	if (name && kiln__check_name(name, NULL) == 0)
+		dir->name = strdup(name);
+	json_decref(identity);
+	return 0;
+}
+
+static int append_event(const struct kiln__vmdir *dir, const char *line)
+{
+	kiln__autofree char *path = file_of(dir, "events");
+	kiln__autofree char *text = kiln__strf("%s\n", line);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r;
+
+	if (!path || !text)
+		return KILN_ENOMEM;
+	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND,
+			  NULL);
+	return r < 0 ? r : kiln__os_write_full(fd, text, strlen(text), NULL);
+}
+
+/* --- creating ----------------------------------------------------------------------------- */
+
+static void make_id(char id[KILN__ID_TEXT])
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char bytes[KILN__ID_LEN / 2];
+
+	kiln__os_random(bytes, sizeof(bytes));
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		id[2 * i] = digits[bytes[i] >> 4];
+		id[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	id[KILN__ID_LEN] = '\0';
+}
+
+/* The two directories, the journal's first. The first VM of all finds no place for them. */
+static int make_directories(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	int r = kiln__os_mkdir(dir->runtime, 0700, err);
+
+	if (r == 0)
+		r = kiln__os_mkdir(dir->path, 0700, err);
+	if (r != KILN_ENOENT)
+		return r;
+	r = kiln__home_make(dir->home, err);
+	if (r == 0)
+		r = kiln__os_mkdir(dir->runtime, 0700, err);
+	if (r == 0 || r == KILN_EEXIST)
+		r = kiln__os_mkdir(dir->path, 0700, err);
+	return r;
+}
+
+static int take_ownership(struct kiln__vmdir *dir, kiln_error *err)
+{
+	/* A file of its own, opened anew: the lock must not go to the runner with the other one. */
+	int r = open_lock(dir, KILN__OPEN_WRITE, &dir->owner, err);
+
+	return r < 0 ? r : kiln__os_lock_part(dir->owner, PART_OWNER, false, err);
+}
+
+/* All that comes between the directories and the name. *ret_guard holds GUARD. */
+static int fill(struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_error *err)
+{
+	int r = open_lock(dir, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE,
+			  ret_guard, err);
+
+	if (r == 0)
+		r = kiln__os_lock_part(*ret_guard, PART_GUARD, false, err);
+	if (r == 0)
+		r = write_identity(dir, *ret_guard, err);
+	if (r == 0 && dir->ephemeral)
+		r = take_ownership(dir, err);
+	return r;
+}
+
+static int sync_directories(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	kiln__autofree char *vms = kiln__strf("%s/vms", dir->home->dir);
+	kiln__autofree char *names = kiln__strf("%s/names", dir->home->dir);
+	int r;
+
+	if (!vms || !names)
+		return kiln__fail_nomem(err);
+	r = kiln__os_sync_dir(vms, err);
+	return r == 0 && dir->name ? kiln__os_sync_dir(names, err) : r;
+}
+
+/* The name, then config.json: from then on it is a VM. */
+static int publish(struct kiln__vmdir *dir, const char *config, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "config.json");
+	int r = path ? 0 : kiln__fail_nomem(err);
+
+	if (r == 0 && dir->name)
+		r = kiln__home_claim_name(dir->home, dir->name, dir->id, err);
+	if (r == 0)
+		r = kiln__os_replace_file(path, config, strlen(config), 0600, !dir->ephemeral, err);
+	if (r == 0 && !dir->ephemeral)
+		r = sync_directories(dir, err);
+	return r;
+}
+
+static int destroy(const struct kiln__vmdir *dir, kiln_error *err);
+
+static int create_once(struct kiln__vmdir *dir, const char *config, bool *ret_lost, kiln_error *err)
+{
+	kiln__autoclose kiln_fd guard = KILN_FD_NONE;
+	int r = make_directories(dir, err);
+
+	if (r == 0)
+		r = fill(dir, &guard, err);
+	/* Somebody who sweeps took what was not locked yet for a leftover: that id is lost. */
+	*ret_lost = r == KILN_EEXIST || r == KILN_EBUSY || r == KILN_ENOENT;
+	if (r == 0)
+		r = publish(dir, config, err);
+	if (r < 0 && !*ret_lost)
+		destroy(dir, NULL);
+	else if (r < 0)
+		kiln__vmdir_settle(dir->home, dir->id, true, false, NULL);
+	else if (!dir->ephemeral)
+		kiln__os_remove(dir->runtime, NULL);
+	return r;
+}
+
+int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, const char *name,
+		       bool ephemeral, const char *config, kiln_error *err)
+{
+	char id[KILN__ID_TEXT];
+	bool lost = true;
+	int r = 0;
+
+	for (int tries = 0; lost && tries < 8; tries++) {
+		kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = NULL;
+
+		make_id(id);
+		dir = dir_new(home, id);
+		if (!dir || (name && !(dir->name = strdup(name))))
+			return kiln__fail_nomem(err);
+		dir->ephemeral = ephemeral;
+		dir->created_ns = kiln__os_realtime_ns();
+		r = create_once(dir, config, &lost, err);
+		if (r == 0) {
+			*ret = kiln__take(dir);
+			return 0;
+		}
+	}
+	return r;
+}
+
+int kiln__vmdir_open(struct kiln__vmdir **ret, const struct kiln__home *home, const char *id,
+		     kiln_error *err)
+{
+	kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = dir_new(home, id);
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	int r;
+
+	if (!dir)
+		return kiln__fail_nomem(err);
+	r = open_lock(dir, KILN__OPEN_READ, &lock, err);
+	if (r == 0)
+		r = read_identity(dir, lock, err);
+	if (r < 0)
+		return r;
+	if (!has_config(dir)) {
+		kiln__vmdir_settle(home, id, true, false, NULL);
+		return gone(id, err);
+	}
+	/* One that has ended while nobody looked is not shown any more. */
+	if (dir->ephemeral && kiln__vmdir_settle(home, id, true, false, NULL) == KILN_ENOENT)
+		return gone(id, err);
+	*ret = kiln__take(dir);
+	return 0;
+}
+
+/* --- looking ------------------------------------------------------------------------------- */
+
+int kiln__vmdir_is_alive(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	int r = open_lock(dir, KILN__OPEN_READ, &lock, err);
+
+	return r < 0 ? r : kiln__os_part_is_locked(lock, PART_LIFE, err);
+}
+
+int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "state.json");
+	kiln__autofree char *text = NULL;
+	json_t *object = NULL;
+	size_t len;
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__os_read_file(path, STATE_MAX, &text, &len, err);
+	if (r < 0 && r != KILN_ENOENT)
+		return r;
+	if (r == 0)
+		object = json_loadb(text, len, 0, NULL);
+	if (!json_is_object(object)) {
+		/* Written whole or not at all: what is no state was damaged from outside. */
+		json_decref(object);
+		object = json_object();
+	}
+	if (!object)
+		return kiln__fail_nomem(err);
+	*ret = object;
+	return 0;
+}
+
+int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "config.json");
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__os_read_file(path, CONFIG_MAX, ret, NULL, err);
+	return r == KILN_ENOENT ? gone(dir->id, err) : r;
+}
+
+int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
+		       json_t **ret_object, kiln_error *err)
+{
+	struct kiln__vmstate state;
+	json_t *object;
+	int alive;
+	int r;
+
+	alive = kiln__vmdir_is_alive(dir, err);
+	if (alive < 0)
+		return alive;
+	r = kiln__vmdir_read_state(dir, &object, err);
+	if (r < 0)
+		return r;
+	kiln__vmstate_parse(object, &state);
+	if (!alive && kiln__vmstate_is_alive(state.state)) {
+		json_decref(object);
+		alive = kiln__vmdir_settle(dir->home, dir->id, false, true, err);
+		if (alive < 0)
+			return alive;
+		r = kiln__vmdir_read_state(dir, &object, err);
+		if (r < 0)
+			return r;
+		kiln__vmstate_parse(object, &state);
+	}
+	if (alive && state.state == KILN_STATE_CREATED)
+		state.state = KILN_STATE_STARTING; /* its runner has not written anything yet */
+	if (!alive)
+		state.pid = state.vmm_pid = 0;
+	*ret = state;
+	if (ret_object)
+		*ret_object = object;
+	else
+		json_decref(object);
+	return alive;
+}
+
+/* --- starting -------------------------------------------------------------------------------- */
+
+/* With GUARD held: nothing alive, the runtime directory there and empty. */
+static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
+	int r;
+
+	if (!has_config(dir))
+		return gone(dir->id, err);
+	r = kiln__os_lock_part(lock, PART_LIFE, false, err);
+	if (r == KILN_EBUSY)
+		return kiln__fail(err, KILN_ESTATE, "the VM is running already");
+	if (r < 0)
+		return r;
+	r = kiln__os_mkdir(dir->runtime, 0700, err);
+	if (r == KILN_ENOENT) {
+		r = kiln__home_make(dir->home, err);
+		if (r == 0)
+			r = kiln__os_mkdir(dir->runtime, 0700, err);
+	} else if (r == KILN_EEXIST) {
+		r = kiln__os_remove_tree(dir->runtime, err);
+		if (r == 0)
+			r = kiln__os_mkdir(dir->runtime, 0700, err);
+	}
+	return r;
+}
+
+int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err)
+{
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	struct kiln__vmstate state;
+	int r;
+
+	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
+	 */
+	r = kiln__vmdir_status(dir, &state, NULL, err);
+	if (r < 0)
+		return r;
+	r = open_lock(dir, KILN__OPEN_WRITE, &lock, err);
+	if (r == 0)
+		r = kiln__os_lock_part(lock, PART_GUARD, true, err);
+	if (r == 0)
+		r = take_guarded(dir, lock, err);
+	if (r < 0)
+		return r;
+	kiln__os_unlock_part(lock, PART_GUARD);
+	*ret_life = kiln__take_fd(&lock);
+	return 0;
+}
+
+static int write_failed(const struct kiln__vmdir *dir, json_t *object, const char *from,
+			const kiln_error *why, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "state.json");
+	kiln__autofree char *event = NULL;
+	int64_t now = kiln__os_realtime_ns();
+	char *text;
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	event = kiln__vmstate_failed_event(from, why, now);
+	if (event)
+		append_event(dir, event);
+	json_object_set_new(object, "id", json_string(dir->id));
+	r = kiln__vmstate_set_failed(object, why, now, err);
+	if (r < 0)
+		return r;
+	text = json_dumps(object, JSON_INDENT(1));
+	r = text ? kiln__os_replace_file(path, text, strlen(text), 0600, !dir->ephemeral, err)
+		 : kiln__fail_nomem(err);
+	free(text);
+	return r;
+}
+
+int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *why,
+			       kiln_error *err)
+{
+	struct kiln__vmstate state;
+	json_t *object;
+	int r = kiln__vmdir_read_state(dir, &object, err);
+
+	if (r < 0)
+		return r;
+	kiln__vmstate_parse(object, &state);
+	if (state.state != KILN_STATE_FAILED || strcmp(state.failure.message, why->message) != 0)
+		r = write_failed(dir, object, kiln_state_name(KILN_STATE_STARTING), why, err);
+	json_decref(object);
+	return r;
+}
+
+/* --- setting right -----------------------------------------------------------------------------
+ */
+
+/* A VMM is tied to its runner's life; this is for the moment until the kernel has ended it, too. */
+static void end_vmm(const struct kiln__vmdir *dir, int64_t pid)
+{
+	kiln__autoclose kiln_fd process = KILN_FD_NONE;
+	kiln_error err;
+
+	if (pid <= 0 || kiln__os_open_process(&process, pid, dir->id, NULL) < 0)
+		return;
+	if (kiln__os_end_process(process, VMM_END_MS, &err) < 0)
+		kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its VMM, process %lld: %s",
+			  dir->id, (long long)pid, err.message);
+}
+
+/* What an atomic replacement leaves that was killed in the middle. */
+static void remove_temporaries(const struct kiln__vmdir *dir)
+{
+	char **names;
+
+	if (kiln__os_list_dir(dir->path, &names, NULL) < 0)
+		return;
+	for (size_t i = 0; names[i]; i++) {
+		kiln__autofree char *path = file_of(dir, names[i]);
+
+		if (path && strncmp(names[i], KILN__OS_TEMPORARY, strlen(KILN__OS_TEMPORARY)) == 0)
+			kiln__os_remove(path, NULL);
+	}
+	kiln__os_free_names(names);
+}
+
+/* Nobody is alive: if the state says otherwise, its runner was killed. */
+static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	struct kiln__vmstate state;
+	kiln_error why;
+	json_t *object;
+	int r = kiln__vmdir_read_state(dir, &object, err);
+
+	if (r < 0)
+		return r;
+	kiln__vmstate_parse(object, &state);
+	if (kiln__vmstate_is_alive(state.state)) {
+		const char *from = kiln_state_name(state.state);
+
+		end_vmm(dir, state.vmm_pid);
+		kiln__fail(&why, KILN_EDIED, "the runner died while the VM was %s", from);
+		kiln__stage(&why, from);
+		kiln__hint(&why, "it was killed or crashed; see the VM's runner.log");
+		r = write_failed(dir, object, from, &why, err);
+	}
+	json_decref(object);
+	return r;
+}
+
+/*
+ * Removes it; GUARD is held, and LIFE is not. In an order that lets whoever comes
+ * next finish what is begun here: config.json first, the lock file, which holds the name
+ * and the guard, next to last, the journal's entry last.
+ */
+static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	kiln__autofree char *config = file_of(dir, "config.json");
+	kiln__autofree char *lock = file_of(dir, "lock");
+	char **names = NULL;
+	int r;
+
+	if (!config || !lock)
+		return kiln__fail_nomem(err);
+	kiln__os_mkdir(dir->runtime, 0700, NULL);
+	r = kiln__os_remove(config, err);
+	if (r < 0)
+		return r;
+	if (dir->name)
+		kiln__home_drop_name(dir->home, dir->name, dir->id);
+	if (kiln__os_list_dir(dir->path, &names, NULL) == 0) {
+		for (size_t i = 0; names[i] && r == 0; i++) {
+			kiln__autofree char *path = file_of(dir, names[i]);
+
+			if (strcmp(names[i], "lock") != 0)
+				r = path ? kiln__os_remove_tree(path, err) : kiln__fail_nomem(err);
+		}
+		kiln__os_free_names(names);
+	}
+	if (r == 0)
+		r = kiln__os_remove(lock, err);
+	if (r == 0)
+		kiln__os_remove(dir->path,
+				NULL); /* not empty: a creation has the id, which is random */
+	if (r == 0)
+		r = kiln__os_remove_tree(dir->runtime, err);
+	return r;
+}
+
+/* False if the file that @lock is open on is not the VM's any more. */
+static bool is_current(const struct kiln__vmdir *dir, kiln_fd lock)
+{
+	kiln__autofree char *path = file_of(dir, "lock");
+	struct kiln__os_stat open;
+	struct kiln__os_stat named;
+
+	return path && kiln__os_fstat(lock, &open, NULL) == 0 &&
+	       kiln__os_stat(path, &named, NULL) == 0 && open.device == named.device &&
+	       open.inode == named.inode;
+}
+
+/*
+ * Opens the lock file of what may be half a VM. Where the journal knows an id that has
+ * no directory or no lock file, they are made, so that no creation can go on with it.
+ */
+static int open_to_settle(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *err)
+{
+	struct kiln__os_stat st;
+	int r = open_lock(dir, KILN__OPEN_WRITE, ret, err);
+
+	if (r != KILN_ENOENT)
+		return r;
+	if (kiln__os_stat(dir->path, &st, NULL) == KILN_ENOENT) {
+		if (kiln__os_stat(dir->runtime, &st, NULL) < 0)
+			return gone(dir->id, err);
+		r = kiln__os_mkdir(dir->path, 0700, err);
+		if (r == KILN_ENOENT) /* a journal without a home: the home was removed */
+			kiln__os_remove_tree(dir->runtime, NULL);
+		if (r < 0 && r != KILN_EEXIST)
+			return r;
+	}
+	return open_lock(dir, KILN__OPEN_WRITE | KILN__OPEN_CREATE, ret, err);
+}
+
+static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kiln_error *err)
+{
+	int held = kiln__os_part_is_locked(lock, PART_LIFE, err);
+	int r;
+
+	if (held)
+		return held;
+	r = read_identity(dir, lock, err);
+	if (r < 0)
+		return r;
+	if (!has_config(dir)) {
+		r = destroy(dir, err);
+		return r < 0 ? r : gone(dir->id, err);
+	}
+	if (dir->ephemeral) {
+		held = kiln__os_part_is_locked(lock, PART_OWNER, err);
+		if (held < 0)
+			return held;
+		if (!held && sweep) {
+			r = destroy(dir, err);
+			return r < 0 ? r : gone(dir->id, err);
+		}
+	}
+	r = correct_state(dir, err);
+	if (r < 0)
+		return r;
+	remove_temporaries(dir);
+	/* Of an ephemeral one the journal keeps its entry until it is removed. */
+	r = kiln__os_remove_tree(dir->runtime, err);
+	if (r == 0 && dir->ephemeral)
+		r = kiln__os_mkdir(dir->runtime, 0700, err);
+	return r;
+}
+
+int kiln__vmdir_settle(const struct kiln__home *home, const char *id, bool sweep, bool wait,
+		       kiln_error *err)
+{
+	kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = dir_new(home, id);
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	int held;
+	int r;
+
+	if (!dir)
+		return kiln__fail_nomem(err);
+	r = open_to_settle(dir, &lock, err);
+	if (r < 0)
+		return r;
+	/* Most of what a sweep finds is alive: one question, and nobody is disturbed. */
+	held = kiln__os_part_is_locked(lock, PART_LIFE, err);
+	if (held)
+		return held;
+	r = kiln__os_lock_part(lock, PART_GUARD, wait, err);
+	if (r < 0)
+		return r;
+	if (!is_current(dir, lock))
+		return gone(id, err);
+	return settle_guarded(dir, lock, sweep, err);
+}
+
+int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error *err)
+{
+	kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = dir_new(home, id);
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	struct kiln__vmstate state;
+	json_t *object;
+	int r;
+
+	if (!dir)
+		return kiln__fail_nomem(err);
+	r = open_lock(dir, KILN__OPEN_WRITE, &lock, err);
+	if (r == 0)
+		r = kiln__os_lock_part(lock, PART_GUARD, true, err);
+	if (r < 0)
+		return r;
+	if (!is_current(dir, lock))
+		return gone(id, err);
+	r = kiln__os_part_is_locked(lock, PART_LIFE, err);
+	if (r > 0)
+		return kiln__fail(err, KILN_EBUSY, "the VM is running");
+	if (r == 0)
+		r = read_identity(dir, lock, err);
+	if (r == 0 && kiln__vmdir_read_state(dir, &object, NULL) == 0) {
+		kiln__vmstate_parse(object, &state);
+		json_decref(object);
+		if (kiln__vmstate_is_alive(state.state))
+			end_vmm(dir, state.vmm_pid);
+	}
+	return r < 0 ? r : destroy(dir, err);
+}

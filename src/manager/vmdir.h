@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One VM's directory, HOME/vms/ID:
+ *
+ *   lock         its contents are the VM's identity (name, time of creation, whether
+ *                ephemeral), fixed for life; locked in parts, see below
+ *   config.json  the configuration. A VM exists if and only if this does: it is made
+ *                last and removed first, each in one step
+ *   state.json   what the runner last wrote; missing until the first start
+ *   events, console.log, log, runner.log   the runner's
+ *
+ * Three locks lie on "lock" (kiln__os_lock_part):
+ *
+ *   LIFE   held from before the runner is started, by the runner until it ends, however
+ *          it ends. Held means alive; no process number is ever believed
+ *   GUARD  held while the VM is created, taken for a start, set right or removed: for
+ *          milliseconds. Waiting for it in a call is therefore allowed
+ *   OWNER  held by the process that created an ephemeral VM. Without owner and life,
+ *          such a VM is removed by whoever comes by
+ *
+ * A state that says alive without LIFE held is a runner that was killed: whoever sees
+ * that writes the truth into state.json, under GUARD. A directory without
+ * config.json whose GUARD is free is a creation or removal that was killed: it is
+ * removed. So any process may be killed at any moment.
+ */
+#ifndef KILN_MANAGER_VMDIR_H
+#define KILN_MANAGER_VMDIR_H
+
+#include <kiln/error.h>
+
+#include "cleanup.h"
+#include "fd.h"
+#include "home.h"
+#include "vmstate.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kiln__vmdir {
+	const struct kiln__home *home;
+	char id[KILN__ID_TEXT];
+	char *name; /* NULL: none */
+	bool ephemeral;
+	int64_t created_ns;
+	char *path;
+	char *runtime;
+	kiln_fd owner; /* holds OWNER, or KILN_FD_NONE */
+};
+
+/*
+ * Creates a VM with this configuration (the document's text). @name may be NULL.
+ * KILN_EEXIST: the name is taken. On failure nothing is left of it.
+ */
+int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, const char *name,
+		       bool ephemeral, const char *config, kiln_error *err);
+
+/* An existing VM. KILN_ENOENT if there is none. */
+int kiln__vmdir_open(struct kiln__vmdir **ret, const struct kiln__home *home, const char *id,
+		     kiln_error *err);
+void kiln__vmdir_free(struct kiln__vmdir *dir); /* NULL is allowed; gives up OWNER */
+
+KILN__DEFINE_AUTOPTR(struct kiln__vmdir, kiln__vmdir_free)
+
+/* 1 if LIFE is held, else 0. KILN_ENOENT: the VM has been removed. */
+int kiln__vmdir_is_alive(const struct kiln__vmdir *dir, kiln_error *err);
+
+/* state.json as it stands; an empty object if there is none. A new reference. */
+int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err);
+
+/* The configuration's document, malloc'ed. KILN_ENOENT: the VM has been removed. */
+int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_error *err);
+
+/*
+ * The truth: the state, once what is wrong has been set right. Returns 1 if alive, else
+ * 0. @ret_object, which may be NULL, is as in kiln__vmdir_read_state().
+ */
+int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
+		       json_t **ret_object, kiln_error *err);
+
+/*
+ * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
+ * directory is there and empty then. KILN_ESTATE: it is alive already.
+ */
+int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err);
+
+/*
+ * Records, durably, that a start has failed because of @why, unless the runner has
+ * said so itself. For the holder of LIFE, when no runner runs (any more).
+ */
+int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *why,
+			       kiln_error *err);
+
+/*
+ * Sets right what is wrong with the VM @id, and removes what is to be removed: @sweep
+ * says whether that includes an ephemeral VM that nobody owns. @wait for GUARD, or
+ * leave it to its holder. Returns 1 if the VM is alive, 0 if not, KILN_ENOENT if there is none
+ * (any more), KILN_EBUSY without @wait.
+ */
+int kiln__vmdir_settle(const struct kiln__home *home, const char *id, bool sweep, bool wait,
+		       kiln_error *err);
+
+/* Removes a VM that is not alive. KILN_EBUSY: it is alive; KILN_ENOENT: there is none. */
+int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error *err);
+
+#endif

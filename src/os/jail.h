@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Giving up rights, for good: what a process does once it has opened all that it needs.
+ * Linux only so far; other systems' processes are confined from outside.
+ */
+#ifndef KILN_OS_JAIL_H
+#define KILN_OS_JAIL_H
+
+#include <kiln/error.h>
+
+#include <stddef.h>
+
+/* A system-call filter, compiled at build time (tools/seccomp-gen.c). */
+struct kiln__jail_filter {
+	const void *program; /* struct sock_filter[] */
+	size_t count;
+};
+
+struct kiln__jail {
+	const char *const *writable; /* directories beneath which files may be made, replaced, removed */
+	size_t writable_count;
+	const char *const *readable; /* directories beneath which files may be read */
+	size_t readable_count;
+	const struct kiln__jail_filter *filter;
+};
+
+/* How much of it this kernel could do; "landlock" 0 means that files are not confined. */
+struct kiln__jail_report {
+	int landlock; /* the version of the interface, 0 if there is none */
+};
+
+/*
+ * In this order: no new privileges, not dumpable (nobody of this user may trace it), no
+ * core files, no capabilities, no path but those named (Landlock, as far as the kernel has
+ * it), no system call but those of the filter. For the calling process, which must have
+ * one thread. Fails if anything but Landlock is missing: then nothing may be run.
+ */
+int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, kiln_error *err);
+
+#endif

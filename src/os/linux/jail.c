@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prctl(2), capabilities(7), landlock(7), seccomp(2). */
+#include "jail.h"
+
+#include "err.h"
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Rights that came after the first version of Landlock; older kernel headers lack the names. */
+#define RIGHTS_V1       ((UINT64_C(1) << 13) - 1)
+#define RIGHT_REFER     (UINT64_C(1) << 13) /* version 2 */
+#define RIGHT_TRUNCATE  (UINT64_C(1) << 14) /* version 3 */
+#define RIGHT_IOCTL_DEV (UINT64_C(1) << 15) /* version 5 */
+#define NET_TCP         UINT64_C(3)         /* bind and connect, version 4 */
+
+#define READ_RIGHTS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define WRITE_RIGHTS                                                                               \
+	(READ_RIGHTS | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE |            \
+	 LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | RIGHT_TRUNCATE)
+
+/* struct landlock_ruleset_attr as of version 4; older kernels are told its first member only. */
+struct ruleset_attr {
+	uint64_t handled_access_fs;
+	uint64_t handled_access_net;
+};
+
+static uint64_t rights_of(int version)
+{
+	uint64_t rights = RIGHTS_V1;
+
+	if (version >= 2)
+		rights |= RIGHT_REFER;
+	if (version >= 3)
+		rights |= RIGHT_TRUNCATE;
+	if (version >= 5)
+		rights |= RIGHT_IOCTL_DEV;
+	return rights;
+}
+
+static int allow_beneath(int ruleset, const char *const *paths, size_t count, uint64_t rights,
+			 kiln_error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		kiln__autoclose kiln_fd dir = open(paths[i], O_PATH | O_CLOEXEC);
+		const struct landlock_path_beneath_attr rule = {
+			.allowed_access = rights,
+			.parent_fd = dir,
+		};
+
+		if (dir < 0 || syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH,
+				       &rule, 0))
+			return kiln__fail_errno(err, errno, "cannot confine this process to %s",
+						paths[i]);
+	}
+	return 0;
+}
+
+static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_error *err)
+{
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0,
+			       LANDLOCK_CREATE_RULESET_VERSION);
+	struct ruleset_attr attr = {.handled_access_net = NET_TCP};
+	kiln__autoclose kiln_fd ruleset = KILN_FD_NONE;
+	int r;
+
+	*ret_version = 0;
+	if (version < 1) /* no such kernel, or it was switched off at boot */
+		return 0;
+	attr.handled_access_fs = rights_of((int)version);
+	ruleset = (kiln_fd)syscall(SYS_landlock_create_ruleset, &attr,
+				   version >= 4 ? sizeof(attr) : sizeof(attr.handled_access_fs), 0);
+	if (ruleset < 0)
+		return kiln__fail_errno(err, errno, "cannot make a Landlock ruleset");
+	r = allow_beneath(ruleset, jail->writable, jail->writable_count,
+			  WRITE_RIGHTS & attr.handled_access_fs, err);
+	if (r == 0)
+		r = allow_beneath(ruleset, jail->readable, jail->readable_count, READ_RIGHTS, err);
+	if (r < 0)
+		return r;
+	if (syscall(SYS_landlock_restrict_self, ruleset, 0))
+		return kiln__fail_errno(err, errno, "cannot enter a Landlock domain");
+	*ret_version = (int)version;
+	return 0;
+}
+
+static int drop_capabilities(kiln_error *err)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	const struct __user_cap_data_struct none[2] = {{0}};
+
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) ||
+	    syscall(SYS_capset, &header, none))
+		return kiln__fail_errno(err, errno, "cannot give up capabilities");
+	return 0;
+}
+
+static int enter_seccomp(const struct kiln__jail_filter *filter, kiln_error *err)
+{
+	const struct sock_fprog program = {
+		.len = (unsigned short)filter->count,
+		.filter = (struct sock_filter *)(uintptr_t)filter->program,
+	};
+
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0)
+		return 0;
+	kiln__fail_errno(err, errno, "cannot filter system calls");
+	kiln__hint(err, "kiln needs a kernel with CONFIG_SECCOMP_FILTER");
+	return KILN_ENOTSUP;
+}
+
+int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, kiln_error *err)
+{
+	const struct rlimit no_core = {0, 0};
+	int r;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
+	    setrlimit(RLIMIT_CORE, &no_core))
+		return kiln__fail_errno(err, errno, "cannot give up privileges");
+	r = enter_landlock(jail, &ret->landlock, err);
+	if (r == 0)
+		r = drop_capabilities(err);
+	if (r == 0)
+		r = enter_seccomp(jail->filter, err);
+	return r;
+}

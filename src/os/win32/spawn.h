@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_OS_WIN32_SPAWN_H
+#define KILN_OS_WIN32_SPAWN_H
+
+#include "win32.h"
+
+struct kiln__win32_program {
+	HANDLE process;
+	HANDLE job; /* of a program tied to this process: closing it, as our end does, kills; else NULL */
+	DWORD id;
+};
+
+int kiln__win32_spawn(const struct kiln__spawn *spawn, struct kiln__win32_program *ret,
+		      kiln_error *err);
+
+#endif

@@ -1,0 +1,210 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Builds kiln's portable part for other systems, and runs its tests where Wine can.
+# usage: tools/cross.sh [check|build|deps] [macos|windows]...
+#
+# The compiler is the zig of PyPI's package ziglang; libuv, jansson and cmocka are
+# built from this distribution's own source packages, which apt verifies. All of it is
+# kept in $KILN_CACHE/cross (.cache/cross by default), so that a second run only
+# builds what changed. Builds are in build-cross/NAME.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+
+ZIG_VERSION=0.17.0
+
+cache=${KILN_CACHE:-$root/.cache}/cross
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+export ZIG_GLOBAL_CACHE_DIR=$cache/zig ZIG_LOCAL_CACHE_DIR=$cache/zig
+# Wine's prefix is part of the cache too: nothing is left in the home directory.
+export WINEPREFIX=$cache/wine WINEDEBUG=-all WINEARCH=win64 MVK_CONFIG_LOG_LEVEL=0
+
+say() {
+	echo "cross: $*" >&2
+}
+
+fail() {
+	say "$*"
+	exit 1
+}
+
+# --- the compiler ------------------------------------------------------------------
+
+find_zig() {
+	zig=$cache/python-$ZIG_VERSION/ziglang/zig
+	[ -x "$zig" ] && return
+	say "fetching the compiler (ziglang $ZIG_VERSION)"
+	command -v python3 >/dev/null || fail "needs python3 and pip"
+	rm -rf "$cache/python.new"
+	python3 -m pip install -q --no-deps --root-user-action ignore --target "$cache/python.new" "ziglang==$ZIG_VERSION"
+	mv "$cache/python.new" "$cache/python-$ZIG_VERSION"
+	[ -x "$zig" ] || fail "ziglang has no zig for this machine"
+}
+
+# --- the libraries' sources ----------------------------------------------------------
+
+# The machine's own package sources, as source-package sources, in a list of our own:
+# of the distribution's suites only, since others need not carry source packages.
+write_sources_list() {
+	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	[ -n "$codename" ] || fail "this is not Debian or Ubuntu: cannot get libuv, jansson and cmocka"
+	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+		[ -f "$file" ] || continue
+		sed -n 's/^deb-src /deb /; s/^deb /deb-src /p' "$file" | grep " $codename" || true
+	done >"$1/kiln.list"
+	for file in /etc/apt/sources.list.d/*.sources; do
+		[ -f "$file" ] || continue
+		# Paragraphs, as deb822 has them; only those whose suites are the distribution's.
+		awk -v codename="$codename" 'BEGIN { RS = ""; FS = "\n" }
+			{
+				ours = 0
+				for (i = 1; i <= NF; i++) if ($i ~ "^Suites:.* " codename) ours = 1
+				if (!ours) next
+				for (i = 1; i <= NF; i++)
+					print $i ~ /^Types:/ ? "Types: deb-src" : $i
+				print ""
+			}' "$file"
+	done >"$1/kiln.sources"
+	sort -u -o "$1/kiln.list" "$1/kiln.list"
+	[ -s "$1/kiln.list" ] || [ -s "$1/kiln.sources" ] ||
+		fail "apt has no package source for $codename"
+}
+
+apt_own() {
+	apt-get -qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$cache/apt/sources" \
+		-o Dir::State="$cache/apt/state" -o Dir::State::status=/var/lib/dpkg/status \
+		-o Dir::Cache="$cache/apt/cache" -o APT::Sandbox::User= "$@"
+}
+
+fetch_sources() {
+	[ -d "$cache/src" ] && return
+	command -v apt-get >/dev/null && command -v dpkg-source >/dev/null ||
+		fail "needs apt-get and dpkg-source (package dpkg-dev)"
+	say "fetching the sources of libuv, jansson and cmocka"
+	rm -rf "$cache/src.new" "$cache/apt"
+	mkdir -p "$cache/src.new" "$cache/apt/sources" "$cache/apt/state/lists/partial" \
+		"$cache/apt/cache/archives/partial"
+	write_sources_list "$cache/apt/sources"
+	apt_own update
+	(
+		cd "$cache/src.new"
+		apt_own source --download-only libuv1 jansson cmocka
+		for name in libuv1 jansson cmocka; do
+			dpkg-source --no-check -x "$name"_*.dsc "$name" >/dev/null
+		done
+	)
+	rm -rf "$cache/apt"
+	mv "$cache/src.new" "$cache/src"
+}
+
+# --- targets ---------------------------------------------------------------------------
+
+# Sets triple, system, cpu of the target called $1.
+describe() {
+	case $1 in
+	macos) triple=aarch64-macos.13.0 system=darwin cpu=aarch64 ;;
+	windows) triple=x86_64-windows-gnu system=windows cpu=x86_64 ;;
+	*) fail "unknown target $1: macos or windows" ;;
+	esac
+	dir=$cache/$1
+	prefix=$dir/prefix
+}
+
+# One executable a tool: Meson wants programs, and zig is one with subcommands.
+write_tools() {
+	mkdir -p "$dir/bin"
+	sed -e "s|@ZIG@|$zig|g" -e "s|@TRIPLE@|$triple|g" tools/cross/cc.in >"$dir/bin/cc"
+	for tool in ar ranlib; do
+		printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$zig" $tool >"$dir/bin/$tool"
+	done
+	chmod +x "$dir"/bin/*
+}
+
+write_cross_file() {
+	wine=$(command -v wine64 || command -v wine || ls /usr/lib/wine/wine64 2>/dev/null) || wine=
+	{
+		echo "[binaries]"
+		echo "c = '$dir/bin/cc'"
+		echo "ar = '$dir/bin/ar'"
+		echo "ranlib = '$dir/bin/ranlib'"
+		echo "strip = 'true'"
+		echo "pkgconfig = 'pkg-config'"
+		[ "$system" = windows ] && [ -n "$wine" ] && echo "exe_wrapper = '$wine'"
+		echo "[properties]"
+		echo "pkg_config_libdir = '$prefix/lib/pkgconfig'"
+		# Without Wine, and for macOS, what is built cannot be run here.
+		[ "$system" = windows ] && [ -n "$wine" ] || echo "needs_exe_wrapper = true"
+		echo "[host_machine]"
+		echo "system = '$system'"
+		echo "cpu_family = '$cpu'"
+		echo "cpu = '$cpu'"
+		echo "endian = 'little'"
+	} >"$dir/meson.ini.new"
+	# Meson configures anew whatever depends on a file that changed: only if it did.
+	cmp -s "$dir/meson.ini.new" "$dir/meson.ini" && rm "$dir/meson.ini.new" ||
+		mv "$dir/meson.ini.new" "$dir/meson.ini"
+}
+
+# A library from its source, with a meson.build of ours in place of its own build system.
+build_library() {
+	[ -e "$dir/$1.done" ] && [ "$dir/$1.done" -nt "tools/cross/$1.build" ] && return
+	say "building $1 for $triple"
+	rm -rf "$dir/$1"
+	cp -r "$cache/src/$1" "$dir/$1"
+	cp "tools/cross/$1.build" "$dir/$1/meson.build"
+	meson setup --cross-file "$dir/meson.ini" --prefix "$prefix" --libdir lib \
+		--default-library static --buildtype release "$dir/$1/build" "$dir/$1" >"$dir/$1.log" 2>&1 &&
+		ninja -C "$dir/$1/build" install >>"$dir/$1.log" 2>&1 || { cat "$dir/$1.log" >&2; exit 1; }
+	rm -rf "$dir/$1"
+	touch "$dir/$1.done"
+}
+
+deps() {
+	describe "$1"
+	find_zig
+	fetch_sources
+	write_tools
+	write_cross_file
+	for library in libuv1 jansson cmocka; do
+		build_library $library
+	done
+}
+
+build() {
+	deps "$1"
+	build=build-cross/$1
+	[ -e "$build/build.ninja" ] ||
+		meson setup --cross-file "$dir/meson.ini" "$build" >"$dir/kiln.log" 2>&1 ||
+		{ cat "$dir/kiln.log" >&2; exit 1; }
+	ninja -C "$build" >"$dir/kiln.log" 2>&1 || { cat "$dir/kiln.log" >&2; exit 1; }
+	say "built and linked for $triple"
+}
+
+check() {
+	build "$1"
+	[ "$system" = windows ] || return 0
+	if [ -z "$wine" ]; then
+		say "skipped: tests for Windows need Wine (package wine64)"
+		return 0
+	fi
+	# Started beforehand: Wine's services live on for a while and keep the output that they
+	# were started with, and the first start lays out the prefix.
+	"$wine" wineboot -i >/dev/null 2>&1 </dev/null || true
+	result=0
+	meson test -C "$build" --no-rebuild --print-errorlogs --timeout-multiplier 4 || result=$?
+	"$(dirname "$(readlink -f "$wine")")/wineserver" -k 2>/dev/null || true
+	return $result
+}
+
+verb=${1:-check}
+[ $# -eq 0 ] || shift
+[ $# -gt 0 ] || set -- macos windows
+case $verb in
+all) verb=check ;;
+check | build | deps) ;;
+*) fail "usage: tools/cross.sh [check|build|deps] [macos|windows]..." ;;
+esac
+for target in "$@"; do
+	$verb "$target"
+done
