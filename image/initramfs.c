@@ -5,7 +5,7 @@
  *
  *   /init              kiln-guest
  *   /modules/NAME.ko   what was asked for and all it depends on
- *   /modules/order     their file names, one a line, in the order to load them
+ *   /modules/order     their names, one a line, in the order to load them (guest/init/modules.c)
  */
 #include "cpio.h"
 #include "input.h"
@@ -168,14 +168,14 @@ static int write_out(void *data, const void *bytes, size_t len, kiln_error *err)
 	return output_write(sink->fd, bytes, len, err);
 }
 
-/* "kernel/fs/overlayfs/overlay.ko.xz" is "overlay.ko" in the archive. */
+/* "kernel/fs/overlayfs/overlay.ko.xz" is "overlay" in the archive. */
 static char *module_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *base = slash ? slash + 1 : path;
 	const char *end = strstr(base, ".ko");
 
-	return kiln__strf("%.*s.ko", (int)(end ? end - base : (ptrdiff_t)strlen(base)), base);
+	return kiln__strf("%.*s", (int)(end ? end - base : (ptrdiff_t)strlen(base)), base);
 }
 
 static int write_modules(const struct request *request, struct kiln__cpio *cpio,
@@ -190,7 +190,7 @@ static int write_modules(const struct request *request, struct kiln__cpio *cpio,
 		kiln__autofree uint8_t *bytes = NULL;
 		size_t len;
 
-		path = name ? kiln__strf("modules/%s", name) : NULL;
+		path = name ? kiln__strf("modules/%s.ko", name) : NULL;
 		if (!path)
 			return kiln__fail_nomem(err);
 		kiln__buf_addf(&order, "%s\n", name);

@@ -161,7 +161,7 @@ static int run(int argc, char **argv, kiln_error *err)
 		.output = KILN_FD_NONE,
 		.output_dir = KILN_FD_NONE,
 		.arch = kiln__os_arch(),
-		.squash = {SQUASH_ZSTD, 1, 131072, kiln__os_cpu_count()},
+		.squash = {SQUASH_LZ4, 1, 131072, kiln__os_cpu_count()},
 		.max_entries = 4000000,
 		.max_bytes = 256ull << 30,
 	};

@@ -8,6 +8,7 @@
 #include "squash.h"
 
 #include "cleanup.h"
+#include "compressor.h"
 #include "err.h"
 
 #include <errno.h>
@@ -155,7 +156,7 @@ static int make_compressors(struct squash *squash, const struct squash_options *
 	if (!rc && id == SQFS_COMP_ZSTD)
 		config.level = options->level;
 	if (!rc)
-		rc = sqfs_compressor_create(&config, &squash->compressor);
+		squash->compressor = compressor_new(&config, &rc);
 	config.flags |= SQFS_COMP_FLAG_UNCOMPRESS;
 	if (!rc)
 		rc = sqfs_compressor_create(&config, &squash->expander);

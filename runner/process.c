@@ -94,7 +94,7 @@ static void log_end(void *data, int result, const kiln_error *err)
 /* Disks that outlive the VM want to be synced and unmounted; without any, nothing is lost. */
 static bool has_lasting_disks(const struct kiln__spec *spec)
 {
-	if (spec->root.kind == KILN__ROOT_DISK && spec->root.overlay == KILN__OVERLAY_NONE)
+	if (kiln__root_is_writable(&spec->root))
 		return true;
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		const struct kiln__disk *disk = &spec->disks[i];

@@ -49,7 +49,10 @@ typedef struct kiln_manager_options {
 	kiln_log log;
 } kiln_manager_options;
 
-#define KILN_MANAGER_OPTIONS_INIT {.size = sizeof(kiln_manager_options), .log = KILN_LOG_INIT}
+#define KILN_MANAGER_OPTIONS_INIT                                                                  \
+	{                                                                                          \
+		.size = sizeof(kiln_manager_options), .log = KILN_LOG_INIT                         \
+	}
 
 /*
  * Makes a manager on @loop, or with @loop NULL on one of its own. @options may be
@@ -70,11 +73,15 @@ KILN_PUBLIC kiln_loop *kiln_manager_loop(const kiln_manager *manager);
 
 typedef struct kiln_create_options {
 	size_t size;      /* set by KILN_CREATE_OPTIONS_INIT */
-	const char *name; /* letters, digits, "_.-", at most 63, beginning with a letter or digit; or NULL */
+	const char *name; /* letters, digits, "_.-", at most 63, beginning with a letter or digit;
+			     or NULL */
 	bool ephemeral;   /* removed when it has ended, or when nobody is left to start it */
 } kiln_create_options;
 
-#define KILN_CREATE_OPTIONS_INIT {.size = sizeof(kiln_create_options)}
+#define KILN_CREATE_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		.size = sizeof(kiln_create_options)                                                \
+	}
 
 /*
  * Creates a VM of @config (copied, and validated) without starting it. @options may be NULL.
@@ -91,25 +98,29 @@ KILN_PUBLIC int kiln_manager_create(kiln_manager *manager, const kiln_config *co
 KILN_PUBLIC int kiln_manager_find(kiln_manager *manager, const char *name_or_id, kiln_vm **ret_vm,
 				  kiln_error *err);
 
-/* What is known of a VM. Strings are never NULL; times are nanoseconds since 1970 in UTC, 0: not yet. */
+/* What is known of a VM. Strings are never NULL; times are nanoseconds since 1970 in UTC, 0: not
+ * yet. */
 typedef struct kiln_vm_info {
-	size_t size; /* set by KILN_VM_INFO_INIT */
+	size_t size;      /* set by KILN_VM_INFO_INIT */
 	const char *id;   /* 32 hexadecimal digits */
 	const char *name; /* "" if it has none */
 	enum kiln_state state;
-	kiln_exit exit;          /* how it ended; while stopped */
-	kiln_error failure;      /* why it failed; while failed */
-	const char *backend;     /* "" until started once */
-	const char *accel;       /* what really ran the guest; "" if not known */
+	kiln_exit exit;      /* how it ended; while stopped */
+	kiln_error failure;  /* why it failed; while failed */
+	const char *backend; /* "" until started once */
+	const char *accel;   /* what really ran the guest; "" if not known */
 	int64_t created_ns;
 	int64_t started_ns;
 	int64_t ready_ns;
 	int64_t finished_ns;
-	int64_t pid;    /* of its kiln-runner; 0 if it has none */
+	int64_t pid; /* of its kiln-runner; 0 if it has none */
 	bool ephemeral;
 } kiln_vm_info;
 
-#define KILN_VM_INFO_INIT {.size = sizeof(kiln_vm_info)}
+#define KILN_VM_INFO_INIT                                                                          \
+	{                                                                                          \
+		.size = sizeof(kiln_vm_info)                                                       \
+	}
 
 /*
  * Calls @fn for each VM, oldest first. @info and what is in it are valid during the
@@ -150,7 +161,10 @@ typedef struct kiln_start_options {
 	void *data; /* for on_progress */
 } kiln_start_options;
 
-#define KILN_START_OPTIONS_INIT {.size = sizeof(kiln_start_options)}
+#define KILN_START_OPTIONS_INIT                                                                    \
+	{                                                                                          \
+		.size = sizeof(kiln_start_options)                                                 \
+	}
 
 /*
  * Starts it; done when the guest runs. @options may be NULL. KILN_ESTATE: it is alive
@@ -200,7 +214,8 @@ typedef void (*kiln_json_fn)(void *data, const char *json, const kiln_error *err
 /* Everything about it, as one JSON object with its configuration in "config". */
 KILN_PUBLIC void kiln_vm_inspect(kiln_vm *vm, kiln_json_fn fn, void *data);
 
-/* What it uses now: {"cpu_ns":...,"memory":...}, docs/control-protocol.md. KILN_ESTATE unless alive. */
+/* What it uses now: {"cpu_ns":...,"memory":...}, docs/control-protocol.md. KILN_ESTATE unless
+ * alive. */
 KILN_PUBLIC void kiln_vm_stats(kiln_vm *vm, kiln_json_fn fn, void *data);
 
 /* The same, blocking. @timeout_ms: -1 waits for ever. */
@@ -240,14 +255,17 @@ typedef struct kiln_session_callbacks {
 	void (*on_writable)(void *data);
 	/*
 	 * The process has ended, after its last output: @err is NULL, @exit.kind is
-	 * KILN_EXIT_EXITED or _SIGNALED. Or it could not be started (KILN_ENOCMD, KILN_ENOEXEC ...),
-	 * or was lost sight of: @err says why. Once. May be NULL.
+	 * KILN_EXIT_EXITED or _SIGNALED. Or it could not be started (KILN_ENOCMD, KILN_ENOEXEC
+	 * ...), or was lost sight of: @err says why. Once. May be NULL.
 	 */
 	void (*on_exit)(void *data, kiln_exit exit, const kiln_error *err);
 	void *data;
 } kiln_session_callbacks;
 
-#define KILN_SESSION_CALLBACKS_INIT {.size = sizeof(kiln_session_callbacks)}
+#define KILN_SESSION_CALLBACKS_INIT                                                                \
+	{                                                                                          \
+		.size = sizeof(kiln_session_callbacks)                                             \
+	}
 
 typedef struct kiln_exec_options {
 	size_t size;             /* set by KILN_EXEC_OPTIONS_INIT */
@@ -261,7 +279,10 @@ typedef struct kiln_exec_options {
 	unsigned cols;           /* 0: 80 */
 } kiln_exec_options;
 
-#define KILN_EXEC_OPTIONS_INIT {.size = sizeof(kiln_exec_options)}
+#define KILN_EXEC_OPTIONS_INIT                                                                     \
+	{                                                                                          \
+		.size = sizeof(kiln_exec_options)                                                  \
+	}
 
 /*
  * Runs a command in the guest. All that can go wrong is told by on_exit, but
@@ -279,7 +300,10 @@ typedef struct kiln_attach_options {
 	unsigned cols;
 } kiln_attach_options;
 
-#define KILN_ATTACH_OPTIONS_INIT {.size = sizeof(kiln_attach_options)}
+#define KILN_ATTACH_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		.size = sizeof(kiln_attach_options)                                                \
+	}
 
 /*
  * Joins the VM's main process: its output from now on. Attached to a VM that this handle
@@ -320,7 +344,10 @@ typedef struct kiln_exec_result {
 	bool truncated; /* there was more than the limit */
 } kiln_exec_result;
 
-#define KILN_EXEC_RESULT_INIT {.size = sizeof(kiln_exec_result)}
+#define KILN_EXEC_RESULT_INIT                                                                      \
+	{                                                                                          \
+		.size = sizeof(kiln_exec_result)                                                   \
+	}
 
 /*
  * Runs a command to its end, blocking, with no input. Keeps up to @limit bytes of
@@ -353,25 +380,29 @@ enum kiln_logs_kind {
 };
 
 /*
- * What a log keeps, from its beginning, and with @follow what comes behind it until the VM has
- * ended. @on_data is called from the loop, @done once at the end. Free the follower
- * at any time, also in a callback; no callback comes then.
+ * What a log keeps, from its beginning, and with @follow what comes behind it until the VM
+ * has ended. @on_log gets bytes as they were written, by descriptor @fd (1 or 2) at
+ * @time_ns since 1970; for other logs than the process's @fd is 1 and @time_ns 0. @done is called
+ * once, at the end. Both from the loop. Free the follower at any time, also in a
+ * callback; none comes then.
  */
-KILN_PUBLIC int kiln_vm_logs(kiln_vm *vm, enum kiln_logs_kind kind, bool follow,
-			     void (*on_data)(void *data, const void *bytes, size_t len),
-			     kiln_done_fn done, void *data, kiln_follower **ret_follower,
-			     kiln_error *err);
+KILN_PUBLIC int
+kiln_vm_logs(kiln_vm *vm, enum kiln_logs_kind kind, bool follow,
+	     void (*on_log)(void *data, int64_t time_ns, int fd, const void *bytes, size_t len),
+	     kiln_done_fn done, void *data, kiln_follower **ret_follower, kiln_error *err);
 
 /*
  * What happened to a VM, or with @vm NULL to all, each as one line of JSON
- * {"time":...,"id":...,"name":...,"event":...}: first what is recorded, then with @follow
- * what happens. @done as above; following all VMs ends only with the follower.
+ * {"time":...,"id":...,"name":...,"event":...}, in order of time: "created", then states, and
+ * "removed". First what is recorded, then with @follow what happens. @done as above;
+ * one VM is followed until it is removed, all of them for ever.
  */
 KILN_PUBLIC int kiln_manager_events(kiln_manager *manager, kiln_vm *vm, bool follow,
 				    void (*on_event)(void *data, const char *json),
 				    kiln_done_fn done, void *data, kiln_follower **ret_follower,
 				    kiln_error *err);
 
+/* Ends following; NULL is allowed. */
 KILN_PUBLIC void kiln_follower_free(kiln_follower *follower);
 
 #ifdef __cplusplus

@@ -35,7 +35,10 @@ typedef struct kiln_stream_callbacks {
 	void *data;
 } kiln_stream_callbacks;
 
-#define KILN_STREAM_CALLBACKS_INIT {.size = sizeof(kiln_stream_callbacks)}
+#define KILN_STREAM_CALLBACKS_INIT                                                                 \
+	{                                                                                          \
+		.size = sizeof(kiln_stream_callbacks)                                              \
+	}
 
 /* Sets who is told; @callbacks is copied. Nothing comes before the first kiln_stream_resume(). */
 KILN_PUBLIC void kiln_stream_listen(kiln_stream *stream, const kiln_stream_callbacks *callbacks);
@@ -53,7 +56,8 @@ KILN_PUBLIC int64_t kiln_stream_write(kiln_stream *stream, const void *bytes, si
 /* Writes no more: the guest sees the end after what was written. Reading may go on. */
 KILN_PUBLIC void kiln_stream_shutdown(kiln_stream *stream);
 
-/* Ends both directions and frees the stream; no callback comes any more. Allowed in callbacks; NULL too. */
+/* Ends both directions and frees the stream; no callback comes any more. Allowed in callbacks; NULL
+ * too. */
 KILN_PUBLIC void kiln_stream_close(kiln_stream *stream);
 
 #ifdef __cplusplus

@@ -8,6 +8,7 @@
 #define KILN_BASE_CLEANUP_H
 
 #include <stdlib.h>
+#include <string.h>
 
 #define kiln__cleanup(fn) __attribute__((cleanup(fn)))
 
@@ -16,6 +17,13 @@ static inline void kiln__freep(void *pointer)
 	free(*(void **)pointer);
 }
 #define kiln__autofree kiln__cleanup(kiln__freep)
+
+/* Overwrites a secret that is about to be freed: memset(), but never optimized away. */
+static inline void kiln__wipe(void *bytes, size_t len)
+{
+	memset(bytes, 0, len);
+	__asm__ volatile("" : : "r"(bytes) : "memory");
+}
 
 /* Yields *pointer and leaves NULL there: the caller now owns it. */
 #define kiln__take(pointer)                                                                        \

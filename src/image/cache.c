@@ -21,10 +21,16 @@ static const char *const folders[] = {"objects", "index", "lock", "tmp"};
 
 int kiln__cache_new(struct kiln__cache **ret, const char *path, kiln_error *err)
 {
-	struct kiln__cache *cache = malloc(sizeof(*cache));
+	struct kiln__cache *cache = calloc(1, sizeof(*cache));
+	kiln__autofree char *here = NULL;
 
-	if (cache)
+	if (cache && path[0] == '/') {
 		cache->path = strdup(path);
+	} else if (cache) {
+		/* Paths that are handed out must hold for other processes and directories. */
+		here = getcwd(NULL, 0);
+		cache->path = here ? kiln__strf("%s/%s", here, path) : NULL;
+	}
 	if (!cache || !cache->path) {
 		free(cache);
 		return kiln__fail_nomem(err);

@@ -8,7 +8,7 @@
  * and no program can set it back. A directory tree is known by the same of
  * every entry below it, with its name, as an index of git does it: nothing less
  * is right, because writing into a file changes no directory. That costs one
- * system call an entry, about 1.3 microseconds of CPU each; a tar archive or a squashfs
+ * system call or two an entry, 2.3 microseconds of CPU (17 ms for a Debian root of 7,200); a tar archive or a squashfs
  * image of the same tree costs one call in all.
  *
  * What this cannot see: stores through a shared writable mapping after the first one that the kernel

@@ -31,25 +31,25 @@ struct kiln__session {
 	const struct kiln__session_handler *handler;
 	void *data;
 	struct kiln__frame_reader reader;
-	struct kiln__buf out;    /* frames that the stream did not take yet */
-	struct kiln__buf held;   /* output that the handler did not take yet */
+	struct kiln__buf start; /* the START frame, until it is known to have been heard */
+	struct kiln__buf out;   /* frames that the stream did not take yet */
+	struct kiln__buf held;  /* output that the handler did not take yet */
 	int held_stream;
 	struct output output[2];
 	struct kiln__window input;
-	uint64_t input_sent;     /* offset of the next input byte to send */
-	uint64_t input_limit;    /* the guest takes input up to here */
+	uint64_t input_sent;  /* offset of the next input byte to send */
+	uint64_t input_limit; /* the guest takes input up to here */
 	size_t input_window;
 	uint64_t id;
 	bool hello;
-	bool input_placed;       /* the offset at which its input begins is known */
-	bool started;            /* and the handler knows */
-	bool attached;           /* STARTED has come on this connection */
-	bool input_end;          /* the user has ended it */
+	bool started;   /* and the handler knows */
+	bool attached;  /* STARTED has come on this connection */
+	bool input_end; /* the user has ended it */
 	bool input_end_sent;
-	bool input_closed;       /* the process does not read */
-	bool input_short;        /* writable() is due */
-	bool over;               /* exited, or refused */
-	unsigned busy;           /* calls on the stack that still use it */
+	bool input_closed; /* the process does not read */
+	bool input_short;  /* writable() is due */
+	bool over;         /* exited, or refused */
+	unsigned busy;     /* calls on the stack that still use it */
 	bool freed;
 };
 
@@ -58,6 +58,7 @@ static void release(struct kiln__session *s)
 	kiln__stream_close(s->stream);
 	kiln__deferred_free(s->breaking);
 	kiln__frame_reader_done(&s->reader);
+	kiln__buf_done(&s->start);
 	kiln__buf_done(&s->out);
 	kiln__buf_done(&s->held);
 	kiln__window_done(&s->input);
@@ -91,14 +92,24 @@ static void drop_connection(struct kiln__session *s)
 	s->attached = false;
 }
 
-/* The connection is of no use any more. Called with the session busy. */
-static void fail(struct kiln__session *s, const kiln_error *err, bool retryable)
+/* The guest refused, or cannot be understood: this session is over. Called with the session busy.
+ */
+static void fail(struct kiln__session *s, const kiln_error *err)
 {
 	if (s->over || !s->stream || s->freed)
 		return;
 	drop_connection(s);
-	s->over = !retryable;
-	s->handler->failed(s->data, err, retryable);
+	s->over = true;
+	s->handler->failed(s->data, err, false);
+}
+
+/* The connection is gone; the session may be taken up on another. Called with the session busy. */
+static void lose(struct kiln__session *s, const kiln_error *err)
+{
+	if (s->over || !s->stream || s->freed)
+		return;
+	drop_connection(s);
+	s->handler->failed(s->data, err, s->started);
 }
 
 static void on_breaking(void *data)
@@ -108,7 +119,7 @@ static void on_breaking(void *data)
 
 	kiln__fail(&err, KILN_EIO, "the connection to the guest's agent is lost");
 	s->busy++;
-	fail(s, &err, s->started);
+	lose(s, &err);
 	leave(s);
 }
 
@@ -171,7 +182,8 @@ static void pump_input(struct kiln__session *s)
 static void acknowledge(struct kiln__session *s, bool now)
 {
 	struct kiln__agent_ack ack = {s->output[0].at, s->output[1].at};
-	uint64_t behind = s->output[0].at - s->output[0].acked + s->output[1].at - s->output[1].acked;
+	uint64_t behind =
+		s->output[0].at - s->output[0].acked + s->output[1].at - s->output[1].acked;
 
 	if (!s->attached || behind == 0 || (!now && behind < KILN__AGENT_OUTPUT_WINDOW / 4))
 		return;
@@ -211,13 +223,24 @@ static int on_error_frame(struct kiln__session *s, const struct kiln__frame *fra
 {
 	struct kiln__agent_error error;
 	kiln_error why = KILN_ERROR_INIT;
-	int r = kiln__record_unpack(&kiln__agent_error_record, frame->body, frame->len, &error, err);
+	int r = kiln__record_unpack(&kiln__agent_error_record, frame->body, frame->len, &error,
+				    err);
 
 	if (r < 0)
 		return r;
 	kiln__agent_error_to(&error, &why);
-	fail(s, &why, false);
+	fail(s, &why);
 	return 0;
+}
+
+/* The guest has taken input: sends more of it, and asks for more. */
+static void offer_room(struct kiln__session *s)
+{
+	pump_input(s);
+	if (s->input_short && kiln__window_room(&s->input) && s->handler->writable) {
+		s->input_short = false;
+		s->handler->writable(s->data);
+	}
 }
 
 static int on_started(struct kiln__session *s, const struct kiln__frame *frame, kiln_error *err)
@@ -228,16 +251,18 @@ static int on_started(struct kiln__session *s, const struct kiln__frame *frame, 
 
 	if (r < 0)
 		return r;
-	if (!s->input_placed) /* nothing was written yet: see kiln__session_write() */
-		s->input.start = s->input.end = started.stdin_at;
-	s->input_placed = true;
-	if (started.id != s->id || !kiln__window_holds(&s->input, started.stdin_at))
-		return kiln__fail(err, KILN_EPROTO, "the guest's agent answered for another session");
-	kiln__window_drop(&s->input, started.stdin_at);
-	s->input_sent = started.stdin_at;
+	/* Input that the process does not read was dropped here, and is not counted there. */
+	if (started.id != s->id ||
+	    (!s->input_closed && !kiln__window_holds(&s->input, started.stdin_at)))
+		return kiln__fail(err, KILN_EPROTO,
+				  "the guest's agent answered for another session");
+	if (!s->input_closed) {
+		kiln__window_drop(&s->input, started.stdin_at);
+		s->input_sent = started.stdin_at;
+	}
+	kiln__buf_done(&s->start);
 	s->input_window = (size_t)started.stdin_window;
-	/* How much the process left of what came before is told by the STDIN_ACK that follows. */
-	s->input_limit = started.stdin_at;
+	s->input_limit = started.stdin_taken + started.stdin_window;
 	s->input_end_sent = false;
 	s->attached = true;
 	if (!s->started) {
@@ -245,7 +270,7 @@ static int on_started(struct kiln__session *s, const struct kiln__frame *frame, 
 		s->handler->started(s->data, started.pid);
 	}
 	if (!s->freed)
-		pump_input(s);
+		offer_room(s);
 	return 0;
 }
 
@@ -265,16 +290,12 @@ static int on_stdin_ack(struct kiln__session *s, const struct kiln__frame *frame
 		if (ack.stdin_at > s->input_sent)
 			return kiln__fail(err, KILN_EPROTO,
 					  "the guest's agent acknowledged input that was not sent");
-		/* Less than was received on an earlier connection: that is not kept here any more. */
+		/* What it had received when it was taken up again is dropped already. */
 		if (ack.stdin_at > s->input.start)
 			kiln__window_drop(&s->input, ack.stdin_at);
 		s->input_limit = ack.stdin_at + s->input_window;
 	}
-	pump_input(s);
-	if (s->input_short && kiln__window_room(&s->input) && s->handler->writable) {
-		s->input_short = false;
-		s->handler->writable(s->data);
-	}
+	offer_room(s);
 	return 0;
 }
 
@@ -376,12 +397,13 @@ static size_t on_data(void *data, const void *bytes, size_t len)
 
 	s->busy++;
 	while (done < len && may_read(s)) {
-		int64_t n = kiln__frame_read(&s->reader, at + done, len - done, &frame, &whole, &err);
+		int64_t n =
+			kiln__frame_read(&s->reader, at + done, len - done, &frame, &whole, &err);
 
 		if (n >= 0)
 			done += (size_t)n;
 		if (n < 0 || (whole && on_frame(s, &frame, &err) < 0)) {
-			fail(s, &err, false);
+			fail(s, &err);
 			break;
 		}
 	}
@@ -409,7 +431,7 @@ static void on_error(void *data, const kiln_error *err)
 	struct kiln__session *s = data;
 
 	s->busy++;
-	fail(s, err, s->started);
+	lose(s, err);
 	leave(s);
 }
 
@@ -443,9 +465,9 @@ static int session_new(struct kiln__session **ret, kiln_loop *loop,
 	return 0;
 }
 
-/* Says hello and makes the first request on a connection, in one write. */
-static int connect_to(struct kiln__session *s, struct kiln__stream *stream, uint8_t type,
-		      const struct kiln__record *record, const void *value, kiln_error *err)
+/* Says hello and makes the first request, a whole frame, on a connection, in one write. */
+static int connect_to(struct kiln__session *s, struct kiln__stream *stream,
+		      const struct kiln__buf *request, kiln_error *err)
 {
 	const struct kiln__agent_hello hello = {
 		.version_min = KILN__AGENT_VERSION_MIN,
@@ -454,8 +476,8 @@ static int connect_to(struct kiln__session *s, struct kiln__stream *stream, uint
 
 	kiln__frame_reader_init(&s->reader, kiln__agent_limit);
 	kiln__frame_pack(&s->out, KILN__AGENT_HELLO, 0, 0, &kiln__agent_hello_record, &hello);
-	kiln__frame_pack(&s->out, type, 0, 1, record, value);
-	if (s->out.failed)
+	kiln__buf_add(&s->out, request->data, request->len);
+	if (s->out.failed || request->failed)
 		return kiln__fail_nomem(err);
 	s->hello = false;
 	s->stream = stream;
@@ -465,6 +487,15 @@ static int connect_to(struct kiln__session *s, struct kiln__stream *stream, uint
 	kiln__stream_resume(stream);
 	leave(s);
 	return 0;
+}
+
+static int attach(struct kiln__session *s, struct kiln__stream *stream,
+		  const struct kiln__agent_attach *at, kiln_error *err)
+{
+	kiln__autobuf request = KILN__BUF_INIT;
+
+	kiln__frame_pack(&request, KILN__AGENT_ATTACH, 0, 1, &kiln__agent_attach_record, at);
+	return connect_to(s, stream, &request, err);
 }
 
 int kiln__session_start(struct kiln__session **ret, kiln_loop *loop, struct kiln__stream *stream,
@@ -480,16 +511,23 @@ int kiln__session_start(struct kiln__session **ret, kiln_loop *loop, struct kiln
 	while (own.id == 0)
 		kiln__os_random(&own.id, sizeof(own.id));
 	s->id = own.id;
-	s->input_placed = true;
+	kiln__frame_pack(&s->start, KILN__AGENT_START, 0, 1, &kiln__agent_start_record, &own);
+	if (!s->start.failed &&
+	    s->start.len > KILN__FRAME_HEADER + kiln__agent_limit(KILN__AGENT_START)) {
+		kiln__session_free(s);
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "the command and its environment are longer than %zu bytes",
+				  kiln__agent_limit(KILN__AGENT_START));
+	}
 	*ret = s;
-	r = connect_to(s, stream, KILN__AGENT_START, &kiln__agent_start_record, &own, err);
+	r = connect_to(s, stream, &s->start, err);
 	if (r < 0)
 		kiln__session_free(s);
 	return r;
 }
 
 int kiln__session_attach(struct kiln__session **ret, kiln_loop *loop, struct kiln__stream *stream,
-			 const struct kiln__agent_attach *attach,
+			 const struct kiln__agent_attach *at,
 			 const struct kiln__session_handler *handler, void *data, kiln_error *err)
 {
 	struct kiln__session *s;
@@ -497,11 +535,11 @@ int kiln__session_attach(struct kiln__session **ret, kiln_loop *loop, struct kil
 
 	if (r < 0)
 		return r;
-	s->id = attach->id;
-	s->output[0].at = s->output[0].acked = attach->stdout_at;
-	s->output[1].at = s->output[1].acked = attach->stderr_at;
+	s->id = at->id;
+	s->output[0].at = s->output[0].acked = at->stdout_at;
+	s->output[1].at = s->output[1].acked = at->stderr_at;
 	*ret = s;
-	r = connect_to(s, stream, KILN__AGENT_ATTACH, &kiln__agent_attach_record, attach, err);
+	r = attach(s, stream, at, err);
 	if (r < 0)
 		kiln__session_free(s);
 	return r;
@@ -510,7 +548,7 @@ int kiln__session_attach(struct kiln__session **ret, kiln_loop *loop, struct kil
 int kiln__session_reattach(struct kiln__session *s, struct kiln__stream *stream, kiln_error *err)
 {
 	/* What is held has been received, and is delivered from here. */
-	struct kiln__agent_attach attach = {
+	const struct kiln__agent_attach at = {
 		.id = s->id,
 		.stdout_at = s->output[0].at + (s->held_stream == 1 ? s->held.len : 0),
 		.stderr_at = s->output[1].at + (s->held_stream == 2 ? s->held.len : 0),
@@ -518,10 +556,14 @@ int kiln__session_reattach(struct kiln__session *s, struct kiln__stream *stream,
 
 	if (s->over || s->stream)
 		return kiln__fail(err, KILN_ESTATE, "the session has not lost its connection");
-	return connect_to(s, stream, KILN__AGENT_ATTACH, &kiln__agent_attach_record, &attach, err);
+	/* The agent starts nothing twice of one id, so it can be asked again. */
+	if (s->start.len)
+		return connect_to(s, stream, &s->start, err);
+	return attach(s, stream, &at, err);
 }
 
-/* --- using ---------------------------------------------------------------------------------------- */
+/* --- using
+ * ---------------------------------------------------------------------------------------- */
 
 uint64_t kiln__session_id(const struct kiln__session *s)
 {
@@ -534,10 +576,6 @@ size_t kiln__session_write(struct kiln__session *s, const void *bytes, size_t le
 
 	if (s->input_closed || s->input_end || s->over)
 		return len;
-	if (!s->input_placed) {
-		s->input_short = true;
-		return 0;
-	}
 	n = kiln__window_put(&s->input, bytes, len);
 	if (n < 0)
 		n = 0;

@@ -40,8 +40,8 @@ struct kiln__session_handler {
 	/* The process has ended, and all its output has been delivered. Nothing follows. */
 	void (*exited)(void *data, const struct kiln__agent_exit *how);
 	/*
-	 * It could not be started, or the connection is lost (@retryable). Nothing follows
-	 * but what kiln__session_reattach() brings.
+	 * It could not be started, or the connection is lost: then @retryable says whether
+	 * the process is known to run. Nothing follows but what kiln__session_reattach() brings.
 	 */
 	void (*failed)(void *data, const kiln_error *err, bool retryable);
 };
@@ -59,7 +59,11 @@ int kiln__session_attach(struct kiln__session **ret, kiln_loop *loop, struct kil
 			 const struct kiln__agent_attach *attach,
 			 const struct kiln__session_handler *handler, void *data, kiln_error *err);
 
-/* Takes a session up again whose connection was lost. */
+/*
+ * Takes a session up again whose connection was lost. If that was before started(), the
+ * start is asked for again, and happens once. KILN_ESTATE if the guest has refused it or
+ * if it is connected; @stream is then still the caller's.
+ */
 int kiln__session_reattach(struct kiln__session *session, struct kiln__stream *stream,
 			   kiln_error *err);
 

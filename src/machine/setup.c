@@ -31,7 +31,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 	root->device = KILN__ROOT_SERIAL;
 	if (spec->overlay == KILN__OVERLAY_NONE) {
 		root->kind = KILN__AGENT_ROOT_PLAIN;
-		root->read_only = spec->kind != KILN__ROOT_DISK;
+		root->read_only = !kiln__root_is_writable(spec);
 		return;
 	}
 	root->kind = KILN__AGENT_ROOT_OVERLAY;
@@ -87,7 +87,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 					.data = data,
 				},
 				err);
-	explicit_bzero(entropy, sizeof(entropy));
+	kiln__wipe(entropy, sizeof(entropy));
 	return r;
 }
 

@@ -13,7 +13,8 @@
 /* sockaddr_un's path on Linux, with its NUL. */
 #define SOCKET_PATH_MAX 108
 
-/* The longest name of a socket in a VM's runtime directory, with some to spare: "vsock.sock_4294967295". */
+/* The longest name of a socket in a VM's runtime directory, with some to spare:
+ * "vsock.sock_4294967295". */
 #define SOCKET_NAME_MAX 24
 
 /* Ends a path given by the user: made absolute elsewhere, it need only not end in a slash. */
@@ -45,7 +46,8 @@ int kiln__home_init(struct kiln__home *home, const char *dir, const char *runtim
 		made.log = *log;
 	if (r == 0)
 		r = set_dir(&made.runtime, runtime, kiln__os_runtime_dir, "runtime directory", err);
-	if (r == 0 && strlen(made.runtime) + 1 + KILN__ID_LEN + 1 + SOCKET_NAME_MAX > SOCKET_PATH_MAX) {
+	if (r == 0 &&
+	    strlen(made.runtime) + 1 + KILN__ID_LEN + 1 + SOCKET_NAME_MAX > SOCKET_PATH_MAX) {
 		r = kiln__fail(err, KILN_EOVERFLOW,
 			       "the runtime directory %s is too long a path for sockets in it",
 			       made.runtime);
@@ -99,15 +101,17 @@ bool kiln__is_id(const char *text)
 
 int kiln__check_name(const char *name, kiln_error *err)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				      "_.-";
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+		"_.-";
 	size_t len = strlen(name);
 
 	if (len == 0 || len > KILN__NAME_MAX || name[strspn(name, letters)] || name[0] == '_' ||
 	    name[0] == '.' || name[0] == '-') {
 		kiln__fail(err, KILN_EINVAL, "\"%.80s\" cannot be a name", name);
 		kiln__hint(err,
-			   "use up to %d letters, digits and \"_.-\", beginning with a letter or digit",
+			   "use up to %d letters, digits and \"_.-\", beginning with a letter or "
+			   "digit",
 			   KILN__NAME_MAX);
 		return KILN_EINVAL;
 	}
@@ -133,8 +137,8 @@ static char *name_path(const struct kiln__home *home, const char *name)
 
 #define LINK_HEAD "../vms/"
 
-int kiln__home_read_name(const struct kiln__home *home, const char *name, char ret_id[KILN__ID_TEXT],
-			 kiln_error *err)
+int kiln__home_read_name(const struct kiln__home *home, const char *name,
+			 char ret_id[KILN__ID_TEXT], kiln_error *err)
 {
 	kiln__autofree char *path = name_path(home, name);
 	kiln__autofree char *target = NULL;
@@ -165,6 +169,11 @@ int kiln__home_claim_name(const struct kiln__home *home, const char *name, const
 	if (!path || !target)
 		return kiln__fail_nomem(err);
 	r = kiln__os_symlink_new(target, path, err);
+	if (r == KILN_ENOENT) { /* who made the other directories was killed before this one */
+		r = kiln__home_make(home, err);
+		if (r == 0)
+			r = kiln__os_symlink_new(target, path, err);
+	}
 	if (r != KILN_EEXIST)
 		return r;
 	/* By a VM, or by a creation or removal that was killed: then once more. */
@@ -248,7 +257,8 @@ static int find_by_beginning(const struct kiln__home *home, const char *text,
 		if (strncmp(ids[i], text, strlen(text)) != 0)
 			continue;
 		if (found[0])
-			r = kiln__fail(err, KILN_EINVAL, "several VMs' ids begin with \"%s\"", text);
+			r = kiln__fail(err, KILN_EINVAL, "several VMs' ids begin with \"%s\"",
+				       text);
 		memcpy(found, ids[i], KILN__ID_TEXT);
 	}
 	kiln__os_free_names(ids);
@@ -296,7 +306,8 @@ static void sweep_ids(const struct kiln__home *home, const char *path)
 	kiln__os_free_names(ids);
 }
 
-/* Names that lead to no VM: after a power cut, entries of different directories may be of different age. */
+/* Names that lead to no VM: after a power cut, entries of different directories may be of different
+ * age. */
 static void sweep_names(const struct kiln__home *home)
 {
 	kiln__autofree char *path = kiln__strf("%s/names", home->dir);

@@ -56,11 +56,13 @@ int kiln__home_claim_name(const struct kiln__home *home, const char *name, const
 /* Gives up @name if it is @id's. */
 void kiln__home_drop_name(const struct kiln__home *home, const char *name, const char *id);
 
-/* The id that @name stands for. KILN_ENOENT: none. Whether there is such a VM is another question. */
-int kiln__home_read_name(const struct kiln__home *home, const char *name, char ret_id[KILN__ID_TEXT],
-			 kiln_error *err);
+/* The id that @name stands for. KILN_ENOENT: none. Whether there is such a VM is another question.
+ */
+int kiln__home_read_name(const struct kiln__home *home, const char *name,
+			 char ret_id[KILN__ID_TEXT], kiln_error *err);
 
-/* The id of the VM with this name, id or beginning of an id. KILN_ENOENT; KILN_EINVAL if ambiguous. */
+/* The id of the VM with this name, id or beginning of an id. KILN_ENOENT; KILN_EINVAL if ambiguous.
+ */
 int kiln__home_find(const struct kiln__home *home, const char *name_or_id,
 		    char ret_id[KILN__ID_TEXT], kiln_error *err);
 

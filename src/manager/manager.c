@@ -19,7 +19,8 @@ int kiln_manager_new(kiln_manager **ret_manager, kiln_loop *loop,
 	if (!manager)
 		return kiln__fail_nomem(err);
 	if (options)
-		memcpy(&given, options, options->size < sizeof(given) ? options->size : sizeof(given));
+		memcpy(&given, options,
+		       options->size < sizeof(given) ? options->size : sizeof(given));
 	manager->loop = loop;
 	r = kiln__home_init(&manager->home, given.home, given.runtime_dir, &given.log, err);
 	if (r == 0 && !loop) {
@@ -146,7 +147,8 @@ int kiln_manager_create(kiln_manager *manager, const kiln_config *config,
 	int r;
 
 	if (options)
-		memcpy(&given, options, options->size < sizeof(given) ? options->size : sizeof(given));
+		memcpy(&given, options,
+		       options->size < sizeof(given) ? options->size : sizeof(given));
 	if (given.name) {
 		r = kiln__check_name(given.name, err);
 		if (r < 0)
@@ -156,7 +158,8 @@ int kiln_manager_create(kiln_manager *manager, const kiln_config *config,
 	if (r == 0)
 		r = kiln_config_print(config, &text, err);
 	if (r == 0)
-		r = kiln__vmdir_create(&dir, &manager->home, given.name, given.ephemeral, text, err);
+		r = kiln__vmdir_create(&dir, &manager->home, given.name, given.ephemeral, text,
+				       err);
 	if (r < 0) {
 		kiln__stage(err, "create");
 		return r;

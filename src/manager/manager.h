@@ -5,7 +5,7 @@
  *   manager.c  the manager and its VM handles    op.c         what operations have in common
  *   vm.c       operations on a VM                start.c      bringing a runner up
  *   end.c      seeing one go                     rawstream.c  connections that become streams
- *   session.c  exec and attach                   follow.c     logs and events
+ *   session.c  exec and attach                   logs.c, events.c, tail.c   following files
  *   sync.c     blocking twins                    home.c, vmdir.c, vmstate.c  what lies on disk
  *
  * Everything runs on the manager's loop. A VM has at most one handle in a manager,
@@ -68,6 +68,8 @@ struct kiln__op {
 	enum kiln__op_phase phase;
 	json_t *params; /* of its request */
 	uint64_t number;
+	bool unreached; /* there is a runner, but it did not listen */
+	bool answered;  /* what is still waited for is the runner's end */
 
 	/* Who is told: one of these. */
 	kiln_done_fn done;
@@ -134,6 +136,9 @@ void kiln__ops_go_on(kiln_vm *vm);
 /* There is no runner any more: those that waited for that go on. */
 void kiln__ops_runner_gone(kiln_vm *vm);
 
+/* Those that did not reach the runner, which may listen by now, try again. */
+void kiln__ops_reach_again(kiln_vm *vm);
+
 /* Completes all with KILN_ECANCELED, at once. */
 void kiln__ops_cancel(kiln_vm *vm);
 
@@ -149,6 +154,9 @@ void kiln__fail_not_alive(struct kiln__op *op, const struct kiln__vmstate *state
 /* The connection that operations share: handler, with the VM as its data. */
 extern const struct kiln__control_handler kiln__vm_control_handler;
 
+/* kiln_vm_wait() for the end as an operation that can be dropped. NULL when out of memory. */
+struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data);
+
 /* --- starting (start.c) ------------------------------------------------------------------- */
 
 /* Brings a runner up for @op, a start or a restart, which it finishes. */
@@ -159,16 +167,22 @@ void kiln__start_abandon(struct kiln__start *start); /* NULL is allowed */
 
 /*
  * Sees to it that kiln__ops_runner_gone() is called from the loop once there is no
- * runner any more, the directory having been settled then. KILN_EBUSY: somebody is
- * there, but not to be recognized.
+ * runner any more, the directory having been settled then.
  */
 int kiln__end_await(kiln_vm *vm, kiln_error *err);
+
+/*
+ * The same, and kiln__ops_reach_again() whenever something happens in the runtime directory.
+ * Returns 1 if that was not looked at before.
+ */
+int kiln__end_await_socket(kiln_vm *vm, kiln_error *err);
 
 /* The same for a runner that was just spawned; takes @child on success. */
 int kiln__end_watch_child(kiln_vm *vm, struct kiln__child *child, kiln_error *err);
 void kiln__end_forget(struct kiln__end *end); /* NULL is allowed */
 
-/* --- streams (rawstream.c) --------------------------------------------------------------------- */
+/* --- streams (rawstream.c) ---------------------------------------------------------------------
+ */
 
 /* A public stream over @stream, which it owns. NULL when out of memory. */
 kiln_stream *kiln__stream_wrap(struct kiln__stream *stream);
@@ -178,7 +192,8 @@ kiln_stream *kiln__stream_wrap(struct kiln__stream *stream);
 /* Runs the loop until *@over. KILN_ETIMEDOUT after @timeout_ms; -1: no deadline. */
 int kiln__run_until(kiln_loop *loop, const bool *over, int timeout_ms, kiln_error *err);
 
-/* --- handles (manager.c) --------------------------------------------------------------------------- */
+/* --- handles (manager.c)
+ * --------------------------------------------------------------------------- */
 
 /* Holds a handle while callbacks run; frees what was to be freed meanwhile. */
 void kiln__vm_hold(kiln_vm *vm);

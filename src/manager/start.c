@@ -16,6 +16,7 @@
 #include "err.h"
 #include "fdstream.h"
 #include "log.h"
+#include "resolve.h"
 #include "timefmt.h"
 
 #include <stdlib.h>
@@ -157,8 +158,9 @@ static int spawn_installed(struct kiln__start *start, kiln_fd launch, kiln_error
 	if (r == KILN_ENOENT)
 		r = spawn_at(start, KILN__LIBEXECDIR "/kiln-runner", launch, err);
 	if (r == KILN_ENOENT) {
-		kiln__fail(err, KILN_ENOENT, "kiln-runner is not installed: it is not at %s, nor at %s",
-			   beside, KILN__LIBEXECDIR "/kiln-runner");
+		kiln__fail(err, KILN_ENOENT,
+			   "kiln-runner is not installed: it is not at %s, nor at %s", beside,
+			   KILN__LIBEXECDIR "/kiln-runner");
 		kiln__hint(err, "install kiln, or set KILN_RUNNER to its path");
 	}
 	return r;
@@ -173,7 +175,8 @@ static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
 	return given ? spawn_at(start, given, launch, err) : spawn_installed(start, launch, err);
 }
 
-/* --- the launch -------------------------------------------------------------------------------- */
+/* --- the launch --------------------------------------------------------------------------------
+ */
 
 static void on_lifeline_closed(void *data, const kiln_error *err)
 {
@@ -252,10 +255,9 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 		kiln__os_close(fd);
 	if (r == 0) {
 		kiln__control_free(kiln__take(*control)); /* of an earlier life */
-		r = kiln__control_new(control, vm->manager->loop, stream, false,
-				      start->foreground ? &lifeline_handler
-							: &kiln__vm_control_handler,
-				      vm, err);
+		r = kiln__control_new(
+			control, vm->manager->loop, stream, false,
+			start->foreground ? &lifeline_handler : &kiln__vm_control_handler, vm, err);
 	}
 	if (r < 0) {
 		json_decref(params);
@@ -301,11 +303,20 @@ static bool is_ending(const kiln_vm *vm)
 	       (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED);
 }
 
+/* The files that the VM boots from. */
+static int resolve(const kiln_vm *vm, json_t **ret, kiln_error *err)
+{
+	kiln__autofree char *text = NULL;
+	int r = kiln__vmdir_read_config(vm->dir, &text, err);
+
+	return r < 0 ? r : kiln__resolve(vm->dir->home, text, ret, err);
+}
+
 void kiln__vm_start_for(struct kiln__op *op)
 {
 	kiln_vm *vm = op->vm;
 	struct kiln__start *start;
-	json_t *resolved;
+	json_t *resolved = NULL;
 	kiln_error err;
 	int r;
 
@@ -325,8 +336,9 @@ void kiln__vm_start_for(struct kiln__op *op)
 		.life = KILN_FD_NONE,
 	};
 	vm->start = start;
-	resolved = json_object();
-	r = launch(start, resolved, &err);
+	r = resolve(vm, &resolved, &err);
+	if (r == 0)
+		r = launch(start, resolved, &err);
 	json_decref(resolved);
 	if (r == KILN_ESTATE && is_ending(vm)) {
 		release(start);

@@ -20,6 +20,7 @@ static void answered_done(struct kiln__op *op, json_t *result)
 static void answered_then_end(struct kiln__op *op, json_t *result)
 {
 	(void)result;
+	op->answered = true;
 	kiln__op_await_end(op);
 }
 
@@ -109,7 +110,8 @@ void kiln_vm_restart(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn done, void *
 	ask(vm, &restart_kind, stop_params(timeout_ms), done, data);
 }
 
-/* --- wait -------------------------------------------------------------------------------------- */
+/* --- wait --------------------------------------------------------------------------------------
+ */
 
 static void answered_wait(struct kiln__op *op, json_t *result)
 {
@@ -135,8 +137,8 @@ static const struct kiln__op_kind wait_kind = {"wait", answered_wait, not_alive_
 
 void kiln_vm_wait(kiln_vm *vm, enum kiln_state until, kiln_done_fn done, void *data)
 {
-	struct kiln__op *op = begin(vm, &wait_kind,
-				    json_pack("{s:s}", "until", kiln_state_name(until)), done, data);
+	struct kiln__op *op = begin(
+		vm, &wait_kind, json_pack("{s:s}", "until", kiln_state_name(until)), done, data);
 
 	if (!op)
 		return;
@@ -148,7 +150,21 @@ void kiln_vm_wait(kiln_vm *vm, enum kiln_state until, kiln_done_fn done, void *d
 			      kiln_state_name(until));
 }
 
-/* --- signal, pause, resume ------------------------------------------------------------------------ */
+struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
+{
+	struct kiln__op *op = kiln__op_new(vm, &wait_kind, data);
+
+	if (!op)
+		return NULL;
+	op->done = done;
+	op->until = KILN_STATE_STOPPED;
+	op->params = json_pack("{s:s}", "until", kiln_state_name(KILN_STATE_STOPPED));
+	kiln__op_ask(op);
+	return op;
+}
+
+/* --- signal, pause, resume
+ * ------------------------------------------------------------------------ */
 
 static const struct kiln__op_kind signal_kind = {"signal", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind pause_kind = {"pause", answered_done, kiln__fail_not_alive};
@@ -169,7 +185,8 @@ void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data)
 	ask(vm, &resume_kind, NULL, done, data);
 }
 
-/* --- remove ------------------------------------------------------------------------------------------ */
+/* --- remove
+ * ------------------------------------------------------------------------------------------ */
 
 static void remove_now(struct kiln__op *op)
 {
@@ -205,7 +222,8 @@ void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 		remove_now(op);
 }
 
-/* --- inspect and stats --------------------------------------------------------------------------------- */
+/* --- inspect and stats
+ * --------------------------------------------------------------------------------- */
 
 /* The state, as the runner or the disk has it, and what is fixed for life; takes @state. */
 static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, kiln_error *err)

@@ -288,6 +288,9 @@ int kiln__vmdir_open(struct kiln__vmdir **ret, const struct kiln__home *home, co
 		kiln__vmdir_settle(home, id, true, false, NULL);
 		return gone(id, err);
 	}
+	/* One that has ended while nobody looked is not shown any more. */
+	if (dir->ephemeral && kiln__vmdir_settle(home, id, true, false, NULL) == KILN_ENOENT)
+		return gone(id, err);
 	*ret = kiln__take(dir);
 	return 0;
 }
@@ -376,7 +379,28 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 	return alive;
 }
 
+int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (*fn)(void *data),
+			  void *data, struct kiln__lockwait **ret, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "lock");
+
+	return path ? kiln__lockwait_new(ret, loop, path, PART_LIFE, fn, data, err)
+		    : kiln__fail_nomem(err);
+}
+
 /* --- starting -------------------------------------------------------------------------------- */
+
+static int take_life(kiln_fd lock, kiln_error *err)
+{
+	int r = kiln__os_lock_part(lock, PART_LIFE, false, err);
+
+	if (r != KILN_EBUSY)
+		return r;
+	if (kiln__os_part_is_locked(lock, PART_LIFE, NULL) != 0)
+		return kiln__fail(err, KILN_ESTATE, "the VM is running already");
+	/* Somebody who waited for its end is just letting go. GUARD is ours: nobody else comes. */
+	return kiln__os_lock_part(lock, PART_LIFE, true, err);
+}
 
 /* With GUARD held: nothing alive, the runtime directory there and empty. */
 static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
@@ -385,9 +409,7 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 
 	if (!has_config(dir))
 		return gone(dir->id, err);
-	r = kiln__os_lock_part(lock, PART_LIFE, false, err);
-	if (r == KILN_EBUSY)
-		return kiln__fail(err, KILN_ESTATE, "the VM is running already");
+	r = take_life(lock, err);
 	if (r < 0)
 		return r;
 	r = kiln__os_mkdir(dir->runtime, 0700, err);
@@ -409,7 +431,8 @@ int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_erro
 	struct kiln__vmstate state;
 	int r;
 
-	/* A runner that was killed is recorded, and its VMM ended, before another takes its place. */
+	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
+	 */
 	r = kiln__vmdir_status(dir, &state, NULL, err);
 	if (r < 0)
 		return r;
@@ -466,7 +489,8 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 	return r;
 }
 
-/* --- setting right ----------------------------------------------------------------------------- */
+/* --- setting right -----------------------------------------------------------------------------
+ */
 
 /* A VMM is tied to its runner's life; this is for the moment until the kernel has ended it, too. */
 static void end_vmm(const struct kiln__vmdir *dir, int64_t pid)
@@ -553,7 +577,8 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 	if (r == 0)
 		r = kiln__os_remove(lock, err);
 	if (r == 0)
-		kiln__os_remove(dir->path, NULL); /* not empty: a creation has the id, which is random */
+		kiln__os_remove(dir->path,
+				NULL); /* not empty: a creation has the id, which is random */
 	if (r == 0)
 		r = kiln__os_remove_tree(dir->runtime, err);
 	return r;

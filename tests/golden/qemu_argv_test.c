@@ -141,6 +141,36 @@ static void every_device_on_each_machine_type(void **state)
 	compare("virt-all", &arm, false);
 }
 
+/* The root is QEMU's disk 0; "read-only" is a property of its file and of its format node. */
+static void only_a_bare_writable_root_disk_is_written_to(void **state)
+{
+	static const struct {
+		enum kiln__overlay_kind overlay;
+		bool readonly;
+		bool written;
+	} rows[] = {
+		{KILN__OVERLAY_NONE, false, true},
+		{KILN__OVERLAY_NONE, true, false},
+		{KILN__OVERLAY_MEMORY, false, false},
+		{KILN__OVERLAY_DISK, false, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct kiln__spec spec = base("x86_64");
+		char *text;
+
+		spec.root.kind = KILN__ROOT_DISK;
+		spec.root.source.path = "/r/disk";
+		spec.root.overlay = rows[i].overlay;
+		spec.root.readonly = rows[i].readonly;
+		text = print_argv(&spec, false);
+		assert_int_equal(strstr(text, "\"read-only\":false") != NULL, rows[i].written);
+		assert_int_equal(strstr(text, "\"read-only\":true") != NULL, !rows[i].written);
+		free(text);
+	}
+}
+
 static void a_machine_type_of_another_architecture_is_refused_by_key(void **state)
 {
 	struct kiln__spec spec = base("aarch64");
@@ -159,6 +189,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(microvm_with_nothing_asked_for_has_no_device_but_vsock),
 		cmocka_unit_test(kvm_needs_no_legacy_timers),
 		cmocka_unit_test(every_device_on_each_machine_type),
+		cmocka_unit_test(only_a_bare_writable_root_disk_is_written_to),
 		cmocka_unit_test(a_machine_type_of_another_architecture_is_refused_by_key),
 	};
 

@@ -166,6 +166,59 @@ static void a_lock_belongs_to_the_open_file_and_its_duplicates(void **state)
 	kiln__os_close(second);
 }
 
+static void parts_are_locked_one_by_one_and_apart_from_the_whole(void **state)
+{
+	const char *path = kiln_test_path("lock");
+	kiln_fd first;
+	kiln_fd second;
+	kiln_fd copy;
+	kiln_error err;
+
+	(void)state;
+	write_file(path, "read me");
+	kiln_ok(kiln__os_open(&first, path, KILN__OPEN_WRITE, &err), &err);
+	kiln_ok(kiln__os_open(&second, path, KILN__OPEN_WRITE, &err), &err);
+	kiln_ok(kiln__os_lock_part(first, 1, false, &err), &err);
+	assert_int_equal(kiln__os_part_is_locked(second, 1, &err), 1);
+	assert_int_equal(kiln__os_part_is_locked(second, 0, &err), 0);
+	assert_int_equal(kiln__os_part_is_locked(second, 2, &err), 0);
+	assert_int_equal(kiln__os_lock_part(second, 1, false, &err), KILN_EBUSY);
+	kiln_ok(kiln__os_lock_part(second, 2, true, &err), &err);
+	kiln_ok(kiln__os_try_lock(second, &err), &err);
+	assert_contents(path, "read me");
+	/* A duplicate holds it on. */
+	kiln_ok(kiln__os_dup(&copy, first, &err), &err);
+	kiln__os_close(first);
+	assert_int_equal(kiln__os_part_is_locked(second, 1, &err), 1);
+	kiln__os_unlock_part(copy, 1);
+	assert_int_equal(kiln__os_part_is_locked(second, 1, &err), 0);
+	kiln_ok(kiln__os_lock_part(copy, 1, true, &err), &err);
+	kiln__os_close(copy);
+	assert_int_equal(kiln__os_part_is_locked(second, 1, &err), 0);
+	kiln__os_close(second);
+}
+
+static void a_link_says_what_it_was_made_to_say(void **state)
+{
+	const char *path = kiln_test_path("link");
+	kiln__autofree char *target = NULL;
+	kiln_error err;
+
+	(void)state;
+	if (kiln_test_on_wine())
+		skip(); /* says that it made one, and made none */
+	kiln_ok(kiln__os_symlink_new("where/it/leads", path, &err), &err);
+	assert_int_equal(kiln__os_symlink_new("elsewhere", path, &err), KILN_EEXIST);
+	kiln_ok(kiln__os_read_link(path, &target, &err), &err);
+#ifdef _WIN32
+	assert_string_equal(target, "where\\it\\leads");
+#else
+	assert_string_equal(target, "where/it/leads");
+#endif
+	write_file(kiln_test_path("file"), "");
+	assert_true(kiln__os_read_link(kiln_test_path("file"), &target, &err) < 0);
+}
+
 static void what_a_file_is_can_be_told(void **state)
 {
 	struct kiln__os_stat st;
@@ -280,6 +333,8 @@ int main(void)
 		kiln_test(a_failed_replacement_leaves_nothing),
 		kiln_test(a_name_is_claimed_only_once),
 		kiln_test(a_lock_belongs_to_the_open_file_and_its_duplicates),
+		kiln_test(parts_are_locked_one_by_one_and_apart_from_the_whole),
+		kiln_test(a_link_says_what_it_was_made_to_say),
 		kiln_test(what_a_file_is_can_be_told),
 		kiln_test(opening_beneath_stays_beneath),
 #ifndef _WIN32

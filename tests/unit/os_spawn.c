@@ -280,6 +280,40 @@ static void waiting_keeps_its_deadline_and_killing_ends(void **state)
 	kiln__os_close(pair[0]);
 }
 
+static void another_process_is_known_by_a_word_and_can_be_ended(void **state)
+{
+	struct kiln__spawn_fd fds[2] = {{.to = 0}, {.to = 1}};
+	struct kiln__child *child;
+	struct kiln__exit how;
+	kiln_fd process = KILN_FD_NONE;
+	kiln_fd pair[2];
+	int64_t pid;
+	char up[2];
+	kiln_error err;
+
+	(void)state;
+	if (kiln_test_on_wine())
+		skip(); /* does not tell another process's command line */
+	kiln_ok(kiln__os_socket_pair(pair, &err), &err);
+	fds[0].from = fds[1].from = pair[1];
+	child = spawn_part((struct kiln__spawn){.fds = fds, .fd_count = 2}, "hang", "word-4711");
+	pid = kiln__child_pid(child);
+	kiln__os_close(pair[1]);
+	assert_int_equal(kiln__os_read_full(pair[0], up, 2, &err), 2);
+	assert_int_equal(kiln__os_open_process(&process, pid, "another-word", &err), KILN_ENOENT);
+	assert_int_equal(kiln__os_open_process(&process, -1, "word", &err), KILN_ENOENT);
+	assert_int_equal(process, KILN_FD_NONE);
+	kiln_ok(kiln__os_open_process(&process, pid, "word-4711", &err), &err);
+	kiln_ok(kiln__os_end_process(process, KILN_TEST_DEADLINE_MS, &err), &err);
+	how = end_of(child);
+	assert_true(how.signaled || how.code != 0);
+	kiln_ok(kiln__os_end_process(process, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln__os_close(process);
+	kiln__child_free(child);
+	kiln__os_close(pair[0]);
+	assert_int_equal(kiln__os_open_process(&process, pid, "word-4711", &err), KILN_ENOENT);
+}
+
 static void a_program_that_cannot_be_executed_is_no_child(void **state)
 {
 	const char *argv[] = {"x", NULL};
@@ -558,6 +592,7 @@ int main(int argc, char **argv)
 		kiln_test(the_exit_code_comes_back),
 		kiln_test(a_watched_child_is_told_on_the_loop),
 		kiln_test(waiting_keeps_its_deadline_and_killing_ends),
+		kiln_test(another_process_is_known_by_a_word_and_can_be_ended),
 		kiln_test(a_program_that_cannot_be_executed_is_no_child),
 		kiln_test(descriptors_arrive_at_their_numbers),
 		kiln_test(the_environment_is_given_or_inherited),

@@ -137,15 +137,19 @@ static void add_kernel(struct args *args, const struct kiln__qemu_plan *plan)
 
 char *kiln__qemu_cmdline(const struct kiln__qemu_plan *plan)
 {
-	const char *console = plan->machine == KILN__QEMU_VIRT ? "ttyAMA0" : "ttyS0";
-	const char *extra = plan->spec->cmdline;
+	struct kiln__buf line = KILN__BUF_INIT;
 
 	/*
 	 * panic=-1 reboots at once on a panic, which QEMU reports as a reset; reboot=t
 	 * does that without the keyboard controller that microvm lacks.
 	 */
-	return kiln__strf("console=%s panic=-1 reboot=t quiet%s%s", console, extra ? " " : "",
-			  extra ? extra : "");
+	kiln__buf_addf(&line, "console=%s panic=-1 reboot=t quiet",
+		       plan->machine == KILN__QEMU_VIRT ? "ttyAMA0" : "ttyS0");
+	if (plan->tsc_khz)
+		kiln__buf_addf(&line, " tsc_early_khz=%u", plan->tsc_khz);
+	if (plan->spec->cmdline)
+		kiln__buf_addf(&line, " %s", plan->spec->cmdline);
+	return kiln__buf_steal(&line);
 }
 
 static void add_channels(struct args *args, const struct kiln__qemu_plan *plan)
@@ -201,8 +205,7 @@ static void add_disks(struct args *args, const struct kiln__qemu_plan *plan)
 	if (plan->root_disk) {
 		struct kiln__disk root = {
 			.source = spec->root.source,
-			.readonly = spec->root.kind != KILN__ROOT_DISK ||
-				    spec->root.overlay != KILN__OVERLAY_NONE,
+			.readonly = !kiln__root_is_writable(&spec->root),
 			.serial = KILN__ROOT_SERIAL,
 		};
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum kiln__qemu_machine {
 	KILN__QEMU_MICROVM, /* x86_64: virtio-mmio described by ACPI, no PCI */
@@ -29,6 +30,7 @@ struct kiln__qemu_plan {
 	enum kiln__qemu_machine machine;
 	bool kvm;
 	bool root_disk; /* the root is the first disk */
+	uint32_t tsc_khz; /* told to the guest; 0: it finds out by itself */
 };
 
 /* The machine type for a configuration; refuses by key what cannot be. */

@@ -24,6 +24,7 @@
 #include "probe.h"
 #include "process.h"
 #include "qmp.h"
+#include "tsc.h"
 #include "vhost_user.h"
 #include "vsock.h"
 
@@ -233,8 +234,7 @@ static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_er
 	int r = 0;
 
 	if (vm->plan.root_disk) {
-		bool writable = spec->root.kind == KILN__ROOT_DISK &&
-				spec->root.overlay == KILN__OVERLAY_NONE;
+		bool writable = kiln__root_is_writable(&spec->root);
 
 		r = add_source(handles, &spec->root.source, number++,
 			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, "root", err);
@@ -336,6 +336,8 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 		return r;
 	vm->plan.kvm = r == 1;
 	vm->plan.binary = vm->binary;
+	if (!vm->plan.kvm && strcmp(spec->arch, "x86_64") == 0)
+		vm->plan.tsc_khz = kiln__qemu_tsc_khz();
 	r = add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL, "kernel", err);
 	if (r == 0)
 		r = add_boot_file(&handles, &spec->initrd, KILN__QEMU_FD_INITRD, "initrd", err);

@@ -36,7 +36,8 @@ int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_erro
 		return kiln__fail(err, KILN_ENOENT, "process %lld has ended", (long long)pid);
 	if (fd < 0)
 		return kiln__fail_errno(err, errno, "cannot open process %lld", (long long)pid);
-	/* Looked at after the descriptor was made: what is seen is that process, or a later one of its number. */
+	/* Looked at after the descriptor was made: what is seen is that process, or a later one of
+	 * its number. */
 	if (!has_word(pid, word) || syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) < 0) {
 		close(fd);
 		return kiln__fail(err, KILN_ENOENT, "process %lld is none of this machine",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files: opening, looking at, reading whole, replacing, locking. */
+/* Files: opening, looking at, reading whole, replacing, sharing. */
 #include "win32.h"
 
 #include "buf.h"
@@ -314,47 +314,7 @@ int kiln__os_sync_dir(const char *path, kiln_error *err)
 	return kiln__os_stat(path, &st, err);
 }
 
-/* --- locking and sharing ------------------------------------------------------------------------ */
-
-/*
- * Locks are mandatory here: one byte far beyond the end is locked, so that the file
- * itself can still be read and written.
- */
-static OVERLAPPED lock_place(void)
-{
-	return (OVERLAPPED){.Offset = 0, .OffsetHigh = 0x7fffffff};
-}
-
-static bool lock(kiln_fd fd, DWORD flags)
-{
-	OVERLAPPED place = lock_place();
-
-	return LockFileEx((HANDLE)fd, LOCKFILE_EXCLUSIVE_LOCK | flags, 0, 1, 0, &place);
-}
-
-int kiln__os_try_lock(kiln_fd fd, kiln_error *err)
-{
-	DWORD code;
-
-	if (lock(fd, LOCKFILE_FAIL_IMMEDIATELY))
-		return 0;
-	code = GetLastError();
-	if (code == ERROR_LOCK_VIOLATION || code == ERROR_IO_PENDING)
-		return kiln__fail(err, KILN_EBUSY, "another process holds the lock");
-	return kiln__win32_fail(err, code, "cannot lock");
-}
-
-int kiln__os_lock(kiln_fd fd, kiln_error *err)
-{
-	return lock(fd, 0) ? 0 : kiln__win32_fail(err, GetLastError(), "cannot lock");
-}
-
-void kiln__os_unlock(kiln_fd fd)
-{
-	OVERLAPPED place = lock_place();
-
-	UnlockFileEx((HANDLE)fd, 0, 1, 0, &place);
-}
+/* --- sharing ---------------------------------------------------------------------------- */
 
 int kiln__os_shared_memory(kiln_fd *ret, const char *label, uint64_t size, kiln_error *err)
 {

@@ -97,10 +97,11 @@ int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err)
 	return 0;
 }
 
-int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
+static int local_connect(kiln_fd *ret, const char *path, bool wait, kiln_error *err)
 {
 	struct kiln__os_stat st;
 	struct sockaddr_un addr;
+	u_long on = 1;
 	SOCKET made;
 	int r = fill_address(&addr, path, err);
 
@@ -108,9 +109,15 @@ int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
 		r = make_socket(&made, AF_UNIX, err);
 	if (r < 0)
 		return r;
+	if (!wait)
+		ioctlsocket(made, (long)FIONBIO, &on);
 	if (connect(made, (const struct sockaddr *)&addr, sizeof(addr)) == 0) {
 		*ret = (kiln_fd)made;
 		return 0;
+	}
+	if (!wait && WSAGetLastError() == WSAEWOULDBLOCK) {
+		closesocket(made);
+		return kiln__fail(err, KILN_EBUSY, "the listener at %s is busy", path);
 	}
 	r = fail(err, "cannot connect to ", path);
 	closesocket(made);
@@ -119,6 +126,16 @@ int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
 	if (err)
 		err->code = r;
 	return r;
+}
+
+int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err)
+{
+	return local_connect(ret, path, true, err);
+}
+
+int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err)
+{
+	return local_connect(ret, path, false, err);
 }
 
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err)

@@ -117,8 +117,11 @@ int kiln__virtio_config_write(struct kiln__virtio *dev, uint32_t offset, const v
 
 void kiln__virtio_reset(struct kiln__virtio *dev)
 {
-	for (unsigned i = 0; i < dev->ops->queue_count; i++)
+	for (unsigned i = 0; i < dev->ops->queue_count; i++) {
 		kiln__queue_stop(&dev->queues[i]);
+		dev->queues[i].next_avail = 0;
+		dev->queues[i].fault = NULL;
+	}
 	dev->features = 0;
 	dev->broken = false;
 	dev->ops->reset(dev);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kiln: the command. One process, one thread, one loop; everything it does with VMs
+ * it does through <kiln/manager.h>.
+ *
+ *   main.c        the beginning and the end     verbs.c       table of verbs and options
+ *   args.c        command lines                 help.c        --help
+ *   completion.c  shells' completions           configure.c   options into a configuration
+ *   run.c         run, create, start            foreground.c  a process in the guest as one's own
+ *   verbs_life.c  stop, kill, pause, rm ...     verbs_look.c  ls, inspect, stats, wait
+ *   logs.c        logs, events                  console.c     console
+ *   doctor.c      doctor, backends, version     print.c       tables, errors, times
+ *   inout.c       standard input and output     terminal.c    terminals
+ *   signals.c     signals as events             trace.c       --trace
+ *
+ * Data goes to standard output, all else to standard error. Exit codes: the guest
+ * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
+ * itself fails.
+ */
+#ifndef KILN_CLI_CLI_H
+#define KILN_CLI_CLI_H
+
+#include <kiln/manager.h>
+
+#include "args.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+#define EXIT_KILN   125
+#define EXIT_NOEXEC 126
+#define EXIT_NOCMD  127
+
+struct trace;
+
+struct cli {
+	kiln_manager *manager; /* made by cli_manager() */
+	struct trace *trace;   /* NULL: none is wanted */
+	bool talks;            /* progress is wanted on standard error */
+	int killed_by;         /* the signal that ended the work: kiln then dies by it; 0: none */
+};
+
+/* Makes the manager, if there is none yet. */
+int cli_manager(struct cli *cli, kiln_error *err);
+
+/* What --progress says. */
+void cli_progress(struct cli *cli, const struct args *args);
+
+/* --- print.c ---------------------------------------------------------------------------------- */
+
+/* "kiln: WHAT: why" and a line with the hint, on standard error. @what may be NULL. Returns EXIT_KILN. */
+int complain(const char *what, const kiln_error *err);
+
+/* One line for people on standard error, if they want any. */
+void tell(const struct cli *cli, const char *fmt, ...) KILN_PRINTF(2, 3);
+
+/* The exit code that stands for how a process or VM ended. */
+int exit_code(kiln_exit how);
+int exit_code_of_error(const kiln_error *err);
+
+/* A table whose columns are as wide as they must be. Cells are copied. */
+struct table;
+struct table *table_new(const char *const *heads); /* NULL-terminated */
+void table_add(struct table *table, const char *fmt, ...) KILN_PRINTF(2, 3); /* the next cell */
+void table_print(struct table *table); /* and frees it */
+
+/* "3 minutes ago"; "512.0 MiB". */
+const char *format_ago(int64_t realtime_ns, char *text, size_t size);
+const char *format_bytes(uint64_t bytes, char *text, size_t size);
+
+/* Text of others for a terminal: control characters become '?'. Returns @text, changed in place. */
+char *printable(char *text);
+
+/* "10" (seconds), "10s", "500ms", "2m", "1h" into milliseconds. */
+int parse_duration(const char *text, uint64_t *ret_ms, kiln_error *err);
+
+/* RFC 3339, or a duration before now. */
+int parse_time(const char *text, int64_t *ret_realtime_ns, kiln_error *err);
+
+/* A signal's name, with or without SIG, or number. */
+int parse_signal(const char *text, int *ret, kiln_error *err);
+
+/* --- doctor.c ------------------------------------------------------------------------------------- */
+
+struct kiln__hv_report;
+
+/* What the record says of this host's hypervisor; found out if there is none. */
+int preflight(struct kiln__hv_report *ret);
+
+/* --- configure.c --------------------------------------------------------------------------------- */
+
+/* The configuration that options and positional arguments of run and create describe. */
+int configure(const struct args *args, kiln_config **ret, kiln_error *err);
+
+/* Calls @fn for each line of an --env-file but comments; a negative result ends it. */
+int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),
+		  void *data, kiln_error *err);
+
+/* --- verbs ------------------------------------------------------------------------------------------- */
+
+int verb_run(struct cli *cli, const struct args *args);
+int verb_create(struct cli *cli, const struct args *args);
+int verb_start(struct cli *cli, const struct args *args);
+int verb_exec(struct cli *cli, const struct args *args);
+int verb_attach(struct cli *cli, const struct args *args);
+int verb_stop(struct cli *cli, const struct args *args);
+int verb_kill(struct cli *cli, const struct args *args);
+int verb_pause(struct cli *cli, const struct args *args);
+int verb_resume(struct cli *cli, const struct args *args);
+int verb_restart(struct cli *cli, const struct args *args);
+int verb_rm(struct cli *cli, const struct args *args);
+int verb_ls(struct cli *cli, const struct args *args);
+int verb_logs(struct cli *cli, const struct args *args);
+int verb_console(struct cli *cli, const struct args *args);
+int verb_inspect(struct cli *cli, const struct args *args);
+int verb_events(struct cli *cli, const struct args *args);
+int verb_wait(struct cli *cli, const struct args *args);
+int verb_stats(struct cli *cli, const struct args *args);
+int verb_doctor(struct cli *cli, const struct args *args);
+int verb_backends(struct cli *cli, const struct args *args);
+int verb_version(struct cli *cli, const struct args *args);
+int verb_completion(struct cli *cli, const struct args *args);
+int verb_schema(struct cli *cli, const struct args *args);
+
+#endif

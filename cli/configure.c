@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Options into a configuration. Most enter as they are, under the key that the table
+ * names; those that need a rule have theirs here. What the values mean, and whether they
+ * are possible, is the configuration's business.
+ *
+ * Configurations have absolute paths: those on the command line are relative to the
+ * working directory, and made absolute here.
+ */
+#include "cli.h"
+
+#include "buf.h"
+#include "err.h"
+#include "os.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of an --env-file. */
+#define MAX_ENV_FILE (1024 * 1024)
+
+static int absolute(const char *path, char **ret, kiln_error *err)
+{
+	char *cwd;
+
+	if (!path[0])
+		return kiln__fail(err, KILN_EINVAL, "an empty path");
+	if (path[0] == '/') {
+		*ret = strdup(path);
+		return *ret ? 0 : kiln__fail_nomem(err);
+	}
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return kiln__fail(err, KILN_ESYSTEM, "cannot tell the working directory");
+	*ret = kiln__strf("%s/%s", strcmp(cwd, "/") == 0 ? "" : cwd, path);
+	free(cwd);
+	return *ret ? 0 : kiln__fail_nomem(err);
+}
+
+static bool has(const kiln_config *config, const char *key)
+{
+	const char *value;
+
+	return kiln_config_get(config, key, &value, NULL) == 0;
+}
+
+/* An object as JSON at @key. Takes @object. */
+static int set_json(kiln_config *config, const char *key, json_t *object, kiln_error *err)
+{
+	char *text = object ? json_dumps(object, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	int r = text ? kiln_config_set(config, key, text, err)
+		     : kiln__fail(err, KILN_EINVAL, "%s: not UTF-8", key);
+
+	json_decref(object);
+	free(text);
+	return r;
+}
+
+/* --- root and disks --------------------------------------------------------------------------- */
+
+/* Where in a file which bytes say what it is. */
+static const struct {
+	size_t offset;
+	const char *bytes;
+	size_t len;
+	const char *key;
+} magics[] = {
+	{0, "hsqs", 4, "root.squashfs"},
+	{1024 + 56, "\x53\xef", 2, "root.disk"}, /* ext2, 3, 4: s_magic of the superblock */
+	{257, "ustar", 5, "root.tar"},
+	{0, "\x1f\x8b", 2, "root.tar"},         /* gzip */
+	{0, "\xfd" "7zXZ", 5, "root.tar"},
+	{0, "\x28\xb5\x2f\xfd", 4, "root.tar"}, /* zstd */
+	{0, "BZh", 3, "root.tar"},
+	{0, "\x04\x22\x4d\x18", 4, "root.tar"}, /* lz4 */
+};
+
+#define MAGIC_AREA 2048
+
+static const char *root_key(const uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
+		if (magics[i].offset + magics[i].len <= len &&
+		    memcmp(bytes + magics[i].offset, magics[i].bytes, magics[i].len) == 0)
+			return magics[i].key;
+	return NULL;
+}
+
+static int find_root_kind(const char *path, const char **ret_key, kiln_error *err)
+{
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	uint8_t bytes[MAGIC_AREA];
+	struct kiln__os_stat st;
+	ssize_t n;
+	int r = kiln__os_stat(path, &st, err);
+
+	if (r < 0)
+		return r;
+	if (st.is_directory || st.is_block_device) {
+		*ret_key = st.is_directory ? "root.directory" : "root.disk";
+		return 0;
+	}
+	if (!st.is_file)
+		return kiln__fail(err, KILN_EINVAL, "%s is neither a directory nor a file", path);
+	r = kiln__os_open(&fd, path, KILN__OPEN_READ, err);
+	if (r < 0)
+		return r;
+	n = kiln__os_pread_full(fd, bytes, sizeof(bytes), 0, err);
+	if (n < 0)
+		return (int)n;
+	*ret_key = root_key(bytes, (size_t)n);
+	if (!*ret_key) {
+		kiln__fail(err, KILN_EFORMAT,
+			   "%s is no tar archive and no squashfs or ext4 image", path);
+		kiln__hint(err, "give a directory, an archive, or set root.disk and root.fstype");
+		return KILN_EFORMAT;
+	}
+	return 0;
+}
+
+static int set_rootfs(kiln_config *config, const char *value, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	const char *key = NULL;
+	int r = absolute(value, &path, err);
+
+	if (r == 0)
+		r = find_root_kind(path, &key, err);
+	if (r == 0)
+		r = kiln_config_set(config, key, path, err);
+	return r < 0 ? kiln__prefix(err, "--rootfs") : 0;
+}
+
+static int add_disk(kiln_config *config, const char *value, kiln_error *err)
+{
+	static const char readonly[] = ":ro";
+	kiln__autofree char *path = NULL;
+	struct kiln__os_stat st;
+	size_t len;
+	bool ro = false;
+	int r = absolute(value, &path, err);
+
+	if (r < 0)
+		return r;
+	len = strlen(path);
+	if (len > strlen(readonly) && strcmp(path + len - strlen(readonly), readonly) == 0 &&
+	    kiln__os_stat(path, &st, NULL) < 0) {
+		path[len - strlen(readonly)] = '\0';
+		ro = true;
+	}
+	r = kiln__os_stat(path, &st, err);
+	if (r == 0)
+		r = set_json(config, "disks[]",
+			     json_pack("{s:s, s:b}", "path", path, "readonly", ro), err);
+	return r < 0 ? kiln__prefix(err, "--disk") : 0;
+}
+
+static int set_read_only(kiln_config *config, kiln_error *err)
+{
+	int r = kiln_config_set(config, "root.overlay.kind", "none", err);
+
+	if (r == 0 && (has(config, "root.disk.path") || has(config, "root.disk.fd")))
+		r = kiln_config_set(config, "root.readonly", "true", err);
+	return r;
+}
+
+/* --- process ---------------------------------------------------------------------------------------- */
+
+static int add_env(kiln_config *config, const char *value, kiln_error *err)
+{
+	kiln__autofree char *pair = NULL;
+	const char *own;
+
+	if (strchr(value, '='))
+		return kiln_config_set(config, "process.env[]", value, err);
+	/* A bare name passes this process's on; without one there is nothing to pass. */
+	own = getenv(value);
+	if (!own)
+		return 0;
+	pair = kiln__strf("%s=%s", value, own);
+	return pair ? kiln_config_set(config, "process.env[]", pair, err) : kiln__fail_nomem(err);
+}
+
+int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),
+		  void *data, kiln_error *err)
+{
+	kiln__autofree char *text = NULL;
+	char *at, *line;
+	size_t len;
+	int r = kiln__os_read_file(path, MAX_ENV_FILE, &text, &len, err);
+
+	if (r == 0 && strlen(text) != len)
+		r = kiln__fail(err, KILN_EFORMAT, "%s has NUL bytes", path);
+	for (at = text; r == 0 && (line = strsep(&at, "\n"));) {
+		line += strspn(line, " \t");
+		line[strcspn(line, "\r")] = '\0';
+		if (line[0] && line[0] != '#')
+			r = fn(data, line, err);
+	}
+	return r < 0 ? kiln__prefix(err, "--env-file") : 0;
+}
+
+static int on_env_line(void *data, const char *line, kiln_error *err)
+{
+	return add_env(data, line, err);
+}
+
+static int set_entrypoint(kiln_config *config, const char *value, kiln_error *err)
+{
+	int r = kiln_config_set(config, "process.entrypoint", NULL, err);
+
+	/* Docker's way to have none. */
+	return r < 0 || !value[0] ? r
+				  : kiln_config_set(config, "process.entrypoint[]", value, err);
+}
+
+static int set_command(kiln_config *config, char **argv, kiln_error *err)
+{
+	int r = argv[0] ? kiln_config_set(config, "process.args", NULL, err) : 0;
+
+	for (; r == 0 && *argv; argv++)
+		r = kiln_config_set(config, "process.args[]", *argv, err);
+	return r;
+}
+
+/* --- the rest --------------------------------------------------------------------------------------- */
+
+/* "agent", "tcp:80", "command:test -e /run/up" */
+static int set_ready(kiln_config *config, const char *value, kiln_error *err)
+{
+	size_t len = strcspn(value, ":");
+	kiln__autofree char *kind = strndup(value, len);
+	const char *rest = value[len] ? value + len + 1 : NULL;
+	bool port;
+	int r;
+
+	if (!kind)
+		return kiln__fail_nomem(err);
+	port = strcmp(kind, "tcp") == 0 || strcmp(kind, "vsock") == 0;
+	if ((port || strcmp(kind, "command") == 0) != (rest && *rest)) {
+		kiln__fail(err, KILN_EINVAL, "--ready cannot be \"%.40s\"", value);
+		kiln__hint(err, "it can be agent, console, tcp:PORT, vsock:PORT, command:TEXT or none");
+		return KILN_EINVAL;
+	}
+	r = kiln_config_set(config, "readiness.kind", kind, err);
+	if (r == 0 && port)
+		return kiln_config_set(config, "readiness.port", rest, err);
+	if (r == 0 && rest)
+		return set_json(config, "readiness.command",
+				json_pack("[s,s,s]", "/bin/sh", "-c", rest), err);
+	return r;
+}
+
+static int set_network(kiln_config *config, const char *value, kiln_error *err)
+{
+	if (strcmp(value, "none") == 0)
+		return kiln_config_set(config, "networks", NULL, err);
+	return set_json(config, "networks[]", json_pack("{s:s}", "kind", value), err);
+}
+
+static int set_pair(kiln_config *config, const char *value, kiln_error *err)
+{
+	size_t len = strcspn(value, "=");
+	kiln__autofree char *key = strndup(value, len);
+
+	if (!key)
+		return kiln__fail_nomem(err);
+	if (!value[len]) {
+		kiln__fail(err, KILN_EINVAL, "--set needs KEY=VALUE, not \"%.40s\"", value);
+		kiln__hint(err, "an empty VALUE unsets the key");
+		return KILN_EINVAL;
+	}
+	return kiln_config_set(config, key, value[len + 1] ? value + len + 1 : NULL, err);
+}
+
+static int enter_by_rule(kiln_config *config, const struct given *given, kiln_error *err)
+{
+	switch (given->option->id) {
+	case OPT_DISK:
+		return add_disk(config, given->value, err);
+	case OPT_ENTRYPOINT:
+		return set_entrypoint(config, given->value, err);
+	case OPT_ENV:
+		return add_env(config, given->value, err);
+	case OPT_ENV_FILE:
+		return env_file_each(given->value, on_env_line, config, err);
+	case OPT_NETWORK:
+		return set_network(config, given->value, err);
+	case OPT_READ_ONLY:
+		return set_read_only(config, err);
+	case OPT_READY:
+		return set_ready(config, given->value, err);
+	case OPT_ROOTFS:
+		return set_rootfs(config, given->value, err);
+	default:
+		return set_pair(config, given->value, err);
+	}
+}
+
+static int enter(kiln_config *config, const struct given *given, kiln_error *err)
+{
+	const struct option *option = given->option;
+	kiln__autofree char *text = NULL;
+	uint64_t ms;
+	int r;
+
+	switch (option->enters) {
+	case ENTERS_NOT:
+		return 0;
+	case ENTERS_AS_IS:
+		return kiln_config_set(config, option->key, given->value ? given->value : "true",
+				       err);
+	case ENTERS_AS_PATH:
+		r = absolute(given->value, &text, err);
+		return r < 0 ? r : kiln_config_set(config, option->key, text, err);
+	case ENTERS_SECONDS:
+		r = parse_duration(given->value, &ms, err);
+		if (r < 0)
+			return r;
+		text = kiln__strf("%llu", (unsigned long long)ms);
+		return text ? kiln_config_set(config, option->key, text, err)
+			    : kiln__fail_nomem(err);
+	case ENTERS_BY_RULE:
+		return enter_by_rule(config, given, err);
+	}
+	return 0;
+}
+
+/*
+ * Positional arguments are the command where a root is given by an option. Where none is,
+ * the first of them, not behind "--", is the image's name, and images come later.
+ */
+static int enter_command(kiln_config *config, const struct args *args, kiln_error *err)
+{
+	bool rooted = has(config, "root") || has(config, "initrd");
+
+	if (!rooted && args->count > 0 && !args->ended) {
+		kiln__fail(err, KILN_ENOTSUP,
+			   "not supported yet by this version: images by name (\"%.80s\")",
+			   args->positional[0]);
+		kiln__hint(err, "give a root by --rootfs DIRECTORY|ARCHIVE|IMAGE");
+		return KILN_ENOTSUP;
+	}
+	if (!rooted && args->count > 0 && !args_is(args, OPT_BACKEND, "fake")) {
+		kiln__fail(err, KILN_EINVAL, "there is no root to run \"%.80s\" in",
+			   args->positional[0]);
+		kiln__hint(err, "give one by --rootfs DIRECTORY|ARCHIVE|IMAGE");
+		return KILN_EINVAL;
+	}
+	return set_command(config, args->positional, err);
+}
+
+int configure(const struct args *args, kiln_config **ret, kiln_error *err)
+{
+	const char *file = args_value(args, OPT_CONFIG);
+	kiln_config *config = NULL;
+	int r = file ? kiln_config_load(file, &config, err) : kiln_config_new(&config, err);
+
+	for (size_t i = 0; r == 0 && i < args->given_count; i++)
+		r = enter(config, &args->given[i], err);
+	/* Ports lead nowhere without a network. */
+	if (r == 0 && args_has(args, OPT_PUBLISH) && !args_has(args, OPT_NETWORK) &&
+	    !has(config, "networks[0].kind"))
+		r = set_network(config, "user", err);
+	if (r == 0)
+		r = enter_command(config, args, err);
+	if (r < 0) {
+		kiln_config_free(config);
+		return r;
+	}
+	*ret = config;
+	return 0;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* console: a VM's serial line on this terminal, until ctrl-p ctrl-q, a signal or the VM's end. */
+#include "cli.h"
+
+#include "err.h"
+#include "inout.h"
+#include "signals.h"
+#include "terminal.h"
+
+#include <kiln/stream.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+struct console {
+	kiln_loop *loop;
+	kiln_stream *stream;
+	struct input *input;
+	struct output *output;
+	bool raw;
+	bool over;
+	int code;
+	kiln_error err; /* code 0: none */
+};
+
+static void finish(struct console *console, int code)
+{
+	console->over = true;
+	console->code = code;
+}
+
+static void fail(struct console *console, const kiln_error *err)
+{
+	console->err = *err;
+	finish(console, EXIT_KILN);
+}
+
+/* --- from here --------------------------------------------------------------------------- */
+
+static ssize_t on_input(void *data, const void *bytes, size_t len)
+{
+	struct console *console = data;
+
+	return (ssize_t)kiln_stream_write(console->stream, bytes, len);
+}
+
+/* The end of a file of commands is not the end of what the guest has to say to them. */
+static void on_input_end(void *data)
+{
+	(void)data;
+}
+
+static void on_detach(void *data)
+{
+	finish(data, 0);
+}
+
+static const struct input_sink plain_sink = {on_input, on_input_end, NULL};
+static const struct input_sink keys_sink = {on_input, on_input_end, on_detach};
+
+/* --- from there ---------------------------------------------------------------------------- */
+
+static void on_room(void *data)
+{
+	struct console *console = data;
+
+	kiln_stream_resume(console->stream);
+}
+
+static size_t on_data(void *data, const void *bytes, size_t len)
+{
+	struct console *console = data;
+	ssize_t n = output_write(console->output, bytes, len);
+	kiln_error err;
+
+	if (n >= 0)
+		return (size_t)n;
+	if (n == -EPIPE) {
+		finish(console, 128 + SIGPIPE);
+	} else {
+		kiln__fail_errno(&err, (int)-n, "cannot write to standard output");
+		fail(console, &err);
+	}
+	return len;
+}
+
+static void on_eof(void *data)
+{
+	finish(data, 0);
+}
+
+static void on_writable(void *data)
+{
+	struct console *console = data;
+
+	if (console->input)
+		input_resume(console->input);
+}
+
+static void on_error(void *data, const kiln_error *err)
+{
+	/* The VM has ended, and its runner with it. */
+	if (err->code == KILN_EDIED)
+		finish(data, 0);
+	else
+		fail(data, err);
+}
+
+static void on_signal(void *data, int number)
+{
+	struct console *console = data;
+
+	if (number == SIGCONT && console->raw)
+		terminal_raw(false);
+	else if (number != SIGCONT && number != SIGWINCH)
+		finish(console, 128 + number);
+}
+
+static void on_stream(void *data, kiln_stream *stream, const kiln_error *err)
+{
+	struct console *console = data;
+	kiln_stream_callbacks callbacks = KILN_STREAM_CALLBACKS_INIT;
+	kiln_error why;
+
+	if (!stream) {
+		fail(console, err);
+		return;
+	}
+	callbacks.on_data = on_data;
+	callbacks.on_eof = on_eof;
+	callbacks.on_writable = on_writable;
+	callbacks.on_error = on_error;
+	callbacks.data = console;
+	console->stream = stream;
+	kiln_stream_listen(stream, &callbacks);
+	if (console->raw) {
+		fputs("kiln: on the console; ctrl-p ctrl-q leaves it\r\n", stderr);
+		terminal_raw(false);
+	}
+	if (input_new(&console->input, console->loop, console->raw ? &keys_sink : &plain_sink,
+		      console, &why) == 0)
+		input_resume(console->input);
+	kiln_stream_resume(stream);
+}
+
+static int run(struct console *console, kiln_vm *vm, kiln_error *err)
+{
+	struct signals *signals = NULL;
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console, err);
+	if (r == 0)
+		r = signals_new(&signals, console->loop, on_signal, console, err);
+	if (r == 0)
+		kiln_vm_console(vm, on_stream, console);
+	while (r == 0 && !console->over && kiln_loop_step(console->loop))
+		;
+	terminal_restore();
+	input_free(console->input);
+	kiln_stream_close(console->stream);
+	output_free(console->output);
+	signals_free(signals);
+	if (r == 0 && console->err.code)
+		*err = console->err;
+	return r < 0 ? r : console->err.code;
+}
+
+int verb_console(struct cli *cli, const struct args *args)
+{
+	struct console console = {.raw = terminal_is_input()};
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_vm *vm = NULL;
+	int r = cli_manager(cli, &err);
+
+	if (r == 0)
+		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+	if (r == 0) {
+		console.loop = kiln_manager_loop(cli->manager);
+		r = run(&console, vm, &err);
+	}
+	kiln_vm_free(vm);
+	return r < 0 ? complain(args->positional[0], &err) : console.code;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor, backends, version, schema: what there is here. */
+#include "cli.h"
+
+#include "backend.h"
+#include "buf.h"
+#include "err.h"
+#include "os.h"
+#include "preflight.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_json(json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+
+	if (text)
+		printf("%s\n", text);
+	free(text);
+	json_decref(json);
+}
+
+int preflight(struct kiln__hv_report *ret)
+{
+	kiln__autofree char *directory = NULL;
+	kiln_error err;
+
+	if (kiln__os_runtime_dir(&directory, &err) < 0)
+		return kiln__hv_preflight(ret, NULL, &err);
+	return kiln__hv_preflight_cached(ret, directory, NULL, &err);
+}
+
+/* --- doctor ------------------------------------------------------------------------------- */
+
+struct health {
+	struct kiln__hv_report kvm;
+	struct kiln__hv_facts facts;
+	struct kernel_found {
+		char *path; /* NULL: none yet */
+		kiln_error why;
+	} kernel;
+};
+
+static const char *const states[] = {"ok", "failed", "skipped"};
+
+static const char *fact_name(enum kiln__hv_fact fact)
+{
+	static const char *const names[] = {"no", "yes", "unknown"};
+
+	return names[fact];
+}
+
+struct fact {
+	const char *key;
+	const char *text;
+	enum kiln__hv_fact value;
+};
+
+#define FACTS 7
+
+static void list_facts(const struct kiln__hv_facts *f, struct fact ret[FACTS])
+{
+	const struct fact facts[FACTS] = {
+		{"in_vm", "this host is a virtual machine", f->in_vm},
+		{"nests", "guests may run VMs themselves", f->nests},
+		{"cgroup2", "cgroup2 is mounted", f->cgroup2},
+		{"favordynmods", "... with favordynmods: VMs are made faster", f->favordynmods},
+		{"vhost_vsock", "/dev/vhost-vsock", f->vhost_vsock},
+		{"vhost_net", "/dev/vhost-net", f->vhost_net},
+		{"tun", "/dev/net/tun", f->tun},
+	};
+
+	memcpy(ret, facts, sizeof(facts));
+}
+
+static json_t *kvm_json(const struct kiln__hv_report *report)
+{
+	json_t *checks = json_array();
+
+	for (size_t i = 0; i < report->count; i++) {
+		const struct kiln__hv_check *check = &report->checks[i];
+
+		json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s}", "name", check->name,
+							"state", states[check->state], "detail",
+							check->detail, "hint", check->hint));
+	}
+	return json_pack("{s:b, s:b, s:b, s:s, s:s, s:o}", "usable", report->usable, "opens",
+			 report->opens, "cached", report->cached, "summary", report->summary, "hint",
+			 report->hint, "checks", checks);
+}
+
+static json_t *fact_json(enum kiln__hv_fact fact)
+{
+	return fact == KILN__HV_UNKNOWN ? json_null() : json_boolean(fact == KILN__HV_YES);
+}
+
+static json_t *facts_json(const struct kiln__hv_facts *facts)
+{
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s}", "cpu_vendor", facts->cpu_vendor, "cpu_model",
+				   facts->cpu_model, "extension", facts->extension, "module",
+				   facts->module);
+	struct fact list[FACTS];
+
+	list_facts(facts, list);
+	for (size_t i = 0; i < FACTS; i++)
+		json_object_set_new(object, list[i].key, fact_json(list[i].value));
+	return object;
+}
+
+static json_t *probe_json(const struct kiln__backend *backend)
+{
+	struct kiln__probe probe = {0};
+	json_t *features = json_array();
+
+	backend->probe(kiln__os_arch(), &probe);
+	for (const struct kiln__feature *f = kiln__features; f->name; f++)
+		if (backend->features & f->bit)
+			json_array_append_new(features, json_string(f->name));
+	return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:o}", "name", backend->name, "summary",
+			 backend->summary, "usable", probe.usable, "version", probe.version, "accel",
+			 probe.accel, "reason", probe.reason.message, "hint", probe.reason.hint,
+			 "features", features);
+}
+
+/* Prints a line of a report: a mark, what, and why; a hint behind it. */
+static void print_line(const char *mark, const char *what, const char *detail, const char *hint)
+{
+	printf("  %-8s %s%s%s\n", mark, what, detail[0] ? ": " : "", detail);
+	if (hint[0])
+		printf("  %-8s   %s\n", "", hint);
+}
+
+static void print_kvm(const struct kiln__hv_report *report)
+{
+	printf("KVM: %s\n", report->summary);
+	for (size_t i = 0; i < report->count; i++)
+		print_line(states[report->checks[i].state], report->checks[i].name,
+			   report->checks[i].detail, report->checks[i].hint);
+}
+
+static void print_facts(const struct kiln__hv_facts *facts)
+{
+	struct fact list[FACTS];
+
+	printf("\nHost: %s, %u CPUs, %llu MiB of memory%s%s\n",
+	       facts->cpu_model[0] ? facts->cpu_model : kiln__os_arch(), kiln__os_cpu_count(),
+	       (unsigned long long)(kiln__os_total_memory() >> 20), facts->extension[0] ? ", " : "",
+	       facts->extension);
+	list_facts(facts, list);
+	for (size_t i = 0; i < FACTS; i++)
+		print_line(fact_name(list[i].value), list[i].text, "", "");
+}
+
+static void print_backends(void)
+{
+	printf("\nBackends:\n");
+	for (const struct kiln__backend *const *b = kiln__backends; *b; b++) {
+		struct kiln__probe probe = {0};
+		char what[128];
+
+		(*b)->probe(kiln__os_arch(), &probe);
+		snprintf(what, sizeof(what), "%s%s%s%s%s", (*b)->name, probe.version[0] ? " " : "",
+			 probe.version, probe.accel[0] ? ", by " : "", probe.accel);
+		print_line(probe.usable ? "ok" : "no", what, probe.reason.message, probe.reason.hint);
+	}
+}
+
+static void print_health(const struct health *health)
+{
+	print_kvm(&health->kvm);
+	print_facts(&health->facts);
+	print_backends();
+	printf("\nKernel:\n");
+	if (health->kernel.path)
+		print_line("ok", health->kernel.path, "", "");
+	else
+		print_line("no", "none cached yet", health->kernel.why.message,
+			   health->kernel.why.hint);
+}
+
+static json_t *health_json(const struct health *health)
+{
+	json_t *object = json_pack("{s:o, s:o}", "kvm", kvm_json(&health->kvm), "facts",
+				   facts_json(&health->facts));
+	json_t *kernel = health->kernel.path ? json_string(health->kernel.path) : json_null();
+
+	json_object_set_new(object, "kernel", json_pack("{s:o}", "path", kernel));
+	for (const struct kiln__backend *const *b = kiln__backends; *b; b++)
+		json_object_set_new(object, (*b)->name, probe_json(*b));
+	return object;
+}
+
+static void find_kernel(struct kernel_found *ret)
+{
+	*ret = (struct kernel_found){0};
+	kiln__fail(&ret->why, KILN_ENOENT, "it is found with the first run");
+}
+
+/* Fails if nothing here can run a VM: emulation counts. */
+static int verdict(void)
+{
+	for (const struct kiln__backend *const *b = kiln__backends; *b; b++) {
+		struct kiln__probe probe = {0};
+
+		if (strcmp((*b)->name, "fake") == 0)
+			continue;
+		(*b)->probe(kiln__os_arch(), &probe);
+		if (probe.usable)
+			return 0;
+	}
+	return EXIT_KILN;
+}
+
+int verb_doctor(struct cli *cli, const struct args *args)
+{
+	struct health health = {0};
+	kiln_error err = KILN_ERROR_INIT;
+
+	(void)cli;
+	/* Asked by somebody who wonders: found out anew, not read from the record. */
+	if (kiln__hv_preflight(&health.kvm, NULL, &err) < 0)
+		return complain("doctor", &err);
+	kiln__hv_facts(&health.facts, NULL);
+	find_kernel(&health.kernel);
+	if (args_is(args, OPT_FORMAT, "json"))
+		print_json(health_json(&health));
+	else
+		print_health(&health);
+	free(health.kernel.path);
+	return verdict();
+}
+
+/* --- backends -------------------------------------------------------------------------------- */
+
+static void add_features(struct table *table, unsigned features)
+{
+	kiln__autobuf text = KILN__BUF_INIT;
+
+	for (const struct kiln__feature *f = kiln__features; f->name; f++)
+		if (features & f->bit)
+			kiln__buf_addf(&text, "%s%s", text.len ? " " : "", f->name);
+	table_add(table, "%s", text.len ? text.data : "-");
+}
+
+int verb_backends(struct cli *cli, const struct args *args)
+{
+	static const char *const heads[] = {"NAME", "USABLE", "ACCEL", "VERSION", "CAN", NULL};
+	bool as_json = args_is(args, OPT_FORMAT, "json");
+	struct table *table = as_json ? NULL : table_new(heads);
+	json_t *array = as_json ? json_array() : NULL;
+
+	(void)cli;
+	for (const struct kiln__backend *const *b = kiln__backends; *b; b++) {
+		struct kiln__probe probe = {0};
+
+		if (as_json) {
+			json_array_append_new(array, probe_json(*b));
+			continue;
+		}
+		(*b)->probe(kiln__os_arch(), &probe);
+		table_add(table, "%s", (*b)->name);
+		table_add(table, "%s", probe.usable ? "yes" : "no");
+		table_add(table, "%s", probe.accel[0] ? probe.accel : "-");
+		table_add(table, "%s", probe.version[0] ? probe.version : "-");
+		add_features(table, (*b)->features);
+	}
+	if (as_json)
+		print_json(array);
+	else
+		table_print(table);
+	return 0;
+}
+
+/* --- version, schema ---------------------------------------------------------------------------- */
+
+int verb_version(struct cli *cli, const struct args *args)
+{
+	(void)cli;
+	if (args_is(args, OPT_FORMAT, "json"))
+		print_json(json_pack("{s:s, s:s}", "version", KILN_VERSION, "arch", kiln__os_arch()));
+	else
+		printf("kiln %s\n", KILN_VERSION);
+	return 0;
+}
+
+int verb_schema(struct cli *cli, const struct args *args)
+{
+	(void)cli;
+	(void)args;
+	fputs(kiln_config_schema(), stdout);
+	return 0;
+}

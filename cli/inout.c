@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting: an epoll instance of our own holds the descriptor, and the loop watches that
+ * instance. (The loop would make the descriptor itself non-blocking.) What epoll
+ * refuses, files and some devices, is always ready.
+ *
+ * Writing without waiting: a pipe or terminal is opened once more through /proc, which
+ * gives an open file of our own that may be non-blocking; on a socket MSG_DONTWAIT does
+ * it. Where that fails, pieces no longer than a pipe's guarantee are written when
+ * poll(2) says that there is room.
+ */
+#include "inout.h"
+
+#include "err.h"
+#include "loop.h"
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+struct poller {
+	int epoll; /* -1: what it is for is always ready */
+	struct kiln__watch *watch;
+};
+
+static void poller_done(struct poller *poller)
+{
+	kiln__watch_free(poller->watch);
+	if (poller->epoll >= 0)
+		close(poller->epoll);
+	*poller = (struct poller){.epoll = -1};
+}
+
+static int poller_init(struct poller *poller, kiln_loop *loop, int fd, uint32_t events,
+		       void (*fn)(void *data, int events), void *data, kiln_error *err)
+{
+	struct epoll_event event = {.events = events};
+	int r;
+
+	*poller = (struct poller){.epoll = epoll_create1(EPOLL_CLOEXEC)};
+	if (poller->epoll < 0)
+		return kiln__fail_errno(err, errno, "epoll_create1");
+	if (epoll_ctl(poller->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+		r = errno == EPERM ? 0 : kiln__fail_errno(err, errno, "cannot wait for descriptor %d", fd);
+		poller_done(poller);
+		return r;
+	}
+	r = kiln__watch_new(&poller->watch, loop, poller->epoll, fn, data, err);
+	if (r < 0)
+		poller_done(poller);
+	return r;
+}
+
+static void poller_wait(struct poller *poller, bool on)
+{
+	kiln__watch_set(poller->watch, on ? KILN__READABLE : 0);
+}
+
+/* --- input -------------------------------------------------------------------------------------- */
+
+#define INPUT_BUFFER (64 * 1024)
+#define CTRL_P       0x10
+#define CTRL_Q       0x11
+
+struct input {
+	struct poller poller;
+	struct kiln__deferred *again; /* for what is always ready: the next round */
+	const struct input_sink *sink;
+	void *data;
+	char *buffer;
+	size_t at, len; /* what is still to be taken */
+	bool held;      /* a ctrl-p came last and is not in the buffer */
+	bool over;
+	bool *freed; /* set by input_free() from inside a call of ours */
+};
+
+/* Takes the detach keys out of @n bytes that were just read: true if they are complete. */
+static bool filter(struct input *input, size_t n)
+{
+	size_t out = 0;
+
+	/* What was read stands behind one free byte, for a ctrl-p held back: so out never passes i. */
+	for (size_t i = 1; i <= n; i++) {
+		char c = input->buffer[i];
+
+		if (input->held && c == CTRL_Q)
+			return true;
+		if (input->held)
+			input->buffer[out++] = CTRL_P;
+		input->held = c == CTRL_P;
+		if (!input->held)
+			input->buffer[out++] = c;
+	}
+	input->at = 0;
+	input->len = out;
+	return false;
+}
+
+/* Reads once; false if there is nothing more for now. */
+static bool fill(struct input *input)
+{
+	ssize_t n;
+
+	if (!input->buffer)
+		input->buffer = malloc(INPUT_BUFFER + 1);
+	n = input->buffer ? read(STDIN_FILENO, input->buffer + 1, INPUT_BUFFER) : 0;
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n <= 0) { /* a terminal that was hung up says EIO: an end, too */
+		input->over = true;
+		input->sink->end(input->data);
+		return false;
+	}
+	input->at = 1;
+	input->len = (size_t)n + 1;
+	if (input->sink->detach && filter(input, (size_t)n)) {
+		input->over = true;
+		input->sink->detach(input->data);
+		return false;
+	}
+	return true;
+}
+
+/* Hands on what is there: true if all was taken. */
+static bool drain(struct input *input)
+{
+	ssize_t n;
+
+	if (input->at == input->len)
+		return true;
+	n = input->sink->write(input->data, input->buffer + input->at, input->len - input->at);
+	if (n < 0) {
+		input->over = true;
+		return false;
+	}
+	input->at += (size_t)n;
+	return input->at == input->len;
+}
+
+/* One piece; then, by the loop, the next. */
+static void pump(struct input *input)
+{
+	bool freed = false;
+	bool more;
+
+	input->freed = &freed;
+	more = drain(input) && fill(input) && !freed && drain(input);
+	if (freed)
+		return;
+	input->freed = NULL;
+	if (input->poller.watch)
+		poller_wait(&input->poller, more);
+	else if (more)
+		kiln__deferred_schedule(input->again);
+}
+
+static void on_input(void *data, int events)
+{
+	(void)events;
+	pump(data);
+}
+
+static void on_again(void *data)
+{
+	pump(data);
+}
+
+int input_new(struct input **ret, kiln_loop *loop, const struct input_sink *sink, void *data,
+	      kiln_error *err)
+{
+	struct input *input = calloc(1, sizeof(*input));
+	int r;
+
+	if (!input)
+		return kiln__fail_nomem(err);
+	input->sink = sink;
+	input->data = data;
+	r = poller_init(&input->poller, loop, STDIN_FILENO, EPOLLIN, on_input, input, err);
+	if (r == 0 && !input->poller.watch)
+		r = kiln__deferred_new(&input->again, loop, on_again, input, err);
+	if (r < 0) {
+		input_free(input);
+		return r;
+	}
+	*ret = input;
+	return 0;
+}
+
+void input_resume(struct input *input)
+{
+	if (input->over || input->freed)
+		return;
+	if (!input->poller.watch)
+		kiln__deferred_schedule(input->again);
+	else if (drain(input))
+		poller_wait(&input->poller, true);
+}
+
+void input_free(struct input *input)
+{
+	if (!input)
+		return;
+	if (input->freed)
+		*input->freed = true;
+	poller_done(&input->poller);
+	kiln__deferred_free(input->again);
+	free(input->buffer);
+	free(input);
+}
+
+/* --- output ----------------------------------------------------------------------------------------- */
+
+struct output {
+	kiln_loop *loop;
+	int fd;
+	int own; /* the same, opened once more, non-blocking; -1: not possible */
+	bool prepared;
+	bool is_socket;
+	bool waits; /* may make a writer wait */
+	struct poller poller;
+	void (*room)(void *data);
+	void *data;
+};
+
+int output_new(struct output **ret, kiln_loop *loop, int fd, void (*room)(void *data), void *data,
+	       kiln_error *err)
+{
+	struct output *output = calloc(1, sizeof(*output));
+
+	if (!output)
+		return kiln__fail_nomem(err);
+	*output = (struct output){.loop = loop, .fd = fd, .own = -1, .room = room, .data = data};
+	output->poller.epoll = -1;
+	*ret = output;
+	return 0;
+}
+
+/* Before the first byte only: most runs write to one of the two, or to none. */
+static void prepare(struct output *output)
+{
+	char path[32];
+	struct stat st;
+
+	output->prepared = true;
+	if (fstat(output->fd, &st) < 0)
+		return;
+	output->is_socket = S_ISSOCK(st.st_mode);
+	output->waits = output->is_socket || S_ISFIFO(st.st_mode) || isatty(output->fd);
+	if (!output->waits || output->is_socket)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", output->fd);
+	output->own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+}
+
+static ssize_t write_some(const struct output *output, const void *bytes, size_t len)
+{
+	struct pollfd room = {.fd = output->fd, .events = POLLOUT};
+
+	if (output->is_socket)
+		return send(output->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (output->own >= 0)
+		return write(output->own, bytes, len);
+	if (output->waits) {
+		if (poll(&room, 1, 0) == 0) {
+			errno = EAGAIN;
+			return -1;
+		}
+		len = len < PIPE_BUF ? len : PIPE_BUF;
+	}
+	return write(output->fd, bytes, len);
+}
+
+static void on_room(void *data, int events)
+{
+	struct output *output = data;
+
+	(void)events;
+	poller_wait(&output->poller, false);
+	output->room(output->data);
+}
+
+static int wait_for_room(struct output *output)
+{
+	int fd = output->own >= 0 ? output->own : output->fd;
+
+	if (!output->poller.watch &&
+	    poller_init(&output->poller, output->loop, fd, EPOLLOUT, on_room, output, NULL) < 0)
+		return -ENOMEM;
+	if (!output->poller.watch)
+		return -EIO; /* not ready, and not to be waited for: there is no such thing */
+	poller_wait(&output->poller, true);
+	return 0;
+}
+
+ssize_t output_write(struct output *output, const void *bytes, size_t len)
+{
+	size_t done = 0;
+	int r;
+
+	if (!output->prepared)
+		prepare(output);
+	while (done < len) {
+		ssize_t n = write_some(output, (const char *)bytes + done, len - done);
+
+		if (n >= 0) {
+			done += (size_t)n;
+		} else if (errno == EAGAIN) {
+			r = wait_for_room(output);
+			return r < 0 ? r : (ssize_t)done;
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+	return (ssize_t)done;
+}
+
+void output_free(struct output *output)
+{
+	if (!output)
+		return;
+	poller_done(&output->poller);
+	if (output->own >= 0)
+		close(output->own);
+	free(output);
+}

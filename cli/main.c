@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The beginning and the end: see cli.h. */
+#include "cli.h"
+
+#include "err.h"
+#include "signals.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+int cli_manager(struct cli *cli, kiln_error *err)
+{
+	if (cli->manager)
+		return 0;
+	return kiln_manager_new(&cli->manager, NULL, NULL, err);
+}
+
+void cli_progress(struct cli *cli, const struct args *args)
+{
+	cli->talks = args_is(args, OPT_PROGRESS, "plain") ||
+		     (isatty(STDERR_FILENO) && !args_is(args, OPT_PROGRESS, "none"));
+}
+
+/* Data that could not be written is a failure, whatever else went well. */
+static int flush(int code)
+{
+	kiln_error err;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	kiln__fail_errno(&err, errno, "cannot write to standard output");
+	return complain(NULL, &err);
+}
+
+static int run_verb(const struct verb *verb, int argc, char **argv)
+{
+	struct cli cli = {0};
+	struct args args;
+	kiln_error err = KILN_ERROR_INIT;
+	int code;
+
+	if (args_parse(&args, verb, argc, argv, &err) < 0) {
+		code = complain(NULL, &err);
+	} else if (args_has(&args, OPT_HELP)) {
+		help_verb(verb);
+		code = 0;
+	} else {
+		code = verb->run(&cli, &args);
+	}
+	kiln_manager_free(cli.manager);
+	args_done(&args);
+	if (cli.killed_by)
+		signals_die(cli.killed_by);
+	return code;
+}
+
+/* "kiln help VERB" */
+static int help(int argc, char **argv)
+{
+	const struct verb *verb;
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (argc == 0) {
+		help_all();
+		return 0;
+	}
+	if (verb_find(argv[0], &verb, &err) < 0)
+		return complain(NULL, &err);
+	help_verb(verb);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argv[1];
+	const struct verb *verb;
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (argc < 2) {
+		fputs("kiln: what is to be done?\n      see \"kiln --help\"\n", stderr);
+		return EXIT_KILN;
+	}
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+		return flush(help(argc - 2, argv + 2));
+	if (strcmp(name, "--version") == 0)
+		name = "version";
+	if (name[0] == '-') {
+		kiln__fail(&err, KILN_EINVAL, "options come behind the command, not %.40s before it",
+			   name);
+		kiln__hint(&err, "see \"kiln --help\"");
+		return complain(NULL, &err);
+	}
+	if (verb_find(name, &verb, &err) < 0)
+		return complain(NULL, &err);
+	return flush(run_verb(verb, argc - 2, argv + 2));
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* run, create, start: VMs that begin. exec and attach: processes in those that are there. */
+#include "cli.h"
+
+#include "buf.h"
+#include "err.h"
+#include "foreground.h"
+#include "trace.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void on_progress(void *data, const char *text)
+{
+	const struct cli *cli = data;
+
+	tell(cli, "%s", text);
+}
+
+static bool is_true(const kiln_config *config, const char *key)
+{
+	const char *value;
+
+	return kiln_config_get(config, key, &value, NULL) == 0 && strcmp(value, "true") == 0;
+}
+
+static int create(struct cli *cli, const struct args *args, const kiln_config *config,
+		  bool ephemeral, kiln_vm **ret, kiln_error *err)
+{
+	kiln_create_options options = KILN_CREATE_OPTIONS_INIT;
+	int r = cli_manager(cli, err);
+
+	options.name = args_value(args, OPT_NAME);
+	options.ephemeral = ephemeral;
+	if (r == 0)
+		r = kiln_manager_create(cli->manager, config, &options, ret, err);
+	trace_once(cli->trace, TRACE_CREATED);
+	return r;
+}
+
+int verb_create(struct cli *cli, const struct args *args)
+{
+	kiln_config *config = NULL;
+	kiln_vm *vm = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	int r = configure(args, &config, &err);
+
+	if (r == 0)
+		r = create(cli, args, config, false, &vm, &err);
+	if (r == 0)
+		printf("%s\n", kiln_vm_id(vm));
+	kiln_vm_free(vm);
+	kiln_config_free(config);
+	return r < 0 ? complain(NULL, &err) : 0;
+}
+
+/* --- run -d, start ------------------------------------------------------------------------------ */
+
+/* Starts it and leaves it: its id may be used for anything once this has returned. */
+static int start_detached(struct cli *cli, kiln_vm *vm, kiln_error *err)
+{
+	kiln_start_options options = KILN_START_OPTIONS_INIT;
+	int r;
+
+	options.on_progress = on_progress;
+	options.data = cli;
+	r = kiln_vm_start_sync(vm, &options, -1, err);
+	return r < 0 ? r : kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
+}
+
+static int run_detached(struct cli *cli, kiln_vm *vm)
+{
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (start_detached(cli, vm, &err) < 0)
+		return complain(NULL, &err);
+	printf("%s\n", kiln_vm_id(vm));
+	return 0;
+}
+
+/* --- run in the foreground ---------------------------------------------------------------------- */
+
+/* The VM ends with its process; the code is that process's whatever comes of the rest. */
+static int end_vm(struct foreground *fg, kiln_vm *vm, enum foreground_end end, int code)
+{
+	kiln_error err = KILN_ERROR_INIT;
+	int r = 0;
+
+	if (end == FOREGROUND_DETACHED)
+		return code;
+	if (end == FOREGROUND_EXITED || (end == FOREGROUND_FAILED && !foreground_start_failed(fg)))
+		r = kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, -1, &err);
+	else
+		r = kiln_vm_kill_sync(vm, -1, &err);
+	if (r < 0 && end == FOREGROUND_EXITED)
+		complain(NULL, &err);
+	return code;
+}
+
+static void write_trace(struct cli *cli, kiln_vm *vm)
+{
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (!cli->trace)
+		return;
+	trace_once(cli->trace, TRACE_STOPPED);
+	if (trace_write(cli->trace, cli->manager, vm, &err) < 0)
+		complain("--trace", &err);
+}
+
+static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *config)
+{
+	const struct foreground_options options = {
+		.input = is_true(config, "process.stdin"),
+		.tty = is_true(config, "process.tty"),
+	};
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	enum foreground_end end = FOREGROUND_FAILED;
+	kiln_error err = KILN_ERROR_INIT;
+	struct foreground *fg = NULL;
+	int code;
+	int r = foreground_new(&fg, cli, &options, &err);
+
+	start.foreground = true;
+	start.on_progress = on_progress;
+	start.data = cli;
+	if (r == 0)
+		r = foreground_attach(fg, vm, &start, &err);
+	if (r < 0) {
+		foreground_free(fg);
+		return complain(NULL, &err);
+	}
+	end = foreground_run(fg, &code);
+	code = end_vm(fg, vm, end, code);
+	foreground_free(fg);
+	write_trace(cli, vm);
+	return code;
+}
+
+static int need_command(const kiln_config *config, kiln_error *err)
+{
+	const char *value;
+
+	if (kiln_config_get(config, "process.args[0]", &value, NULL) == 0 ||
+	    kiln_config_get(config, "process.entrypoint[0]", &value, NULL) == 0)
+		return 0;
+	kiln__fail(err, KILN_EINVAL, "run: there is no command to run");
+	kiln__hint(err, "put one behind the options, or run the VM in the background (-d)");
+	return KILN_EINVAL;
+}
+
+static int run_vm(struct cli *cli, const struct args *args, const kiln_config *config,
+		  kiln_error *err)
+{
+	bool detach = args_has(args, OPT_DETACH);
+	bool ephemeral = args_has(args, OPT_RM) || (!detach && !args_has(args, OPT_NAME));
+	kiln_vm *vm;
+	int code;
+	int r = detach ? 0 : need_command(config, err);
+
+	if (r == 0)
+		r = create(cli, args, config, ephemeral, &vm, err);
+	if (r < 0)
+		return complain(NULL, err);
+	code = detach ? run_detached(cli, vm) : run_foreground(cli, vm, config);
+	kiln_vm_free(vm);
+	return code;
+}
+
+int verb_run(struct cli *cli, const struct args *args)
+{
+	const char *path = args_value(args, OPT_TRACE);
+	kiln_config *config = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	int code;
+	int r = path ? trace_new(&cli->trace, path, &err) : 0;
+
+	cli_progress(cli, args);
+	if (r == 0)
+		r = configure(args, &config, &err);
+	code = r < 0 ? complain(NULL, &err) : run_vm(cli, args, config, &err);
+	kiln_config_free(config);
+	trace_free(cli->trace);
+	return code;
+}
+
+/* --- start ------------------------------------------------------------------------------------------ */
+
+static int start_attached(struct cli *cli, const struct args *args, kiln_vm *vm)
+{
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	struct foreground_options options = {.may_detach = true};
+	struct foreground *fg = NULL;
+	kiln_config *config = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	int code = EXIT_KILN;
+	int r = kiln_vm_config(vm, &config, &err);
+
+	start.on_progress = on_progress;
+	start.data = cli;
+	if (r == 0) {
+		options.tty = is_true(config, "process.tty");
+		options.input = is_true(config, "process.stdin") && args_has(args, OPT_INTERACTIVE);
+		r = foreground_new(&fg, cli, &options, &err);
+	}
+	if (r == 0)
+		r = foreground_attach(fg, vm, &start, &err);
+	if (r == 0)
+		foreground_run(fg, &code);
+	foreground_free(fg);
+	kiln_config_free(config);
+	return r < 0 ? complain(NULL, &err) : code;
+}
+
+static int start_one(struct cli *cli, const struct args *args, const char *name)
+{
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_vm *vm = NULL;
+	int code = 0;
+	int r = kiln_manager_find(cli->manager, name, &vm, &err);
+
+	if (r == 0 && args_has(args, OPT_ATTACH))
+		code = start_attached(cli, args, vm);
+	else if (r == 0)
+		r = start_detached(cli, vm, &err);
+	if (r == 0 && !args_has(args, OPT_ATTACH))
+		printf("%s\n", name);
+	kiln_vm_free(vm);
+	return r < 0 ? complain(name, &err) : code;
+}
+
+int verb_start(struct cli *cli, const struct args *args)
+{
+	kiln_error err = KILN_ERROR_INIT;
+	int code = 0;
+
+	cli_progress(cli, args);
+	if (args_has(args, OPT_ATTACH) && args->count > 1) {
+		kiln__fail(&err, KILN_EINVAL, "start: --attach takes one VM");
+		return complain(NULL, &err);
+	}
+	if (cli_manager(cli, &err) < 0)
+		return complain(NULL, &err);
+	for (int i = 0; i < args->count; i++) {
+		int one = start_one(cli, args, args->positional[i]);
+
+		code = one ? one : code;
+	}
+	return code;
+}
+
+/* --- exec and attach ---------------------------------------------------------------------------------- */
+
+/* Runs what was begun, in the foreground of a VM that lives its own life. */
+static int finish_foreground(struct foreground *fg, int r, kiln_error *err)
+{
+	int code = EXIT_KILN;
+
+	if (r == 0)
+		foreground_run(fg, &code);
+	foreground_free(fg);
+	return r < 0 ? complain(NULL, err) : code;
+}
+
+static int add_env(void *data, const char *value, kiln_error *err)
+{
+	struct kiln__buf *list = data; /* of pointers */
+	const char *own = strchr(value, '=') ? NULL : getenv(value);
+	char *pair;
+
+	if (!strchr(value, '=') && !own)
+		return 0;
+	pair = own ? kiln__strf("%s=%s", value, own) : strdup(value);
+	if (!pair)
+		return kiln__fail_nomem(err);
+	kiln__buf_add(list, &pair, sizeof(pair));
+	return 0;
+}
+
+/* -e and --env-file, in their order, as a NULL-terminated list of malloc'ed strings. */
+static int collect_env(const struct args *args, struct kiln__buf *list, kiln_error *err)
+{
+	char *end = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < args->given_count; i++) {
+		if (args->given[i].option->id == OPT_ENV)
+			r = add_env(list, args->given[i].value, err);
+		else if (args->given[i].option->id == OPT_ENV_FILE)
+			r = env_file_each(args->given[i].value, add_env, list, err);
+	}
+	kiln__buf_add(list, &end, sizeof(end));
+	return r == 0 && list->failed ? kiln__fail_nomem(err) : r;
+}
+
+static void free_env(struct kiln__buf *list)
+{
+	for (size_t i = 0; !list->failed && i + 1 < list->len / sizeof(char *); i++)
+		free(((char **)(void *)list->data)[i]);
+	kiln__buf_done(list);
+}
+
+int verb_exec(struct cli *cli, const struct args *args)
+{
+	const struct foreground_options fg_options = {
+		.input = args_has(args, OPT_INTERACTIVE),
+		.tty = args_has(args, OPT_TTY),
+		.may_detach = true,
+	};
+	kiln_exec_options options = KILN_EXEC_OPTIONS_INIT;
+	struct kiln__buf env = KILN__BUF_INIT;
+	struct foreground *fg = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_vm *vm = NULL;
+	char **argv = args->positional + 1;
+	int code;
+	int r = collect_env(args, &env, &err);
+
+	if (strcmp(argv[0], "--") == 0)
+		argv++;
+	if (r == 0 && !argv[0])
+		r = kiln__fail(&err, KILN_EINVAL, "exec: there is no command to run");
+	options.argv = (const char *const *)argv;
+	options.env = (const char *const *)(void *)env.data;
+	options.cwd = args_value(args, OPT_WORKDIR);
+	options.user = args_value(args, OPT_USER);
+	if (r == 0)
+		r = cli_manager(cli, &err);
+	if (r == 0)
+		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+	if (r == 0)
+		r = foreground_new(&fg, cli, &fg_options, &err);
+	if (r == 0)
+		r = foreground_exec(fg, vm, &options, &err);
+	code = finish_foreground(fg, r, &err);
+	kiln_vm_free(vm);
+	free_env(&env);
+	return code;
+}
+
+int verb_attach(struct cli *cli, const struct args *args)
+{
+	struct foreground_options options = {.may_detach = true};
+	struct foreground *fg = NULL;
+	kiln_config *config = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_vm *vm = NULL;
+	int code;
+	int r = cli_manager(cli, &err);
+
+	if (r == 0)
+		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+	if (r == 0)
+		r = kiln_vm_config(vm, &config, &err);
+	if (r == 0) {
+		options.tty = is_true(config, "process.tty");
+		options.input = is_true(config, "process.stdin") && !args_has(args, OPT_NO_STDIN);
+		r = foreground_new(&fg, cli, &options, &err);
+	}
+	if (r == 0)
+		r = foreground_attach(fg, vm, NULL, &err);
+	code = finish_foreground(fg, r, &err);
+	kiln_config_free(config);
+	kiln_vm_free(vm);
+	return code;
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table. Options are docker's where they mean the same. */
+#include "cli.h"
+
+#define FLAG(i, l, n, h) {.id = i, .letter = l, .name = n, .help = h}
+#define WITH(i, l, n, a, h) {.id = i, .letter = l, .name = n, .arg = a, .help = h}
+#define WORDS(i, n, a, w, h)                                                                       \
+	{.id = i, .name = n, .arg = a, .help = h, .complete = COMPLETE_WORD, .words = w}
+#define END {.name = NULL}
+
+const struct option_group common_options = {
+	"Other options",
+	(const struct option[]){
+		FLAG(OPT_HELP, 'h', "help", "Show this help"),
+		END,
+	},
+};
+
+/* --- machines ------------------------------------------------------------------------------ */
+
+static const struct option_group machine_options = {
+	"Machine",
+	(const struct option[]){
+		{
+			.id = OPT_ACCEL,
+			.name = "accel",
+			.arg = "KIND",
+			.help = "Acceleration: kvm, tcg (emulation), or auto",
+			.complete = COMPLETE_WORD,
+			.words = "auto|kvm|tcg",
+			.enters = ENTERS_AS_IS,
+			.key = "accel",
+		},
+		{
+			.id = OPT_BACKEND,
+			.name = "backend",
+			.arg = "NAME",
+			.help = "What runs the machine, as \"kiln backends\" lists them",
+			.enters = ENTERS_AS_IS,
+			.key = "backend",
+		},
+		{
+			.id = OPT_CMDLINE,
+			.name = "cmdline",
+			.arg = "TEXT",
+			.help = "Append to the kernel's command line",
+			.enters = ENTERS_AS_IS,
+			.key = "cmdline",
+		},
+		{
+			.id = OPT_CONFIG,
+			.name = "config",
+			.arg = "FILE",
+			.help = "Begin with this configuration (JSON, see kiln schema)",
+			.complete = COMPLETE_FILE,
+		},
+		{
+			.id = OPT_CPUS,
+			.name = "cpus",
+			.arg = "N",
+			.help = "Number of virtual CPUs",
+			.enters = ENTERS_AS_IS,
+			.key = "cpus",
+		},
+		{
+			.id = OPT_DISK,
+			.name = "disk",
+			.arg = "FILE[:ro]",
+			.help = "Attach a raw disk image or block device; repeatable",
+			.complete = COMPLETE_FILE,
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_HOSTNAME,
+			.name = "hostname",
+			.arg = "NAME",
+			.help = "Host name of the guest",
+			.enters = ENTERS_AS_IS,
+			.key = "identity.hostname",
+		},
+		{
+			.id = OPT_INIT,
+			.name = "init",
+			.arg = "WHO",
+			.help = "Process 1: kiln's, or the root's own /sbin/init",
+			.complete = COMPLETE_WORD,
+			.words = "kiln|root",
+			.enters = ENTERS_AS_IS,
+			.key = "init",
+		},
+		{
+			.id = OPT_INITRD,
+			.name = "initrd",
+			.arg = "FILE",
+			.help = "Initramfs in place of kiln's own",
+			.complete = COMPLETE_FILE,
+			.enters = ENTERS_AS_PATH,
+			.key = "initrd",
+		},
+		{
+			.id = OPT_KERNEL,
+			.name = "kernel",
+			.arg = "FILE",
+			.help = "Linux kernel: bzImage, vmlinux or arm64 Image",
+			.complete = COMPLETE_FILE,
+			.enters = ENTERS_AS_PATH,
+			.key = "kernel",
+		},
+		{
+			.id = OPT_LABEL,
+			.letter = 'l',
+			.name = "label",
+			.arg = "NAME=TEXT",
+			.help = "Attach a label; repeatable",
+			.enters = ENTERS_AS_IS,
+			.key = "labels[]",
+		},
+		{
+			.id = OPT_MEMORY,
+			.letter = 'm',
+			.name = "memory",
+			.arg = "SIZE",
+			.help = "Memory, such as 512M or 2G",
+			.enters = ENTERS_AS_IS,
+			.key = "memory",
+		},
+		WITH(OPT_NAME, 0, "name", "NAME", "Name of the VM, which then stays when it has ended"),
+		{
+			.id = OPT_NETWORK,
+			.name = "network",
+			.arg = "KIND",
+			.help = "Network: user (NAT without any rights) or none",
+			.complete = COMPLETE_WORD,
+			.words = "user|none",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_PUBLISH,
+			.letter = 'p',
+			.name = "publish",
+			.arg = "[[IP:]PORT:]PORT",
+			.help = "Publish a port of the guest, on 127.0.0.1 unless told; repeatable",
+			.enters = ENTERS_AS_IS,
+			.key = "ports[]",
+		},
+		{
+			.id = OPT_READ_ONLY,
+			.name = "read-only",
+			.help = "The root cannot be written to",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_READY,
+			.name = "ready",
+			.arg = "WHEN",
+			.help = "Ready by: agent, console, tcp:PORT, vsock:PORT, command:TEXT or none",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_ROOTFS,
+			.name = "rootfs",
+			.arg = "PATH",
+			.help = "Root: a directory, a tar archive, or an image (squashfs, ext4)",
+			.complete = COMPLETE_FILE,
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_SET,
+			.name = "set",
+			.arg = "KEY=VALUE",
+			.help = "Set any key of the configuration; repeatable",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_STOP_TIMEOUT,
+			.name = "stop-timeout",
+			.arg = "SECONDS",
+			.help = "How long a graceful stop may take",
+			.enters = ENTERS_SECONDS,
+			.key = "stop_timeout",
+		},
+		END,
+	},
+};
+
+static const struct option_group process_options = {
+	"Process",
+	(const struct option[]){
+		{
+			.id = OPT_ENTRYPOINT,
+			.name = "entrypoint",
+			.arg = "PROGRAM",
+			.help = "Program that the command becomes the arguments of",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_ENV,
+			.letter = 'e',
+			.name = "env",
+			.arg = "NAME[=VALUE]",
+			.help = "Set a variable, or pass one on; repeatable",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_ENV_FILE,
+			.name = "env-file",
+			.arg = "FILE",
+			.help = "Set variables from a file's lines; repeatable",
+			.complete = COMPLETE_FILE,
+			.enters = ENTERS_BY_RULE,
+		},
+		{
+			.id = OPT_INTERACTIVE,
+			.letter = 'i',
+			.name = "interactive",
+			.help = "Standard input is passed on",
+			.enters = ENTERS_AS_IS,
+			.key = "process.stdin",
+		},
+		{
+			.id = OPT_TTY,
+			.letter = 't',
+			.name = "tty",
+			.help = "The process has a terminal",
+			.enters = ENTERS_AS_IS,
+			.key = "process.tty",
+		},
+		{
+			.id = OPT_USER,
+			.letter = 'u',
+			.name = "user",
+			.arg = "USER[:GROUP]",
+			.help = "User, by the guest's names or by numbers",
+			.enters = ENTERS_AS_IS,
+			.key = "process.user",
+		},
+		{
+			.id = OPT_WORKDIR,
+			.letter = 'w',
+			.name = "workdir",
+			.arg = "DIR",
+			.help = "Working directory in the guest",
+			.enters = ENTERS_AS_IS,
+			.key = "process.cwd",
+		},
+		END,
+	},
+};
+
+#define PROGRESS                                                                                   \
+	WORDS(OPT_PROGRESS, "progress", "HOW", "auto|none|plain",                                  \
+	      "What is going on, on standard error: auto (on a terminal), none or plain")
+
+static const struct option_group run_options = {
+	"Running",
+	(const struct option[]){
+		FLAG(OPT_DETACH, 'd', "detach", "Leave it running in the background and print its id"),
+		PROGRESS,
+		FLAG(OPT_RM, 0, "rm", "Remove the VM when it has ended, even if it has a name"),
+		{
+			.id = OPT_TRACE,
+			.name = "trace",
+			.arg = "FILE",
+			.help = "Write what took how long, as a Chrome trace",
+			.complete = COMPLETE_FILE,
+		},
+		END,
+	},
+};
+
+static const struct option_group start_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_ATTACH, 'a', "attach", "Attach to its process, and exit as that does"),
+		FLAG(OPT_INTERACTIVE, 'i', "interactive", "With --attach: pass standard input on"),
+		PROGRESS,
+		END,
+	},
+};
+
+static const struct option_group exec_options = {
+	"Options",
+	(const struct option[]){
+		WITH(OPT_ENV, 'e', "env", "NAME[=VALUE]", "Set a variable, or pass one on; repeatable"),
+		{
+			.id = OPT_ENV_FILE,
+			.name = "env-file",
+			.arg = "FILE",
+			.help = "Set variables from a file's lines; repeatable",
+			.complete = COMPLETE_FILE,
+		},
+		FLAG(OPT_INTERACTIVE, 'i', "interactive", "Standard input is passed on"),
+		FLAG(OPT_TTY, 't', "tty", "The process has a terminal"),
+		WITH(OPT_USER, 'u', "user", "USER[:GROUP]", "User, by the guest's names or by numbers"),
+		WITH(OPT_WORKDIR, 'w', "workdir", "DIR", "Working directory in the guest"),
+		END,
+	},
+};
+
+static const struct option_group attach_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_NO_STDIN, 0, "no-stdin", "Do not pass standard input on"),
+		END,
+	},
+};
+
+/* --- life ---------------------------------------------------------------------------------------- */
+
+static const struct option_group stop_options = {
+	"Options",
+	(const struct option[]){
+		WITH(OPT_TIMEOUT, 't', "timeout", "SECONDS", "How long it may take before it is killed"),
+		END,
+	},
+};
+
+static const struct option_group kill_options = {
+	"Options",
+	(const struct option[]){
+		WITH(OPT_SIGNAL, 's', "signal", "SIGNAL", "Send a signal to its process instead"),
+		END,
+	},
+};
+
+static const struct option_group rm_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_FORCE, 'f', "force", "Kill it first, if it is alive; one that is not there is no error"),
+		END,
+	},
+};
+
+/* --- looking --------------------------------------------------------------------------------------- */
+
+#define FORMAT WORDS(OPT_FORMAT, "format", "HOW", "table|json", "A table for people, or JSON")
+
+static const struct option_group ls_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_ALL, 'a', "all", "Also those that are not alive"),
+		FORMAT,
+		FLAG(OPT_QUIET, 'q', "quiet", "Ids only"),
+		END,
+	},
+};
+
+static const struct option_group format_options = {
+	"Options",
+	(const struct option[]){
+		FORMAT,
+		END,
+	},
+};
+
+static const struct option_group logs_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_CONSOLE, 0, "console", "What the guest wrote on its console"),
+		FLAG(OPT_FOLLOW, 'f', "follow", "Go on with what comes, until the VM has ended"),
+		FLAG(OPT_RUNNER, 0, "runner", "What kiln itself has to say about it"),
+		WITH(OPT_SINCE, 0, "since", "TIME", "Only from this time on: RFC 3339, or 10m for ten minutes ago"),
+		WITH(OPT_TAIL, 'n', "tail", "N", "Only the last N lines of what there is already"),
+		FLAG(OPT_TIMESTAMPS, 't', "timestamps", "Put its time before each line"),
+		END,
+	},
+};
+
+static const struct option_group events_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_FOLLOW, 'f', "follow", "Go on with what happens"),
+		FORMAT,
+		WITH(OPT_SINCE, 0, "since", "TIME", "Only from this time on: RFC 3339, or 10m for ten minutes ago"),
+		END,
+	},
+};
+
+static const struct option_group wait_options = {
+	"Options",
+	(const struct option[]){
+		WORDS(OPT_UNTIL, "until", "STATE", "running|ready|stopped",
+		      "What to wait for; the end if not told"),
+		END,
+	},
+};
+
+/* --- verbs --------------------------------------------------------------------------------------------- */
+
+#define GROUPS(...) ((const struct option_group *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+#define VMS         "VM..."
+
+const struct verb verbs[] = {
+	{"run", NULL, "[OPTIONS] [--] COMMAND [ARGUMENT...]", "Create a VM and run a command in it",
+	 GROUPS(&run_options, &machine_options, &process_options), 0, -1, true, COMPLETE_NOTHING,
+	 NULL, verb_run},
+	{"create", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
+	 "Create a VM without starting it, and print its id",
+	 GROUPS(&machine_options, &process_options), 0, -1, true, COMPLETE_NOTHING, NULL,
+	 verb_create},
+	{"start", NULL, "[OPTIONS] " VMS, "Start VMs", GROUPS(&start_options), 1, -1, false,
+	 COMPLETE_VM, NULL, verb_start},
+	{"stop", NULL, "[OPTIONS] " VMS, "Stop VMs gracefully, by force once their time is up",
+	 GROUPS(&stop_options), 1, -1, false, COMPLETE_VM, NULL, verb_stop},
+	{"kill", NULL, "[OPTIONS] " VMS, "End VMs at once, or send their process a signal",
+	 GROUPS(&kill_options), 1, -1, false, COMPLETE_VM, NULL, verb_kill},
+	{"pause", NULL, VMS, "Halt VMs where they are", GROUPS(), 1, -1, false, COMPLETE_VM, NULL,
+	 verb_pause},
+	{"resume", NULL, VMS, "Let halted VMs go on", GROUPS(), 1, -1, false, COMPLETE_VM, NULL,
+	 verb_resume},
+	{"restart", NULL, "[OPTIONS] " VMS, "Stop VMs and start them again", GROUPS(&stop_options),
+	 1, -1, false, COMPLETE_VM, NULL, verb_restart},
+	{"rm", NULL, "[OPTIONS] " VMS, "Remove VMs", GROUPS(&rm_options), 1, -1, false,
+	 COMPLETE_VM, NULL, verb_rm},
+	{"ls", "ps", "[OPTIONS]", "List VMs", GROUPS(&ls_options), 0, 0, false, COMPLETE_NOTHING,
+	 NULL, verb_ls},
+	{"exec", NULL, "[OPTIONS] VM [--] COMMAND [ARGUMENT...]", "Run a command in a running VM",
+	 GROUPS(&exec_options), 2, -1, true, COMPLETE_VM, NULL, verb_exec},
+	{"attach", NULL, "[OPTIONS] VM", "Join a VM's process", GROUPS(&attach_options), 1, 1,
+	 false, COMPLETE_VM, NULL, verb_attach},
+	{"logs", NULL, "[OPTIONS] VM", "Show what a VM's process wrote", GROUPS(&logs_options), 1,
+	 1, false, COMPLETE_VM, NULL, verb_logs},
+	{"console", NULL, "VM", "Join a VM's serial console", GROUPS(), 1, 1, false, COMPLETE_VM,
+	 NULL, verb_console},
+	{"inspect", NULL, VMS, "Show all about VMs, as JSON", GROUPS(), 1, -1, false, COMPLETE_VM,
+	 NULL, verb_inspect},
+	{"events", NULL, "[OPTIONS] [VM]", "Show what happened to a VM, or to all",
+	 GROUPS(&events_options), 0, 1, false, COMPLETE_VM, NULL, verb_events},
+	{"wait", NULL, "[OPTIONS] " VMS, "Wait for VMs to end, and print their exit codes",
+	 GROUPS(&wait_options), 1, -1, false, COMPLETE_VM, NULL, verb_wait},
+	{"stats", NULL, "[OPTIONS] [VM...]", "Show what VMs use", GROUPS(&format_options), 0, -1,
+	 false, COMPLETE_VM, NULL, verb_stats},
+	{"doctor", NULL, "[OPTIONS]", "Find out what this host can do, and what it lacks",
+	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_doctor},
+	{"backends", NULL, "[OPTIONS]", "List what can run VMs here, and what each can do",
+	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_backends},
+	{"version", NULL, "[OPTIONS]", "Print the version", GROUPS(&format_options), 0, 0, false,
+	 COMPLETE_NOTHING, NULL, verb_version},
+	{"completion", NULL, "bash|zsh|fish", "Print a shell's completion script", GROUPS(), 1, 1,
+	 false, COMPLETE_WORD, "bash|zsh|fish", verb_completion},
+	{"schema", NULL, "", "Print the JSON Schema of configurations", GROUPS(), 0, 0, false,
+	 COMPLETE_NOTHING, NULL, verb_schema},
+	{NULL},
+};
