@@ -118,9 +118,9 @@ static void a_failed_replacement_leaves_nothing(void **state)
 	assert_true(kiln__os_replace_file(path, "x", 1, 0600, false, &err) < 0);
 	assert_non_null(strstr(err.message, "target"));
 	assert_int_equal(count_names(kiln_test_dir()), 1);
-	assert_int_equal(kiln__os_replace_file(kiln_test_path("absent/file"), "x", 1, 0600, false,
-					       &err),
-			 KILN_ENOENT);
+	assert_int_equal(
+		kiln__os_replace_file(kiln_test_path("absent/file"), "x", 1, 0600, false, &err),
+		KILN_ENOENT);
 }
 
 static void a_name_is_claimed_only_once(void **state)
