@@ -30,6 +30,9 @@ int kiln__win32_path(WCHAR **ret, const char *path, kiln_error *err);
 /* The value of an environment variable, malloc'ed; NULL if it is not set. */
 char *kiln__win32_env(const char *name);
 
+/* The byte that stands for a numbered part of a file in locks (lock.c). */
+OVERLAPPED kiln__win32_part_place(unsigned part);
+
 /* Starts Winsock, once for the process, which never stops it. */
 int kiln__win32_start_sockets(kiln_error *err);
 
