@@ -505,6 +505,99 @@ static void a_session_that_is_held_back_is_taken_up_again(void **state)
 	vm_close(&vm);
 }
 
+/* The process has not read its input: what it has is not sent again, and not more than fits. */
+static void a_session_whose_input_waits_is_taken_up_again(void **state)
+{
+	static const char *const words[] = {"sleep", NULL};
+	struct kiln__agent_start start = {.input = true};
+	struct kiln__splice *splice;
+	struct process p = {.vm = NULL};
+	size_t sent = 0;
+	kiln_error err;
+	struct vm vm;
+
+	(void)state;
+	make_with_agent(&vm);
+	start.argv = (struct kiln__strs){words[0], 6};
+	kiln_ok(kiln__session_start(&p.session, vm.loop, connect_cuttable(&vm, &splice), &start,
+				    &process_handler, &p, &err),
+		&err);
+	kiln_test_run_until(vm.loop, &p.started);
+	for (size_t total = 1000; total < 1000000; total *= 10) {
+		feed(&p, total + 1, &sent);
+		for (int i = 0; i < 100; i++)
+			kiln_test_settle(vm.loop);
+		kiln__splice_free(splice);
+		kiln_test_run_until(vm.loop, &p.over);
+		assert_true(p.failed && p.retryable);
+		p.failed = p.over = false;
+		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err), &err);
+		kiln_test_settle(vm.loop);
+		kiln_test_settle(vm.loop);
+	}
+	kiln__session_signal(p.session, 15, false);
+	kiln_test_run_until(vm.loop, &p.over);
+	if (p.failed)
+		fail_msg("%s", p.err.message);
+	assert_int_equal(p.how.signal, 15);
+	process_close(&p);
+	kiln__splice_free(splice);
+	vm_close(&vm);
+}
+
+static void on_writable(void *data);
+
+static const struct kiln__session_handler second_handler = {
+	.started = on_started,
+	.output = on_output,
+	.writable = on_writable,
+	.exited = on_exited,
+	.failed = on_failed,
+};
+
+static void on_writable(void *data)
+{
+	struct process *p = data;
+	size_t sent = 5;
+
+	feed(p, 10, &sent);
+}
+
+/* Another client takes a session over, and its input goes on where the first one's ended. */
+static void a_second_client_goes_on_where_the_first_was(void **state)
+{
+	struct kiln__agent_attach attach;
+	struct process first, second;
+	size_t sent = 0;
+	kiln_error err;
+	struct vm vm;
+
+	(void)state;
+	make_with_agent(&vm);
+	process_start(&first, &vm, true, WORDS("cat"));
+	kiln_test_run_until(vm.loop, &first.started);
+	while (sent < 5)
+		sent += kiln__session_write(first.session, (char[]){(char)pattern(sent)}, 1);
+	while (first.out[0].len < 5)
+		kiln_loop_step(vm.loop);
+	attach = (struct kiln__agent_attach){.id = kiln__session_id(first.session), .stdout_at = 5};
+	second = (struct process){.vm = &vm};
+	kiln_ok(kiln__session_attach(&second.session, vm.loop, connect_agent(&vm), &attach,
+				     &second_handler, &second, &err),
+		&err);
+	on_writable(&second); /* too early, since where its input begins is not known yet */
+	kiln_test_run_until(vm.loop, &first.over);
+	assert_int_equal(first.err.code, KILN_ECANCELED);
+	kiln_test_run_until(vm.loop, &second.over);
+	assert_true(second.exited);
+	assert_int_equal(second.out[0].len, 5);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal((uint8_t)second.out[0].data[i], pattern(5 + i));
+	process_close(&first);
+	process_close(&second);
+	vm_close(&vm);
+}
+
 static void ten_at_once_and_each_ends_by_its_own_signal(void **state)
 {
 	struct process p[10];
@@ -904,6 +997,8 @@ int main(int argc, char **argv)
 		kiln_test(a_pipe_through_the_guest_holds_back_and_loses_nothing),
 		kiln_test(a_session_is_taken_up_again_without_loss),
 		kiln_test(a_session_that_is_held_back_is_taken_up_again),
+		kiln_test(a_session_whose_input_waits_is_taken_up_again),
+		kiln_test(a_second_client_goes_on_where_the_first_was),
 		kiln_test(ten_at_once_and_each_ends_by_its_own_signal),
 		kiln_test(processes_are_lost_with_the_machine),
 		kiln_test(nothing_runs_while_it_is_paused),
