@@ -598,7 +598,7 @@ static ssize_t stream_write(struct kiln__stream *stream, const void *bytes, size
 			conn->credit_asked = true;
 			break;
 		}
-		/* No control packet is overtaken: while one waits, there is no buffer for this either. */
+		/* Overtakes no control packet: while one waits, there is no buffer for this either. */
 		sent = kiln__vsock_send(conn->vsock, conn, KILN__VSOCK_RW, 0, from + done, n);
 		if (sent < 0) {
 			wait_for_buffer(conn);
