@@ -72,7 +72,7 @@ def test_every_verb(home):
     home.ok("kill", "web")
     home.ok("wait", "web")
     names = [json.loads(line)["event"] for line in home.ok("events", "--format", "json", "web").splitlines()]
-    assert names[:4] == ["starting", "running", "ready", "paused"], names
+    assert names[:5] == ["created", "starting", "running", "ready", "paused"], names
     home.ok("rm", "web")
     assert home.vms() == []
     home.assert_clean()
