@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Names of a hostile archive may be in it: nothing that a terminal would act on, nothing that is not UTF-8. */
+/*
+ * Names of a hostile archive may be in it: nothing that a terminal would act on, nothing that is
+ * not UTF-8.
+ */
 static json_t *clean(const char *text)
 {
 	char plain[sizeof(((kiln_error *)0)->message)];
@@ -28,11 +31,12 @@ static json_t *clean(const char *text)
 
 int report_failure(const kiln_error *err)
 {
-	json_t *object = json_pack("{s:s, s:o*, s:s}", "code", kiln_error_name(err->code), "message",
-				   clean(err->message), "hint", err->hint);
+	json_t *object = json_pack("{s:s, s:o*, s:s}", "code", kiln_error_name(err->code),
+				   "message", clean(err->message), "hint", err->hint);
 	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
-	fprintf(stderr, "%s\n", text ? text : "{\"code\":\"ENOMEM\",\"message\":\"out of memory\"}");
+	fprintf(stderr, "%s\n",
+		text ? text : "{\"code\":\"ENOMEM\",\"message\":\"out of memory\"}");
 	free(text);
 	json_decref(object);
 	return 1;

@@ -27,10 +27,10 @@
 #include "os.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -71,7 +71,8 @@ static int drop_capabilities(bool read_all, kiln_error *err)
 #define READ_RIGHTS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define MAKE_RIGHTS                                                                                \
 	(LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR)
-#define ALL_RIGHTS  ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1) /* the first version of the interface has these */
+/* What the first version of the interface has. */
+#define ALL_RIGHTS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
 static int allow_beneath(int ruleset, kiln_fd dir, uint64_t rights)
 {
@@ -93,7 +94,8 @@ static int enter_landlock(kiln_fd read_dir, kiln_fd write_dir, kiln_error *err)
 	if (ruleset < 0 || allow_beneath(ruleset, read_dir, READ_RIGHTS) ||
 	    allow_beneath(ruleset, write_dir, MAKE_RIGHTS) ||
 	    syscall(SYS_landlock_restrict_self, ruleset, 0))
-		return kiln__fail_errno(err, errno, "the sandbox of kiln-image cannot be entered (Landlock)");
+		return kiln__fail_errno(err, errno,
+					"the sandbox of kiln-image cannot be entered (Landlock)");
 	return 0;
 }
 
@@ -102,7 +104,10 @@ int sandbox_enter(kiln_fd read_dir, kiln_fd write_dir, kiln_error *err)
 	const struct rlimit none = {0, 0};
 	int rc;
 
-	/* Not dumpable: this user's other processes cannot attach, and a hostile image leaves no core file. */
+	/*
+	 * Not dumpable: this user's other processes cannot attach, and a hostile image leaves no
+	 * core file.
+	 */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 	    setrlimit(RLIMIT_CORE, &none))
 		return kiln__fail_errno(err, errno, "the sandbox of kiln-image cannot be entered");
