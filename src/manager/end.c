@@ -3,6 +3,11 @@
  * The end of a runner, as an event: its process's. The connection to it ends sooner, and
  * an answer that the VM has stopped comes sooner still; but only when the process is
  * gone is its lock free, and the VM can be started again or removed.
+ *
+ * A runner is known by its process: our child, or the number that it wrote into the
+ * state. While one is being started by another process neither is known: then the lock
+ * itself is waited for, and its control socket, in case that comes up. That it listens
+ * shows in no directory; but a runner listens before it writes its first state.
  */
 #include "manager.h"
 
@@ -16,7 +21,9 @@ struct kiln__end {
 	struct kiln__child *child; /* it is ours; */
 	kiln_fd process;           /* or somebody else's; */
 	struct kiln__watch *watch;
-	struct kiln__deferred *now; /* or gone already */
+	struct kiln__lockwait *lock; /* not known who; */
+	struct kiln__deferred *now;  /* or gone already */
+	struct kiln__dirwatch *socket;
 };
 
 void kiln__end_forget(struct kiln__end *end)
@@ -26,6 +33,8 @@ void kiln__end_forget(struct kiln__end *end)
 	kiln__child_free(end->child);
 	kiln__watch_free(end->watch);
 	kiln__os_close(end->process);
+	kiln__lockwait_free(end->lock);
+	kiln__dirwatch_free(end->socket);
 	kiln__deferred_free(end->now);
 	free(end);
 }
@@ -81,13 +90,47 @@ static int watch_process(struct kiln__end *end, int64_t pid, kiln_error *err)
 	int r = kiln__os_open_process(&end->process, pid, vm->dir->id, err);
 
 	if (r == KILN_ENOENT)
-		return kiln__fail(err, KILN_EBUSY, "another command is just starting the VM");
+		return kiln__vmdir_wait_dead(vm->dir, vm->manager->loop, on_now, end, &end->lock,
+					     err);
 	if (r == 0)
 		r = kiln__watch_new(&end->watch, vm->manager->loop, end->process, on_process, end,
 				    err);
 	if (r == 0)
 		kiln__watch_set(end->watch, KILN__READABLE);
 	return r;
+}
+
+static void on_socket(void *data, int directory, const char *name)
+{
+	struct kiln__end *end = data;
+	int ignored;
+
+	(void)directory;
+	(void)name;
+	/* It may be the VM's own directory that has appeared; adding one twice does nothing. */
+	kiln__dirwatch_add(end->socket, end->vm->dir->runtime, &ignored, NULL);
+	kiln__ops_reach_again(end->vm);
+}
+
+int kiln__end_await_socket(kiln_vm *vm, kiln_error *err)
+{
+	struct kiln__end *end;
+	int ignored;
+	int r = kiln__end_await(vm, err);
+
+	if (r < 0)
+		return r;
+	end = vm->end;
+	if (end->socket)
+		return 0;
+	r = kiln__dirwatch_new(&end->socket, vm->manager->loop, on_socket, end, err);
+	if (r == 0)
+		r = kiln__dirwatch_add(end->socket, vm->dir->runtime, &ignored, err);
+	if (r == KILN_ENOENT) /* not made yet: that is soon, or the lock is soon given up */
+		r = kiln__dirwatch_add(end->socket, vm->manager->home.runtime, &ignored, err);
+	if (r == 0)
+		r = kiln__dirwatch_add(end->socket, vm->dir->path, &ignored, err);
+	return r < 0 ? r : 1;
 }
 
 int kiln__end_await(kiln_vm *vm, kiln_error *err)
@@ -106,12 +149,9 @@ int kiln__end_await(kiln_vm *vm, kiln_error *err)
 	r = alive < 0 ? alive : 0;
 	if (alive > 0) {
 		r = watch_process(end, state.pid, err);
-		/* It may have ended since: only then is there nothing to be watched. */
-		if (r == KILN_EBUSY && kiln__vmdir_is_alive(vm->dir, NULL) == 0)
-			alive = r = 0;
-	}
-	if (alive == 0)
+	} else if (alive == 0) {
 		r = kiln__deferred_new(&end->now, vm->manager->loop, on_now, end, err);
+	}
 	if (r < 0) {
 		kiln__end_forget(end);
 		return r;

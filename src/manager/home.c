@@ -169,6 +169,11 @@ int kiln__home_claim_name(const struct kiln__home *home, const char *name, const
 	if (!path || !target)
 		return kiln__fail_nomem(err);
 	r = kiln__os_symlink_new(target, path, err);
+	if (r == KILN_ENOENT) { /* who made the other directories was killed before this one */
+		r = kiln__home_make(home, err);
+		if (r == 0)
+			r = kiln__os_symlink_new(target, path, err);
+	}
 	if (r != KILN_EEXIST)
 		return r;
 	/* By a VM, or by a creation or removal that was killed: then once more. */

@@ -68,6 +68,8 @@ struct kiln__op {
 	enum kiln__op_phase phase;
 	json_t *params; /* of its request */
 	uint64_t number;
+	bool unreached; /* there is a runner, but it did not listen */
+	bool answered;  /* what is still waited for is the runner's end */
 
 	/* Who is told: one of these. */
 	kiln_done_fn done;
@@ -134,6 +136,9 @@ void kiln__ops_go_on(kiln_vm *vm);
 /* There is no runner any more: those that waited for that go on. */
 void kiln__ops_runner_gone(kiln_vm *vm);
 
+/* Those that did not reach the runner, which may listen by now, try again. */
+void kiln__ops_reach_again(kiln_vm *vm);
+
 /* Completes all with KILN_ECANCELED, at once. */
 void kiln__ops_cancel(kiln_vm *vm);
 
@@ -162,10 +167,15 @@ void kiln__start_abandon(struct kiln__start *start); /* NULL is allowed */
 
 /*
  * Sees to it that kiln__ops_runner_gone() is called from the loop once there is no
- * runner any more, the directory having been settled then. KILN_EBUSY: somebody is
- * there, but not to be recognized.
+ * runner any more, the directory having been settled then.
  */
 int kiln__end_await(kiln_vm *vm, kiln_error *err);
+
+/*
+ * The same, and kiln__ops_reach_again() whenever something happens in the runtime directory.
+ * Returns 1 if that was not looked at before.
+ */
+int kiln__end_await_socket(kiln_vm *vm, kiln_error *err);
 
 /* The same for a runner that was just spawned; takes @child on success. */
 int kiln__end_watch_child(kiln_vm *vm, struct kiln__child *child, kiln_error *err);

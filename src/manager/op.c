@@ -207,8 +207,14 @@ void kiln__ops_runner_gone(kiln_vm *vm)
 		next = op->next;
 		if (op->phase != KILN__OP_WAITS_END)
 			continue;
-		if (r < 0)
+		if (r == KILN_ENOENT && op->answered) /* and removed: by its end, or by another */
+			op->kind->not_alive(op,
+					    &(struct kiln__vmstate){.state = KILN_STATE_STOPPED});
+		else if (r < 0)
 			kiln__op_finish(op, &err);
+		else if (r > 0 && !op->answered)
+			kiln__op_ask(
+				op); /* somebody has started it again: it is that which is meant */
 		else
 			op->kind->not_alive(op, &state);
 	}
@@ -330,21 +336,42 @@ static int reach(struct kiln__op *op, struct kiln__control **ret, kiln_error *er
 }
 
 /*
- * Nobody listens. Either there is no runner; or there is one that has seen its VM end
- * and is about to go itself; or another process is just starting one.
+ * Nobody listens. Either there is no runner; or another process is just starting one;
+ * or there is one that has seen its VM end and is about to go itself.
  */
 static void find_out(struct kiln__op *op)
 {
 	struct kiln__vmstate state;
 	kiln_error err;
 	int alive = kiln__vmdir_status(op->vm->dir, &state, NULL, &err);
+	int r;
 
-	if (alive < 0)
+	if (alive < 0) {
 		kiln__op_finish(op, &err);
-	else if (alive)
-		kiln__op_await_end(op);
-	else
+		return;
+	}
+	if (!alive) {
 		op->kind->not_alive(op, &state);
+		return;
+	}
+	op->phase = KILN__OP_WAITS_END;
+	op->unreached = true;
+	r = kiln__end_await_socket(op->vm, &err);
+	if (r < 0)
+		kiln__op_finish(op, &err);
+	else if (r > 0)
+		kiln__op_ask(op); /* it may have begun to listen before it was looked for */
+}
+
+void kiln__ops_reach_again(kiln_vm *vm)
+{
+	struct kiln__op *next;
+
+	for (struct kiln__op *op = vm->ops; op; op = next) {
+		next = op->next;
+		if (op->phase == KILN__OP_WAITS_END && op->unreached)
+			kiln__op_ask(op);
+	}
 }
 
 void kiln__op_ask(struct kiln__op *op)
@@ -363,6 +390,7 @@ void kiln__op_ask(struct kiln__op *op)
 		find_out(op);
 		return;
 	}
+	op->unreached = false;
 	if (r == 0) {
 		op->phase = KILN__OP_ASKED;
 		request.params = json_incref(op->params);

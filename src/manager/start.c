@@ -16,6 +16,7 @@
 #include "err.h"
 #include "fdstream.h"
 #include "log.h"
+#include "resolve.h"
 #include "timefmt.h"
 
 #include <stdlib.h>
@@ -302,11 +303,20 @@ static bool is_ending(const kiln_vm *vm)
 	       (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED);
 }
 
+/* The files that the VM boots from. */
+static int resolve(const kiln_vm *vm, json_t **ret, kiln_error *err)
+{
+	kiln__autofree char *text = NULL;
+	int r = kiln__vmdir_read_config(vm->dir, &text, err);
+
+	return r < 0 ? r : kiln__resolve(vm->dir->home, text, ret, err);
+}
+
 void kiln__vm_start_for(struct kiln__op *op)
 {
 	kiln_vm *vm = op->vm;
 	struct kiln__start *start;
-	json_t *resolved;
+	json_t *resolved = NULL;
 	kiln_error err;
 	int r;
 
@@ -326,8 +336,9 @@ void kiln__vm_start_for(struct kiln__op *op)
 		.life = KILN_FD_NONE,
 	};
 	vm->start = start;
-	resolved = json_object();
-	r = launch(start, resolved, &err);
+	r = resolve(vm, &resolved, &err);
+	if (r == 0)
+		r = launch(start, resolved, &err);
 	json_decref(resolved);
 	if (r == KILN_ESTATE && is_ending(vm)) {
 		release(start);

@@ -20,6 +20,7 @@ static void answered_done(struct kiln__op *op, json_t *result)
 static void answered_then_end(struct kiln__op *op, json_t *result)
 {
 	(void)result;
+	op->answered = true;
 	kiln__op_await_end(op);
 }
 

@@ -379,7 +379,28 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 	return alive;
 }
 
+int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (*fn)(void *data),
+			  void *data, struct kiln__lockwait **ret, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, "lock");
+
+	return path ? kiln__lockwait_new(ret, loop, path, PART_LIFE, fn, data, err)
+		    : kiln__fail_nomem(err);
+}
+
 /* --- starting -------------------------------------------------------------------------------- */
+
+static int take_life(kiln_fd lock, kiln_error *err)
+{
+	int r = kiln__os_lock_part(lock, PART_LIFE, false, err);
+
+	if (r != KILN_EBUSY)
+		return r;
+	if (kiln__os_part_is_locked(lock, PART_LIFE, NULL) != 0)
+		return kiln__fail(err, KILN_ESTATE, "the VM is running already");
+	/* Somebody who waited for its end is just letting go. GUARD is ours: nobody else comes. */
+	return kiln__os_lock_part(lock, PART_LIFE, true, err);
+}
 
 /* With GUARD held: nothing alive, the runtime directory there and empty. */
 static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
@@ -388,9 +409,7 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 
 	if (!has_config(dir))
 		return gone(dir->id, err);
-	r = kiln__os_lock_part(lock, PART_LIFE, false, err);
-	if (r == KILN_EBUSY)
-		return kiln__fail(err, KILN_ESTATE, "the VM is running already");
+	r = take_life(lock, err);
 	if (r < 0)
 		return r;
 	r = kiln__os_mkdir(dir->runtime, 0700, err);

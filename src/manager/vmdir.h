@@ -31,6 +31,7 @@
 #include "cleanup.h"
 #include "fd.h"
 #include "home.h"
+#include "os.h"
 #include "vmstate.h"
 
 #include <jansson.h>
@@ -64,6 +65,10 @@ KILN__DEFINE_AUTOPTR(struct kiln__vmdir, kiln__vmdir_free)
 
 /* 1 if LIFE is held, else 0. KILN_ENOENT: the VM has been removed. */
 int kiln__vmdir_is_alive(const struct kiln__vmdir *dir, kiln_error *err);
+
+/* Calls @fn, once, on the loop's thread, when LIFE is not held (any more). Costs a thread. */
+int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (*fn)(void *data),
+			  void *data, struct kiln__lockwait **ret, kiln_error *err);
 
 /* state.json as it stands; an empty object if there is none. A new reference. */
 int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err);

@@ -148,6 +148,16 @@ void kiln__os_unlock_part(kiln_fd fd, unsigned part);
 /* 1 if another open file holds the part, else 0. Asks only: nobody can take notice of it. */
 int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err);
 
+/*
+ * Calls @fn, once, on the loop's thread, when nobody holds the part of the file @path
+ * (any more). For that it holds the part itself for a moment: kiln__os_part_is_locked()
+ * does not see that, but kiln__os_lock_part() can be refused because of it.
+ */
+struct kiln__lockwait;
+int kiln__lockwait_new(struct kiln__lockwait **ret, kiln_loop *loop, const char *path,
+		       unsigned part, void (*fn)(void *data), void *data, kiln_error *err);
+void kiln__lockwait_free(struct kiln__lockwait *wait); /* NULL is allowed; also from @fn */
+
 /* A symbolic link that says @target; KILN_EEXIST if @path is there. What @path says, malloc'ed. */
 int kiln__os_symlink_new(const char *target, const char *path, kiln_error *err);
 int kiln__os_read_link(const char *path, char **ret_target, kiln_error *err);
@@ -267,8 +277,8 @@ void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes
 void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
 
 /*
- * Forgets the child; one still running goes on, and once ended stays a zombie until
- * this process ends (detached: it does not). NULL is allowed.
+ * Forgets the child, reaping it if it has ended; one still running goes on, and once
+ * ended stays a zombie until this process ends (detached: it does not). NULL is allowed.
  */
 void kiln__child_free(struct kiln__child *child);
 

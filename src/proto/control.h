@@ -54,6 +54,9 @@ struct kiln__control_handler {
 	 * still to be freed.
 	 */
 	void (*on_closed)(void *data, const kiln_error *err);
+
+	/* Server: every request has been answered, and all of it written. May be NULL. */
+	void (*on_idle)(void *data);
 };
 
 /*

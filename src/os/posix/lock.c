@@ -42,11 +42,13 @@ void kiln__os_unlock_part(kiln_fd fd, unsigned part)
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
+/* 1 if another holds it exclusively. Shared locks are those of kiln__lockwait_new(), held for a
+ * moment. */
 int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err)
 {
 	struct flock lock = byte_of(part, F_WRLCK);
 
 	if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
 		return kiln__fail_errno(err, errno, "cannot ask for a lock");
-	return lock.l_type != F_UNLCK;
+	return lock.l_type == F_WRLCK;
 }

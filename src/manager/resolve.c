@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "resolve.h"
+
+#include "buf.h"
+#include "err.h"
+#include "images.h"
+#include "log.h"
+#include "os.h"
+#include "spec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_MODULES 24
+
+static void on_progress(void *data, const char *text)
+{
+	const struct kiln__home *home = data;
+
+	kiln__log(&home->log, KILN_LOG_INFO, "%s", text);
+}
+
+/* $KILN_IMAGE_CACHE, or "images" in the home. */
+static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
+{
+	const char *given = getenv("KILN_IMAGE_CACHE");
+	kiln__autofree char *path = given && *given ? strdup(given)
+						    : kiln__strf("%s/images", home->dir);
+
+	return path ? kiln__cache_new(ret, path, err) : kiln__fail_nomem(err);
+}
+
+/* The static program for the inside of the guest: $KILN_GUEST, beside this executable, or installed. */
+static int find_guest(const char *arch, char **ret, kiln_error *err)
+{
+	const char *given = secure_getenv("KILN_GUEST");
+	kiln__autofree char *exe = NULL;
+	struct kiln__os_stat st;
+	int r;
+
+	if (given && *given) {
+		*ret = strdup(given);
+		return *ret ? 0 : kiln__fail_nomem(err);
+	}
+	r = kiln__os_exe_path(&exe, err);
+	if (r < 0)
+		return r;
+	if (strrchr(exe, '/'))
+		*strrchr(exe, '/') = '\0';
+	for (int i = 0; i < 3; i++) {
+		kiln__autofree char *path =
+			i == 0	 ? kiln__strf("%s/guest/kiln-guest-%s", exe, arch)
+			: i == 1 ? kiln__strf("%s/../libexec/kiln/kiln-guest-%s", exe, arch)
+				 : kiln__strf(KILN__LIBEXECDIR "/kiln-guest-%s", arch);
+
+		if (path && kiln__os_stat(path, &st, NULL) == 0) {
+			*ret = kiln__take(path);
+			return 0;
+		}
+	}
+	kiln__fail(err, KILN_ENOENT, "kiln-guest for %s is not installed", arch);
+	return kiln__hint(err, "install kiln with its %s guest, or set KILN_GUEST", arch);
+}
+
+/* --- modules -------------------------------------------------------------------------- */
+
+static bool is_pci(const struct kiln__spec *spec)
+{
+	return strcmp(spec->arch, "x86_64") != 0 ||
+	       (spec->qemu_machine && strcmp(spec->qemu_machine, "q35") == 0);
+}
+
+static bool has_overlay(const struct kiln__spec *spec)
+{
+	return spec->root.kind != KILN__ROOT_NONE && spec->root.overlay != KILN__OVERLAY_NONE;
+}
+
+/* In the order in which they are wanted: the sooner vsock works, the sooner the guest says hello. */
+static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_MODULES])
+{
+	size_t n = 0;
+
+	wanted[n++] = is_pci(spec) ? "virtio_pci" : "virtio_mmio";
+	if (spec->vsock)
+		wanted[n++] = "vmw_vsock_virtio_transport";
+	if (spec->root.kind != KILN__ROOT_NONE || spec->disk_count)
+		wanted[n++] = "virtio_blk";
+	if (spec->root.kind == KILN__ROOT_DISK) {
+		wanted[n++] = "ext4?";
+		if (spec->root.fstype && strcmp(spec->root.fstype, "ext4") != 0)
+			wanted[n++] = spec->root.fstype;
+	} else if (spec->root.kind != KILN__ROOT_NONE) {
+		wanted[n++] = "squashfs";
+	}
+	if (has_overlay(spec))
+		wanted[n++] = "overlay";
+	if (spec->root.overlay == KILN__OVERLAY_DISK)
+		wanted[n++] = "ext4?";
+	if (spec->network_count)
+		wanted[n++] = "virtio_net";
+	if (spec->rng)
+		wanted[n++] = "virtio_rng?";
+	wanted[n] = NULL;
+}
+
+/* --- each file ---------------------------------------------------------------------------- */
+
+static int get_kernel(const struct kiln__images *images, const struct kiln__spec *spec,
+		      struct kiln__kernel *ret, kiln_error *err)
+{
+	struct kiln__kernel_request request = {
+		.origin = KILN__KERNEL_DISTRO,
+		.fd = KILN_FD_NONE,
+		.arch = spec->arch,
+	};
+
+	if (kiln__source_is_set(&spec->kernel)) {
+		request.origin = KILN__KERNEL_FILE;
+		request.path = spec->kernel.path;
+		request.fd = spec->kernel.fd;
+	}
+	return kiln__kernel_get(images, &request, ret, err);
+}
+
+static int add_initramfs(const struct kiln__images *images, const struct kiln__spec *spec,
+			 const struct kiln__kernel *kernel, json_t *resolved, kiln_error *err)
+{
+	const char *wanted[MAX_MODULES];
+	kiln__autofree char *guest = NULL;
+	kiln__autofree char *path = NULL;
+	int r;
+
+	if (kiln__source_is_set(&spec->initrd))
+		return 0;
+	want_modules(spec, wanted);
+	r = find_guest(spec->arch, &guest, err);
+	if (r == 0)
+		r = kiln__initramfs_get(images, kernel, guest, wanted, &path, err);
+	if (r == 0)
+		json_object_set_new(resolved, "initrd", json_string(path));
+	return r;
+}
+
+static int add_root(const struct kiln__images *images, const struct kiln__spec *spec,
+		    json_t *resolved, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	int r;
+
+	if (spec->root.kind != KILN__ROOT_DIRECTORY && spec->root.kind != KILN__ROOT_TAR)
+		return 0;
+	r = kiln__root_image_get(images, spec->root.source.path, spec->root.source.fd, &path, err);
+	if (r == 0)
+		json_object_set_new(resolved, "root", json_string(path));
+	return r;
+}
+
+static int resolve(const struct kiln__images *images, const struct kiln__spec *spec,
+		   json_t *resolved, kiln_error *err)
+{
+	struct kiln__kernel kernel = {.image = NULL};
+	int r = get_kernel(images, spec, &kernel, err);
+
+	if (r < 0)
+		return kiln__stage(err, "kernel"), r;
+	json_object_set_new(resolved, "kernel", json_string(kernel.image));
+	r = add_initramfs(images, spec, &kernel, resolved, err);
+	kiln__kernel_done(&kernel);
+	if (r < 0)
+		return kiln__stage(err, "initramfs"), r;
+	r = add_root(images, spec, resolved, err);
+	if (r == 0 && has_overlay(spec) && spec->root.overlay == KILN__OVERLAY_DISK)
+		r = kiln__fail(err, KILN_ENOTSUP,
+			       "root.overlay.kind: \"disk\" is not supported yet by this version");
+	if (r < 0)
+		kiln__stage(err, "root");
+	return r;
+}
+
+int kiln__resolve(const struct kiln__home *home, const char *config_text, json_t **ret,
+		  kiln_error *err)
+{
+	kiln__cleanup(kiln_config_free_autop) kiln_config *config = NULL;
+	kiln__cleanup(kiln__spec_free_autop) struct kiln__spec *spec = NULL;
+	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
+	struct kiln__images images = {.progress = on_progress, .data = (void *)(uintptr_t)home};
+	json_t *resolved;
+	int r = kiln_config_parse(config_text, strlen(config_text), &config, err);
+
+	if (r == 0)
+		r = kiln__config_spec(config, &spec, err);
+	if (r == 0)
+		r = open_cache(home, &cache, err);
+	if (r < 0)
+		return r;
+	resolved = json_object();
+	if (!resolved)
+		return kiln__fail_nomem(err);
+	images.cache = cache;
+	if (strcmp(spec->backend, "fake") != 0)
+		r = resolve(&images, spec, resolved, err);
+	if (r < 0) {
+		json_decref(resolved);
+		return r;
+	}
+	*ret = resolved;
+	return 0;
+}
+
+int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch, char **ret_path,
+				 kiln_error *err)
+{
+	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
+	const struct kiln__kernel_request request = {
+		.origin = KILN__KERNEL_DISTRO,
+		.fd = KILN_FD_NONE,
+		.arch = arch,
+	};
+	struct kiln__images images = {.progress = on_progress, .data = (void *)(uintptr_t)home};
+	struct kiln__kernel kernel;
+	int r = open_cache(home, &cache, err);
+
+	if (r < 0)
+		return r;
+	images.cache = cache;
+	r = kiln__kernel_get(&images, &request, &kernel, err);
+	if (r < 0)
+		return r;
+	*ret_path = kiln__take(kernel.image);
+	kiln__kernel_done(&kernel);
+	return 0;
+}
