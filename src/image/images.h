@@ -45,12 +45,8 @@ struct kiln__kernel_request {
 	const char *modules; /* its module directory (lib/modules/RELEASE), or NULL: found by
 				release, if there is one */
 	const char *arch;    /* of the machine, "x86_64" or "aarch64" */
-<<<<<<< HEAD
 	bool refresh;        /* DISTRO: ask apt whether there is a newer one */
-=======
-	bool refresh;	     /* DISTRO: ask apt whether there is a newer one */
 	bool only_cached;    /* DISTRO: do not ask apt at all; KILN_ENOENT if there is none yet */
->>>>>>> wt/cli
 };
 
 struct kiln__kernel {
