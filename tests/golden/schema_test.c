@@ -23,8 +23,9 @@ int main(int argc, char **argv)
 	}
 	fclose(stream);
 	if (strcmp(file, table) != 0) {
-		fprintf(stderr, "%s is not what the table of keys says; make it anew:\n"
-				"build/src/config/publish-schema >docs/machine.schema.json\n",
+		fprintf(stderr,
+			"%s is not what the table of keys says; make it anew:\n"
+			"build/src/config/publish-schema >docs/machine.schema.json\n",
 			argv[1]);
 		return 1;
 	}

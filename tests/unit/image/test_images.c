@@ -155,7 +155,7 @@ static void a_kernel_is_unpacked_once(void **state)
 	assert_null(kernel.modules);
 	assert_int_equal(progressed, 1);
 	/* A hit starts no process: without a helper it works as well. */
-	setenv("KILN_IMAGE", "/nonexistent", 1);
+	setenv("KILN_IMAGE", "/proc/no-such", 1);
 	assert_int_equal(get_kernel(path, "x86_64", &again, &err), 0);
 	assert_string_equal(again.image, kernel.image);
 	assert_int_equal(progressed, 1);
@@ -191,7 +191,7 @@ static void bad_kernels_are_named_and_leave_nothing(void **state)
 	expect_refusal(cut, "x86_64", KILN_EFORMAT, "truncated");
 	expect_refusal(other, "x86_64", KILN_EFORMAT, "is an arm64 kernel, the machine is x86_64");
 	expect_refusal(empty, "x86_64", KILN_EFORMAT, "empty");
-	expect_refusal("/nonexistent/vmlinuz", "x86_64", KILN_ENOENT, "No such file");
+	expect_refusal("/proc/no-such/vmlinuz", "x86_64", KILN_ENOENT, "No such file");
 	expect_refusal(dir, "x86_64", KILN_EINVAL, "is a directory");
 }
 
@@ -286,7 +286,7 @@ static void what_is_no_archive_is_refused(void **state)
 	assert_non_null(strstr(err.message, text));
 	assert_int_equal(kiln__root_image_get(&images, empty, KILN_FD_NONE, &path, &err), KILN_EFORMAT);
 	assert_non_null(strstr(err.message, "is empty"));
-	assert_int_equal(kiln__root_image_get(&images, "/nonexistent", KILN_FD_NONE, &path, &err),
+	assert_int_equal(kiln__root_image_get(&images, "/proc/no-such", KILN_FD_NONE, &path, &err),
 			 KILN_ENOENT);
 	assert_string_equal(err.stage, "root");
 	assert_nothing_left();
@@ -337,7 +337,7 @@ static void a_missing_helper_is_said(void **state)
 	kiln_error err = KILN_ERROR_INIT;
 
 	(void)state;
-	setenv("KILN_IMAGE", "/nonexistent", 1);
+	setenv("KILN_IMAGE", "/proc/no-such", 1);
 	assert_int_equal(kiln__root_image_get(&images, root, KILN_FD_NONE, &path, &err), KILN_ENOENT);
 	assert_nothing_left();
 }
