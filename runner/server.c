@@ -76,11 +76,20 @@ static void on_closed(void *data, const kiln_error *err)
 	client_free(data);
 }
 
+/* Perhaps the last answer was what the end waited for. */
+static void on_idle(void *data)
+{
+	struct client *client = data;
+
+	runner_maybe_end(client->server->runner);
+}
+
 static void on_request(void *data, struct kiln__control_call *call, const char *method,
 		       json_t *params);
 
 static const struct kiln__control_handler control_handler = {
 	.on_request = on_request,
+	.on_idle = on_idle,
 	.on_closed = on_closed,
 };
 

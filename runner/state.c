@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static json_t *time_json(int64_t realtime_ns)
@@ -84,6 +85,17 @@ static json_t *ports_json(const struct kiln__spec *spec)
 	return list;
 }
 
+/* CPU time of children that have ended and were reaped: the VMM's, once the VM is over. */
+static json_int_t ended_children_cpu_ns(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_CHILDREN, &usage) < 0)
+		return 0;
+	return ((json_int_t)usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000 +
+	       ((json_int_t)usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+}
+
 json_t *runner_state(const struct runner *runner)
 {
 	const kiln_machine *m = runner->machine;
@@ -106,6 +118,7 @@ json_t *runner_state(const struct runner *runner)
 	json_object_set_new(state, "backend", json_string(kiln_machine_backend(m)));
 	json_object_set_new(state, "accel", json_string(runner->accel));
 	json_object_set_new(state, "vmm_pid", json_integer(kiln__machine_vmm_pid(m)));
+	json_object_set_new(state, "vmm_cpu_ns", json_integer(ended_children_cpu_ns()));
 	json_object_set_new(state, "exit", exit_json(kiln_machine_exit(m)));
 	json_object_set_new(state, "failure", failure_json(kiln_machine_failure(m)));
 	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));

@@ -17,8 +17,8 @@ cache=${KILN_CACHE:-$root/.cache}/cross
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 export ZIG_GLOBAL_CACHE_DIR=$cache/zig ZIG_LOCAL_CACHE_DIR=$cache/zig
-# Wine's prefix is part of the cache too: nothing is left in the home directory.
-export WINEPREFIX=$cache/wine WINEDEBUG=-all WINEARCH=win64 MVK_CONFIG_LOG_LEVEL=0
+# Wine's prefix is part of the cache too, and it makes no menu entries in the home directory.
+export WINEPREFIX=$cache/wine WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES='winemenubuilder.exe,mscoree,mshtml='
 
 say() {
 	echo "cross: $*" >&2

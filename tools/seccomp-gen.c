@@ -33,6 +33,7 @@ static void die(const char *what, const char *which)
 static void allow(scmp_filter_ctx filter, const char *word)
 {
 	char name[64];
+	struct scmp_arg_cmp condition = {0};
 	unsigned argument;
 	long long value;
 	int fields = sscanf(word, "%63[a-z0-9_](%u=%lli)", name, &argument, &value);
@@ -41,11 +42,9 @@ static void allow(scmp_filter_ctx filter, const char *word)
 
 	if (number == __NR_SCMP_ERROR || fields == 2)
 		die("no such system call or condition", word);
-	if (fields == 1)
-		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
-	else
-		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1,
-				      SCMP_CMP(argument, SCMP_CMP_EQ, (scmp_datum_t)value));
+	if (fields == 3)
+		condition = (struct scmp_arg_cmp){argument, SCMP_CMP_EQ, (scmp_datum_t)value, 0};
+	rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, fields == 3, &condition);
 	/* -EACCES: the same rule again, with what would be the default's action; -EEXIST: twice. */
 	if (rc && rc != -EEXIST && rc != -EDOM)
 		die("cannot add a rule", word);

@@ -319,6 +319,7 @@ static void send_started(struct session *s, struct conn *conn)
 		.id = s->id,
 		.pid = (uint32_t)s->pid,
 		.stdin_at = s->input.window.end,
+		.stdin_taken = s->input.window.start,
 		.stdin_window = KILN__AGENT_STDIN_WINDOW,
 		.output_window = KILN__AGENT_OUTPUT_WINDOW,
 		.start_ns = s->start_ns,
@@ -341,7 +342,9 @@ static void take_over(struct session *s, struct conn *conn)
 	conn->session = s;
 	s->exit_sent = false;
 	send_started(s, conn);
-	input_ack(s, true);
+	s->input.acked = s->input.window.start;
+	if (s->input.closed)
+		input_ack(s, true);
 }
 
 void session_detach(struct session *s)

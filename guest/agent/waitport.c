@@ -38,6 +38,7 @@ static struct wait {
 } waits[WAITS_MAX];
 
 static struct source events = {.fd = -1};
+static bool mounted; /* tracefs, by this */
 
 /* proc_net_tcp(5): "sl local:port remote:port state ...", hexadecimal; 0A is listening. */
 static bool listens_in(const char *table, uint32_t port)
@@ -89,7 +90,9 @@ static bool listened_on(const struct kiln__agent_wait_port *what)
 
 static int open_trace(void)
 {
-	mount("tracefs", TRACING, "tracefs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	if (access(TRACING "/instances", F_OK) < 0)
+		mounted = mount("tracefs", TRACING, "tracefs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+				NULL) == 0;
 	if (mkdir(INSTANCE, 0700) < 0 && errno != EEXIST)
 		return -1;
 	/* Readable at the first event, not when the buffer is half full. */
@@ -117,6 +120,9 @@ static void stop_events(struct agent *agent)
 		write_small_file(LISTEN "/enable", "0");
 		rmdir(INSTANCE);
 	}
+	if (mounted)
+		umount2(TRACING, 0);
+	mounted = false;
 }
 
 static bool any_wait(void)

@@ -198,9 +198,11 @@ static int refuse_choice(const struct kiln__key *key, const char *text,
 	kiln__autobuf list = KILN__BUF_INIT;
 	char quoted[KILN__QUOTED];
 
-	for (size_t i = 0; key->choices[i]; i++)
-		kiln__buf_addf(&list, "%s\"%s\"",
-			       i == 0 ? "" : key->choices[i + 1] ? ", " : " or ", key->choices[i]);
+	for (size_t i = 0; key->choices[i]; i++) {
+		if (i > 0)
+			kiln__buf_adds(&list, key->choices[i + 1] ? ", " : " or ");
+		kiln__buf_addf(&list, "\"%s\"", key->choices[i]);
+	}
 	if (list.failed)
 		return kiln__fail_nomem(err);
 	return kiln__refuse(err, KILN_EINVAL, where, "must be %s, not %s", list.data,
@@ -221,7 +223,7 @@ static int check_length(const struct kiln__key *key, const char *text,
 	return 0;
 }
 
-/* Checks a text that is neither too long nor too short; *text may become @room, the canonical form. */
+/* Checks a text whose length is good; *text may become @room, the canonical form. */
 static const char *check_text(const struct kiln__key *key, const char **text,
 			      char room[KILN__IP_MAX])
 {
@@ -298,7 +300,7 @@ static int add_word(json_t *object, const char *name, const char *text)
 	return json_object_set_new(object, name, json_string(text)) < 0 ? KILN_ENOMEM : 0;
 }
 
-/* Takes [[ip:]host_port:]guest_port[/protocol] apart, in place. An IPv6 address stands in brackets. */
+/* Takes [[ip:]host_port:]guest_port[/protocol] apart, in place; IPv6 stands in brackets. */
 static int split_port(char *text, json_t *object)
 {
 	char *slash = strchr(text, '/');
@@ -401,7 +403,7 @@ static int accept_object(const struct kiln__key *key, json_t *value,
 	object = json_object();
 	if (!object)
 		return kiln__fail_nomem(err);
-	json_object_foreach(value, name, theirs) {
+	json_object_foreach (value, name, theirs) {
 		const struct kiln__where here = {where, name, 0};
 
 		member = kiln__schema_find(key, name, strlen(name));
@@ -419,15 +421,15 @@ static int accept_object(const struct kiln__key *key, json_t *value,
 	return 0;
 }
 
-static int refuse_length(const struct kiln__key *key, size_t count,
-			 const struct kiln__where *where, kiln_error *err)
+static int refuse_length(const struct kiln__key *key, size_t count, const struct kiln__where *where,
+			 kiln_error *err)
 {
 	return kiln__refuse(err, KILN_EOVERFLOW, where, "must have at most %lld elements, not %zu",
 			    (long long)key->max, count);
 }
 
-static int accept_list(const struct kiln__key *key, json_t *value,
-		       const struct kiln__where *where, json_t **ret, kiln_error *err)
+static int accept_list(const struct kiln__key *key, json_t *value, const struct kiln__where *where,
+		       json_t **ret, kiln_error *err)
 {
 	kiln__autojson *list = NULL;
 	json_t *ours;
@@ -499,8 +501,8 @@ static int accept_pair(const struct kiln__key *key, const char *text,
 	return accept_entry(key, map, name, equals + 1, where, err);
 }
 
-static int accept_map(const struct kiln__key *key, json_t *value,
-		      const struct kiln__where *where, json_t **ret, kiln_error *err)
+static int accept_map(const struct kiln__key *key, json_t *value, const struct kiln__where *where,
+		      json_t **ret, kiln_error *err)
 {
 	kiln__autojson *map = json_object();
 	const char *name;
@@ -521,7 +523,7 @@ static int accept_map(const struct kiln__key *key, json_t *value,
 				return rc;
 		}
 	} else if (json_is_object(value)) {
-		json_object_foreach(value, name, theirs) {
+		json_object_foreach (value, name, theirs) {
 			const struct kiln__where here = {where, name, 0};
 
 			if (!json_is_string(theirs))
@@ -607,7 +609,8 @@ int kiln__accept_text(const struct kiln__key *key, const char *text,
 		return accept_json_text(key, text, where, ret, err);
 	case KILN__TYPE_BOOL:
 		if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
-			return kiln__refuse(err, KILN_EINVAL, where, "must be true or false, not %s",
+			return kiln__refuse(err, KILN_EINVAL, where,
+					    "must be true or false, not %s",
 					    kiln__quote(text, quoted));
 		return made(json_boolean(*text == 't'), ret, err);
 	case KILN__TYPE_SIZE:
@@ -620,7 +623,7 @@ int kiln__accept_text(const struct kiln__key *key, const char *text,
 	}
 }
 
-/* --- JSON --------------------------------------------------------------------------------------- */
+/* --- JSON ------------------------------------------------------------------------------- */
 
 /* How deep objects and lists are nested, at most, whether or not the rest is JSON. */
 static size_t nesting(const char *text, size_t len)
@@ -657,7 +660,8 @@ int kiln__parse_json(const char *text, size_t len, const struct kiln__where *whe
 		return kiln__refuse(err, KILN_EOVERFLOW, where,
 				    "the document is longer than %d bytes", KILN__MAX_DOCUMENT);
 	if (nesting(text, len) > KILN__MAX_NESTING)
-		return kiln__refuse(err, KILN_EINVAL, where, "not a configuration: nested deeper than %d",
+		return kiln__refuse(err, KILN_EINVAL, where,
+				    "not a configuration: nested deeper than %d",
 				    KILN__MAX_NESTING);
 	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
 	if (value) {

@@ -33,7 +33,7 @@ const char *kiln__where_print(const struct kiln__where *where, char *out, size_t
 int kiln__refuse(kiln_error *err, int code, const struct kiln__where *where, const char *fmt, ...)
 	KILN_PRINTF(4, 5);
 
-/* Fails because @object has no key @name, naming one that may be meant, or because it is a later version's. */
+/* Fails because @object has no key @name, with what may be meant, or has it in a later version. */
 int kiln__refuse_key(kiln_error *err, const struct kiln__where *where,
 		     const struct kiln__key *object, const char *name);
 

@@ -54,8 +54,9 @@ const char *kiln__check_guest_path(const char *text)
 
 const char *kiln__check_hostname(const char *text)
 {
-	static const char must[] = "must be a host name: letters, digits and '-', in parts of 1 to 63 "
-				   "that neither begin nor end with '-', joined by '.'";
+	static const char must[] =
+		"must be a host name: letters, digits and '-', in parts of 1 to 63 "
+		"that neither begin nor end with '-', joined by '.'";
 	size_t part = 0;
 
 	for (const char *c = text;; c++) {
@@ -99,7 +100,7 @@ const char *kiln__check_word(const char *text)
 	return NULL;
 }
 
-/* A user's or group's name or number, as useradd(8) and its relatives allow them. Returns its length. */
+/* The length of a user's or group's name or number, as useradd(8) and its kin allow them. */
 static size_t user_part(const char *text)
 {
 	size_t len = 0;
@@ -130,8 +131,9 @@ const char *kiln__check_user(const char *text)
 
 const char *kiln__check_env_name(const char *text)
 {
-	static const char must[] = "must have a name of 1 to 256 printable ASCII characters without "
-				   "space and '='";
+	static const char must[] =
+		"must have a name of 1 to 256 printable ASCII characters without "
+		"space and '='";
 	size_t len = strlen(text);
 
 	if (len == 0 || len > 256)
@@ -144,8 +146,9 @@ const char *kiln__check_env_name(const char *text)
 
 const char *kiln__check_label_key(const char *text)
 {
-	static const char must[] = "must have a name of 1 to 128 letters, digits, '.', '_', '-' and "
-				   "'/' that begins and ends with a letter or digit";
+	static const char must[] =
+		"must have a name of 1 to 128 letters, digits, '.', '_', '-' and "
+		"'/' that begins and ends with a letter or digit";
 	size_t len = strlen(text);
 
 	if (len == 0 || len > 128 || !is_alnum(text[0]) || !is_alnum(text[len - 1]))
@@ -279,7 +282,8 @@ bool kiln__parse_size(const char *text, int64_t *ret_bytes)
 		if (!unit)
 			return false;
 		text++;
-		if (*text && (unit == units || (!equal_nocase(text, "b") && !equal_nocase(text, "ib"))))
+		if (*text &&
+		    (unit == units || (!equal_nocase(text, "b") && !equal_nocase(text, "ib"))))
 			return false;
 		if (__builtin_mul_overflow(value, INT64_C(1) << (10 * (unit - units)), &value))
 			return false;

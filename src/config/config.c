@@ -158,7 +158,7 @@ static size_t attach_step(const struct kiln__path *path)
 	return step;
 }
 
-/* Refuses to make a list or map longer than the schema allows, by what is to come at the end of @path. */
+/* Refuses what would come at the end of @path where a list or map is as long as it may be. */
 static int check_room(const struct kiln__path *path, kiln_error *err)
 {
 	size_t step = attach_step(path);
@@ -189,8 +189,8 @@ static int hang_in(const struct kiln__path *path, json_t *value, kiln_error *err
 	json_t *container;
 
 	for (size_t step = path->count - 1; step > attach; step--) {
-		container = path->steps[step].kind == KILN__STEP_ELEMENT ? json_array()
-									 : json_object();
+		container =
+			path->steps[step].kind == KILN__STEP_ELEMENT ? json_array() : json_object();
 		if (!container) {
 			json_decref(value);
 			return kiln__fail_nomem(err);
@@ -285,7 +285,7 @@ int kiln_config_set(kiln_config *config, const char *path, const char *value, ki
 static int ordered_object(const struct kiln__key *key, json_t *value, json_t **ret,
 			  kiln_error *err);
 
-/* @value with its keys in the schema's order, as a new reference. Parts may be shared with @value. */
+/* @value with its keys in the schema's order: a new reference, parts shared with @value. */
 static int ordered(const struct kiln__key *key, json_t *value, json_t **ret, kiln_error *err)
 {
 	kiln__autojson *list = NULL;
@@ -312,8 +312,7 @@ static int ordered(const struct kiln__key *key, json_t *value, json_t **ret, kil
 	return 0;
 }
 
-static int ordered_object(const struct kiln__key *key, json_t *value, json_t **ret,
-			  kiln_error *err)
+static int ordered_object(const struct kiln__key *key, json_t *value, json_t **ret, kiln_error *err)
 {
 	kiln__autojson *object = json_object();
 	json_t *theirs, *member;

@@ -16,16 +16,16 @@ enum kiln__step_kind {
 	KILN__STEP_ENTRY,   /* of a map */
 	KILN__STEP_ELEMENT, /* of a list */
 	KILN__STEP_APPEND,  /* a new element of a list: becomes ELEMENT by kiln__path_follow() */
-	KILN__STEP_PAIR,    /* a new entry of a map, named by the value: "NAME=value"; "where" is the map */
+	KILN__STEP_PAIR,    /* a new entry of a map, from "NAME=value"; "where" is the map */
 };
 
 struct kiln__step {
 	enum kiln__step_kind kind;
-	const struct kiln__key *key;  /* of what it leads to; NULL for ENTRY and PAIR */
-	const char *name;             /* MEMBER, ENTRY */
-	size_t index;                 /* ELEMENT */
-	struct kiln__where where;     /* of what it leads to */
-	json_t *in;                   /* what it leads from, once followed; borrowed; NULL if absent */
+	const struct kiln__key *key; /* of what it leads to; NULL for ENTRY and PAIR */
+	const char *name;            /* MEMBER, ENTRY */
+	size_t index;                /* ELEMENT */
+	struct kiln__where where;    /* of what it leads to */
+	json_t *in;                  /* what it leads from, once followed; borrowed, or NULL */
 };
 
 #define KILN__MAX_STEPS 8 /* the schema needs 5 */

@@ -92,8 +92,8 @@ static void add_map(json_t *schema, const struct kiln__key *key)
 	object = json_pack("{s:s,s:I,s:{s:s},s:{s:s,s:i}}", "type", "object", "maxProperties",
 			   (json_int_t)key->max, "propertyNames", "pattern", key->name_pattern,
 			   "additionalProperties", "type", "string", "maxLength", KILN__MAX_TEXT);
-	list = json_pack("{s:s,s:I,s:o}", "type", "array", "maxItems", (json_int_t)key->max, "items",
-			 string_with_pattern("^[^=]+="));
+	list = json_pack("{s:s,s:I,s:o}", "type", "array", "maxItems", (json_int_t)key->max,
+			 "items", string_with_pattern("^[^=]+="));
 	add(schema, "oneOf", json_pack("[o,o]", object, list));
 }
 
@@ -111,7 +111,8 @@ static json_t *object_body(const struct kiln__key *key)
 		if (child->required)
 			json_array_append_new(required, json_string(child->name));
 		if (child->exclusive)
-			json_array_append_new(one_of, json_pack("{s:[s]}", "required", child->name));
+			json_array_append_new(one_of,
+					      json_pack("{s:[s]}", "required", child->name));
 	}
 	body = json_pack("{s:s,s:o,s:b}", "type", "object", "properties", properties,
 			 "additionalProperties", 0);
@@ -126,14 +127,16 @@ static json_t *object_body(const struct kiln__key *key)
 
 static void add_object(json_t *schema, const struct kiln__key *key)
 {
-	static const char port[] = "^((([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]*|[0-9]+):)?[0-9]+(/(tcp|udp))?$";
+	static const char port[] =
+		"^((([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]*|[0-9]+):)?[0-9]+(/(tcp|udp))?$";
 
 	if (key->shorthand == KILN__SHORT_NONE)
 		json_object_update_new(schema, object_body(key));
 	else
 		add(schema, "oneOf",
-		    json_pack("[o,o]", object_body(key),
-			      string_with_pattern(key->shorthand == KILN__SHORT_PORT ? port : "^/")));
+		    json_pack(
+			    "[o,o]", object_body(key),
+			    string_with_pattern(key->shorthand == KILN__SHORT_PORT ? port : "^/")));
 }
 
 /* The default in canonical form: what a document would hold in its place. */

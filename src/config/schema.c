@@ -12,7 +12,6 @@
 #include "os.h"
 #include "spec.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define KIB (INT64_C(1) << 10)
@@ -23,7 +22,7 @@
 #define DAY    (24 * 3600 * SECOND)
 
 #define MAX_OFFSET     (INT64_C(1) << 53) /* what a number in JSON holds everywhere */
-#define MAX_PATH_BYTES 4095 /* Linux's PATH_MAX without the NUL */
+#define MAX_PATH_BYTES 4095               /* Linux's PATH_MAX without the NUL */
 
 #define FIELD(type, member)                                                                        \
 	{                                                                                          \
@@ -34,34 +33,48 @@
 		true, offsetof(type, member), value                                                \
 	}
 #define CHOICES(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define LATER(key)   {.name = key, .type = KILN__TYPE_LATER}
-#define END          {.name = NULL}
+#define LATER(key)                                                                                 \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_LATER                                              \
+	}
+#define END                                                                                        \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
 
 /* --- sources -------------------------------------------------------------------- */
 
 /* The keys of a source, where @in leads from the struct @owner to its struct kiln__source. */
-#define SOURCE_FILE(owner, in)                                                                      \
+#define SOURCE_FILE(owner, in)                                                                     \
 	{                                                                                          \
-		.name = "path", .type = KILN__TYPE_STRING, .min = 1, .max = MAX_PATH_BYTES,        \
-		.check = kiln__check_host_path, .pattern = "^/", .exclusive = true,                \
-		.field = FIELD(owner, in path),                                                     \
+		.name = "path",                                                                    \
+		.type = KILN__TYPE_STRING,                                                         \
+		.min = 1,                                                                          \
+		.max = MAX_PATH_BYTES,                                                             \
+		.check = kiln__check_host_path,                                                    \
+		.pattern = "^/",                                                                   \
+		.exclusive = true,                                                                 \
+		.field = FIELD(owner, in path),                                                    \
 		.doc = "Absolute path on the host.",                                               \
 	},                                                                                         \
 	{                                                                                          \
 		.name = "fd", .type = KILN__TYPE_FD, .min = 3, .max = 1048575, .exclusive = true,  \
-		.field = FIELD(owner, in fd),                                                       \
+		.field = FIELD(owner, in fd),                                                      \
 		.doc = "Instead of a path, a descriptor that the process which starts the "        \
 		       "machine has inherited.",                                                   \
 	}
-#define SOURCE_RANGE(owner, in)                                                                     \
+#define SOURCE_RANGE(owner, in)                                                                    \
 	{                                                                                          \
-		.name = "offset", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",    \
-		.field = FIELD(owner, in offset),                                                   \
+		.name = "offset",                                                                  \
+		.type = KILN__TYPE_SIZE,                                                           \
+		.max = MAX_OFFSET,                                                                 \
+		.def = "0",                                                                        \
+		.field = FIELD(owner, in offset),                                                  \
 		.doc = "Where in the file the contents begin.",                                    \
 	},                                                                                         \
 	{                                                                                          \
-		.name = "length", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",    \
-		.field = FIELD(owner, in length),                                                   \
+		.name = "length", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",          \
+		.field = FIELD(owner, in length),                                                  \
 		.doc = "How many bytes of the file are meant; 0: all up to its end.",              \
 	}
 
@@ -86,8 +99,8 @@ static const struct kiln__key overlay_keys[] = {
 		.choices = CHOICES("memory", "disk", "none"), /* enum kiln__overlay_kind */
 		.def = "memory",
 		.field = FIELD(struct kiln__root, overlay),
-		.doc = "Where writes to the root go: to memory of the guest, to an ephemeral disk, or "
-		       "nowhere: the root is then used as it is.",
+		.doc = "Where writes to the root go: to memory of the guest, to an ephemeral "
+		       "disk, or nowhere: the root is then used as it is.",
 	},
 	{
 		.name = "size",
@@ -134,8 +147,8 @@ static const struct kiln__key root_keys[] = {
 		.type = KILN__TYPE_BOOL,
 		.def = "false",
 		.field = FIELD(struct kiln__root, readonly),
-		.doc = "With root.disk and no overlay: mount it read-only. Everything else is never "
-		       "written to anyway.",
+		.doc = "With root.disk and no overlay: mount it read-only. Everything else is "
+		       "never written to anyway.",
 	},
 	{
 		.name = "overlay",
@@ -175,8 +188,8 @@ static const struct kiln__key disk_keys[] = {
 		.choices = CHOICES("writeback", "none", "unsafe"),
 		.def = "writeback",
 		.field = FIELD(struct kiln__disk, cache),
-		.doc = "The host's cache: used, and flushed when the guest flushes (writeback); passed "
-		       "by (none); used, and the guest's flushes ignored (unsafe).",
+		.doc = "The host's cache: used, and flushed when the guest flushes (writeback); "
+		       "passed by (none); used, and the guest's flushes ignored (unsafe).",
 	},
 	{
 		.name = "discard",
@@ -197,8 +210,8 @@ static const struct kiln__key network_keys[] = {
 		.choices = CHOICES("user"), /* enum kiln__network_kind */
 		.def = "user",
 		.field = FIELD(struct kiln__network, kind),
-		.doc = "How it reaches the world: by address translation that needs no rights on the "
-		       "host (user).",
+		.doc = "How it reaches the world: by address translation that needs no rights on "
+		       "the host (user).",
 	},
 	{
 		.name = "mac",
@@ -257,10 +270,11 @@ static const struct kiln__key vsock_keys[] = {
 		.type = KILN__TYPE_BOOL,
 		.def = "true",
 		.field = FIELD(struct kiln__spec, vsock),
-		.doc = "Whether there is one; without it there is no agent, no process and no exec.",
+		.doc = "Whether there is one; without it there is no agent, no process and no "
+		       "exec.",
 	},
 	{
-		/* virtio 1.2, 5.10.4: 0, 1, 2 and 0xffffffff are reserved, the upper half is zero. */
+		/* virtio 1.2, 5.10.4: 0, 1, 2, 0xffffffff and what is longer are reserved. */
 		.name = "cid",
 		.type = KILN__TYPE_INTEGER,
 		.min = 3,
@@ -348,8 +362,9 @@ static const struct kiln__key process_keys[] = {
 		.type = KILN__TYPE_LIST,
 		.max = 4096,
 		.element = &arg_element,
-		.doc = "Arguments after the entrypoint's; the program is the first of them if there is no "
-		       "entrypoint. With neither, the machine has no process of its own.",
+		.doc = "Arguments after the entrypoint's; the program is the first of them if "
+		       "there is no entrypoint. With neither, the machine has no process of its "
+		       "own.",
 	},
 	{
 		.name = "env",
@@ -357,7 +372,7 @@ static const struct kiln__key process_keys[] = {
 		.max = 4096,
 		.check_name = kiln__check_env_name,
 		.name_pattern = "^[!-<>-~]{1,256}$",
-		.doc = "Environment, beside PATH, HOME and TERM, which are there by default.",
+		.doc = "Environment. PATH, HOME and, with a terminal, TERM have values without it.",
 	},
 	{
 		.name = "cwd",
@@ -406,10 +421,11 @@ static const struct kiln__key readiness_keys[] = {
 		.choices = CHOICES("agent", "console", "tcp", "vsock", "command", "none"),
 		.def = "agent",
 		.field = FIELD(struct kiln__spec, readiness.kind),
-		.doc = "What says that the machine is ready: the agent's hello (agent), a line KILN_READY "
-		       "or VMRS_READY ADDRESS on the console (console), a TCP port that answers through "
-		       "its published port (tcp), a vsock port that answers (vsock), a command that "
-		       "succeeds (command), or nothing: running is ready (none).",
+		.doc = "What says that the machine is ready: the agent's hello (agent), a line "
+		       "KILN_READY or VMRS_READY ADDRESS on the console (console), a TCP port "
+		       "that answers through its published port (tcp), a vsock port that answers "
+		       "(vsock), a command that succeeds (command), or nothing: running is ready "
+		       "(none).",
 	},
 	{
 		.name = "port",
@@ -598,8 +614,8 @@ static const struct kiln__key top_keys[] = {
 		.type = KILN__TYPE_OBJECT,
 		.keys = root_keys,
 		.field = FIELD(struct kiln__spec, root),
-		.doc = "The root file system: exactly one of directory, tar, squashfs and disk. Without "
-		       "one the initramfs is all there is.",
+		.doc = "The root file system: exactly one of directory, tar, squashfs and disk. "
+		       "Without one the initramfs is all there is.",
 	},
 	{
 		.name = "disks",
@@ -609,7 +625,8 @@ static const struct kiln__key top_keys[] = {
 		.field = FIELD(struct kiln__spec, disks),
 		.count = FIELD(struct kiln__spec, disk_count),
 		.stride = sizeof(struct kiln__disk),
-		.doc = "Raw disk images and block devices, in the order in which the guest sees them.",
+		.doc = "Raw disk images and block devices, in the order in which the guest sees "
+		       "them.",
 	},
 	{
 		.name = "networks",
@@ -672,8 +689,8 @@ static const struct kiln__key top_keys[] = {
 		.choices = CHOICES("kiln", "root"), /* enum kiln__init_kind */
 		.def = "kiln",
 		.field = FIELD(struct kiln__spec, init),
-		.doc = "Process 1 of the guest: kiln's, or the root's own /sbin/init with kiln's agent "
-		       "beside it.",
+		.doc = "Process 1 of the guest: kiln's, or the root's own /sbin/init with kiln's "
+		       "agent beside it.",
 	},
 	{
 		.name = "process",
@@ -747,88 +764,4 @@ const struct kiln__key *kiln__schema_find(const struct kiln__key *object, const 
 		if (strlen(key->name) == len && memcmp(key->name, name, len) == 0)
 			return key;
 	return NULL;
-}
-
-/* --- what was meant --------------------------------------------------------------------- */
-
-#define MAX_NAME 32 /* longer than any key; what is longer resembles none */
-
-/* Edits (insert, delete, replace, swap neighbours) that lead from @a to @b. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t rows[3][MAX_NAME + 1];
-	size_t a_len = strlen(a);
-	size_t b_len = strlen(b);
-	size_t *before = rows[0], *last = rows[1], *row = rows[2], *recycled;
-
-	for (size_t j = 0; j <= b_len; j++)
-		last[j] = before[j] = j;
-	for (size_t i = 1; i <= a_len; i++) {
-		row[0] = i;
-		for (size_t j = 1; j <= b_len; j++) {
-			row[j] = last[j - 1] + (a[i - 1] != b[j - 1]);
-			if (last[j] + 1 < row[j])
-				row[j] = last[j] + 1;
-			if (row[j - 1] + 1 < row[j])
-				row[j] = row[j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    before[j - 2] + 1 < row[j])
-				row[j] = before[j - 2] + 1;
-		}
-		recycled = before;
-		before = last;
-		last = row;
-		row = recycled;
-	}
-	return last[b_len];
-}
-
-/* Finds a key called just @name anywhere below @object, whose own path is @path. */
-static bool find_below(const struct kiln__key *object, const char *path, const char *name,
-		       char *out, size_t size)
-{
-	const struct kiln__key *inner;
-	char here[KILN__MAX_PATH];
-
-	for (const struct kiln__key *key = object->keys; key->name; key++) {
-		if (key->type == KILN__TYPE_LATER)
-			continue;
-		inner = key->type == KILN__TYPE_LIST ? key->element : key;
-		snprintf(here, sizeof(here), "%s%s%s%s", path, *path ? "." : "", key->name,
-			 inner != key ? "[]" : "");
-		if (strcmp(key->name, name) == 0) {
-			snprintf(out, size, "%s", here);
-			return true;
-		}
-		if (inner->type == KILN__TYPE_OBJECT && find_below(inner, here, name, out, size))
-			return true;
-	}
-	return false;
-}
-
-void kiln__schema_nearest(const struct kiln__key *object, const char *path, const char *name,
-			  char *out, size_t size)
-{
-	size_t len = strlen(name);
-	size_t best = len <= 4 ? 2 : 3; /* this many edits are another word */
-	size_t edits;
-
-	out[0] = '\0';
-	if (len == 0 || len > MAX_NAME)
-		return;
-	for (const struct kiln__key *key = object->keys; key->name; key++) {
-		if (key->type == KILN__TYPE_LATER)
-			continue;
-		edits = distance(name, key->name);
-		/* "mem" and "mac_address" mean what they begin with. */
-		if (edits >= best && len >= 3 &&
-		    strncmp(name, key->name, len < strlen(key->name) ? len : strlen(key->name)) == 0)
-			edits = best - 1;
-		if (edits < best) {
-			best = edits;
-			snprintf(out, size, "%s%s%s", path, *path ? "." : "", key->name);
-		}
-	}
-	if (!out[0])
-		find_below(&kiln__schema, "", name, out, size);
 }

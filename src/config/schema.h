@@ -17,8 +17,9 @@
 /* The field of the C view that a value ends in is named in brackets. */
 enum kiln__type {
 	KILN__TYPE_OBJECT,   /* has "keys" [a struct; fields of members are relative to it] */
-	KILN__TYPE_LIST,     /* of "element"; min..max is its length [const char *const *, or a struct * with a count] */
-	KILN__TYPE_MAP,      /* name to text; also written as a list of "name=text" [filled by spec.c] */
+	KILN__TYPE_LIST,     /* of "element", at most max [const char *const *, or a struct * and a
+				count] */
+	KILN__TYPE_MAP,      /* name to text, also a list of "name=text" [filled by spec.c] */
 	KILN__TYPE_BOOL,     /* [bool] */
 	KILN__TYPE_INTEGER,  /* min..max [an unsigned type of any width] */
 	KILN__TYPE_FD,       /* min..max [kiln_fd; KILN_FD_NONE if absent] */
@@ -51,15 +52,15 @@ struct kiln__key {
 	enum kiln__type type;
 	const char *doc; /* one sentence or more, for the published schema and the manual */
 
-	const char *def;              /* the default as kiln_config_set() takes it; NULL: none */
-	const char *(*def_fn)(void);  /* or where it depends on the host */
-	const char *def_doc;          /* how to name a default that def cannot say */
-	int64_t min, max;             /* see the types */
-	int64_t multiple;             /* SIZE: 0: any */
-	const char *const *choices;   /* NULL-terminated */
-	const char *pattern;          /* for the published schema: what "check" accepts */
-	bool required;                /* its object must have it */
-	bool exclusive;               /* its object must have exactly one of the keys so marked */
+	const char *def;             /* the default as kiln_config_set() takes it; NULL: none */
+	const char *(*def_fn)(void); /* or where it depends on the host */
+	const char *def_doc;         /* how to name a default that def cannot say */
+	int64_t min, max;            /* see the types */
+	int64_t multiple;            /* SIZE: 0: any */
+	const char *const *choices;  /* NULL-terminated */
+	const char *pattern;         /* for the published schema: what "check" accepts */
+	bool required;               /* its object must have it */
+	bool exclusive;              /* its object must have exactly one of the keys so marked */
 
 	/* NULL if @text is good, else what it must be: "must be ..." Static. */
 	const char *(*check)(const char *text);
@@ -103,8 +104,9 @@ static inline const char *kiln__schema_default(const struct kiln__key *key)
 }
 
 #define KILN__MAX_DOCUMENT (1024 * 1024) /* bytes of a configuration's text */
-#define KILN__MAX_NESTING  16            /* of objects and lists in each other; the schema needs 4 */
-#define KILN__MAX_TEXT     131071        /* Linux's MAX_ARG_STRLEN without the NUL: the longest argument of execve() */
+#define KILN__MAX_NESTING  16            /* of objects and lists; the schema needs 4 */
 #define KILN__MAX_PATH     512           /* bytes of a key's path */
+/* Linux's MAX_ARG_STRLEN (32 pages) without the NUL: what execve() takes as one argument. */
+#define KILN__MAX_TEXT 131071
 
 #endif

@@ -121,7 +121,7 @@ static int fill_string(struct box *box, const struct kiln__key *key, json_t *val
 	return 0;
 }
 
-/* A single value into its field; @value may be NULL, which is what a field without default is left with. */
+/* A single value into its field. Where there is none and no default, the field stays empty. */
 static int fill_scalar(struct box *box, const struct kiln__key *key, json_t *value, void *field,
 		       kiln_error *err)
 {
@@ -139,8 +139,8 @@ static int fill_scalar(struct box *box, const struct kiln__key *key, json_t *val
 }
 
 /* The texts of @lists one after the other, as a NULL-terminated array; NULL if there are none. */
-static int fill_texts(struct box *box, json_t *const lists[], size_t count,
-		      const char *const **ret, kiln_error *err)
+static int fill_texts(struct box *box, json_t *const lists[], size_t count, const char *const **ret,
+		      kiln_error *err)
 {
 	const char **texts;
 	json_t *text;
@@ -156,7 +156,8 @@ static int fill_texts(struct box *box, json_t *const lists[], size_t count,
 	for (size_t k = 0; k < count; k++)
 		for (size_t i = 0; i < json_array_size(lists[k]); i++) {
 			text = json_array_get(lists[k], i);
-			texts[n] = copy_text(box, json_string_value(text), json_string_length(text));
+			texts[n] =
+				copy_text(box, json_string_value(text), json_string_length(text));
 			if (!texts[n++])
 				return kiln__fail_nomem(err);
 		}
@@ -254,7 +255,7 @@ static int fill_env(struct box *box, json_t *map, kiln_error *err)
 	env = allocate(box, json_object_size(map) + 1, sizeof(*env));
 	if (!env)
 		return kiln__fail_nomem(err);
-	json_object_foreach(map, name, value) {
+	json_object_foreach (map, name, value) {
 		kiln__autofree char *pair = kiln__strf("%s=%s", name, json_string_value(value));
 
 		env[n] = pair ? copy_text(box, pair, strlen(pair)) : NULL;
@@ -276,7 +277,7 @@ static int fill_labels(struct box *box, json_t *map, kiln_error *err)
 	box->spec.labels = allocate(box, json_object_size(map), sizeof(*box->spec.labels));
 	if (!box->spec.labels)
 		return kiln__fail_nomem(err);
-	json_object_foreach(map, name, value) {
+	json_object_foreach (map, name, value) {
 		label = &box->spec.labels[box->spec.label_count++];
 		label->key = copy_text(box, name, strlen(name));
 		label->value = copy_text(box, json_string_value(value), json_string_length(value));

@@ -19,10 +19,10 @@
 
 /* Where bytes come from: a file, an inherited descriptor, or a range of either. */
 struct kiln__source {
-	const char *path;    /* absolute, or NULL */
-	kiln_fd fd;          /* or KILN_FD_NONE */
-	uint64_t offset;     /* where it begins */
-	uint64_t length;     /* 0: to the end */
+	const char *path; /* absolute, or NULL */
+	kiln_fd fd;       /* or KILN_FD_NONE */
+	uint64_t offset;  /* where it begins */
+	uint64_t length;  /* 0: to the end */
 };
 
 static inline bool kiln__source_is_set(const struct kiln__source *source)
@@ -35,22 +35,22 @@ enum kiln__root_kind {
 	KILN__ROOT_DIRECTORY, /* made into a squashfs by kiln-image */
 	KILN__ROOT_TAR,       /* the same */
 	KILN__ROOT_SQUASHFS,
-	KILN__ROOT_DISK,      /* a disk image that carries a file system, mounted as it is */
+	KILN__ROOT_DISK, /* a disk image that carries a file system, mounted as it is */
 };
 
 enum kiln__overlay_kind {
 	KILN__OVERLAY_MEMORY, /* writes go to a tmpfs in the guest */
 	KILN__OVERLAY_DISK,   /* writes go to an ephemeral ext4 disk */
-	KILN__OVERLAY_NONE,   /* the root as it is: read-only, but for a DISK that is not "readonly" */
+	KILN__OVERLAY_NONE,   /* the root as it is; only a DISK can be written to */
 };
 
 struct kiln__root {
 	enum kiln__root_kind kind;
 	struct kiln__source source;
-	const char *fstype;           /* for DISK; default "ext4" */
-	bool readonly;                /* for DISK without overlay: nothing is written to it */
+	const char *fstype; /* for DISK; default "ext4" */
+	bool readonly;      /* for DISK without overlay: nothing is written to it */
 	enum kiln__overlay_kind overlay;
-	uint64_t overlay_size;        /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
+	uint64_t overlay_size; /* bytes; 0: half of memory (MEMORY), 16 GiB sparse (DISK) */
 };
 
 /* Whether the guest writes to the root's own file or device. */
@@ -63,8 +63,8 @@ static inline bool kiln__root_is_writable(const struct kiln__root *root)
 struct kiln__disk {
 	struct kiln__source source;
 	bool readonly;
-	const char *serial;     /* at most 20 bytes, virtio-blk's limit */
-	const char *cache;      /* "writeback" (default), "none", "unsafe" */
+	const char *serial; /* at most 20 bytes, virtio-blk's limit */
+	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
 };
 
@@ -78,8 +78,8 @@ struct kiln__network {
 };
 
 struct kiln__port {
-	const char *host_ip;    /* default "127.0.0.1" */
-	uint16_t host_port;     /* 0: any free one */
+	const char *host_ip; /* default "127.0.0.1" */
+	uint16_t host_port;  /* 0: any free one */
 	uint16_t guest_port;
 	bool udp;
 };
@@ -100,9 +100,9 @@ enum kiln__ready_kind {
 
 struct kiln__readiness {
 	enum kiln__ready_kind kind;
-	uint32_t port;               /* for TCP and VSOCK */
-	const char *const *command;  /* NULL-terminated */
-	uint64_t timeout_ms;         /* from start; default 60000 */
+	uint32_t port;              /* for TCP and VSOCK */
+	const char *const *command; /* NULL-terminated */
+	uint64_t timeout_ms;        /* from start; default 60000 */
 };
 
 struct kiln__process {
@@ -111,7 +111,7 @@ struct kiln__process {
 	const char *cwd;         /* default "/" */
 	const char *user;        /* "name|uid[:group|gid]", looked up in the guest; NULL: root */
 	bool tty;
-	bool stdin_open;         /* stdin stays open until its client ends it */
+	bool stdin_open; /* stdin stays open until its client ends it */
 };
 
 struct kiln__label {
@@ -120,11 +120,11 @@ struct kiln__label {
 };
 
 struct kiln__spec {
-	const char *backend;      /* "auto" (default) or a backend's name */
-	const char *arch;         /* "x86_64" or "aarch64"; default the host's */
-	const char *accel;        /* "auto" (default), "kvm", "tcg" */
-	unsigned cpus;            /* 1..64 (default 1) */
-	uint64_t memory;          /* bytes, at least 16 MiB (default 512 MiB) */
+	const char *backend; /* "auto" (default) or a backend's name */
+	const char *arch;    /* "x86_64" or "aarch64"; default the host's */
+	const char *accel;   /* "auto" (default), "kvm", "tcg" */
+	unsigned cpus;       /* 1..64 (default 1) */
+	uint64_t memory;     /* bytes, at least 16 MiB (default 512 MiB) */
 
 	struct kiln__source kernel; /* unset: Debian's cloud kernel */
 	struct kiln__source initrd; /* unset: kiln's own initramfs */
@@ -138,14 +138,14 @@ struct kiln__spec {
 	struct kiln__port *ports;
 	size_t port_count;
 
-	bool vsock;               /* default true */
-	uint32_t cid;             /* guest context id; 0: chosen */
-	bool rng;                 /* default true */
-	uint64_t console_limit;   /* bytes of console.log kept; default 1 MiB */
-	uint64_t log_limit;       /* bytes of the process log kept; default 10 MiB */
+	bool vsock;             /* default true */
+	uint32_t cid;           /* guest context id; 0: chosen */
+	bool rng;               /* default true */
+	uint64_t console_limit; /* bytes of console.log kept; default 1 MiB */
+	uint64_t log_limit;     /* bytes of the process log kept; default 10 MiB */
 
-	const char *hostname;     /* default: the machine's name or short id */
-	const char *machine_id;   /* 32 hex digits; default: from the machine's id */
+	const char *hostname;   /* default: the machine's name or short id */
+	const char *machine_id; /* 32 hex digits; default: from the machine's id */
 	enum kiln__init_kind init;
 	struct kiln__process process;
 	struct kiln__readiness readiness;

@@ -33,8 +33,8 @@ static int check_exclusive(const struct kiln__key *object, json_t *value,
 		if (!json_object_get(value, key->name))
 			continue;
 		if (found)
-			return kiln__refuse(err, KILN_EINVAL, where,
-					    "must not have both %s and %s", found, key->name);
+			return kiln__refuse(err, KILN_EINVAL, where, "must not have both %s and %s",
+					    found, key->name);
 		found = key->name;
 	}
 	if (all.failed)
@@ -168,7 +168,8 @@ static int disks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *
 		for (size_t k = 0; spec->disks[i].serial && k < i; k++)
 			if (spec->disks[k].serial &&
 			    strcmp(spec->disks[i].serial, spec->disks[k].serial) == 0)
-				return refuse(err, "disks[%zu].serial: disks[%zu] has the same", i, k);
+				return refuse(err, "disks[%zu].serial: disks[%zu] has the same", i,
+					      k);
 	return 0;
 }
 
@@ -180,8 +181,8 @@ static int networks_differ(const struct kiln__spec *spec, json_t *doc, kiln_erro
 	for (size_t i = 0; i < spec->network_count; i++)
 		for (size_t k = 0; memcmp(spec->networks[i].mac, none, 6) != 0 && k < i; k++)
 			if (memcmp(spec->networks[i].mac, spec->networks[k].mac, 6) == 0)
-				return refuse(err, "networks[%zu].mac: networks[%zu] has the same", i,
-					      k);
+				return refuse(err, "networks[%zu].mac: networks[%zu] has the same",
+					      i, k);
 	return 0;
 }
 
@@ -202,8 +203,9 @@ static int ports_are_possible(const struct kiln__spec *spec, json_t *doc, kiln_e
 	for (size_t i = 0; i < spec->port_count; i++)
 		for (size_t k = 0; k < i; k++)
 			if (same_port(&spec->ports[i], &spec->ports[k]))
-				return refuse(err, "ports[%zu]: ports[%zu] has the same address and port",
-					      i, k);
+				return refuse(
+					err, "ports[%zu]: ports[%zu] has the same address and port",
+					i, k);
 	return 0;
 }
 
@@ -244,14 +246,17 @@ static int readiness_is_possible(const struct kiln__spec *spec, json_t *doc, kil
 	if (by_port && ready->port == 0)
 		return refuse(err, "readiness.port: is required by this readiness.kind");
 	if (!by_port && ready->port != 0)
-		return refuse(err, "readiness.port: only readiness.kind \"tcp\" and \"vsock\" have one");
+		return refuse(err,
+			      "readiness.port: only readiness.kind \"tcp\" and \"vsock\" have one");
 	if (tcp && !has_port(spec, ready->port))
-		return refuse(err, "readiness.port: %u is not among the guest's published TCP ports",
+		return refuse(err,
+			      "readiness.port: %u is not among the guest's published TCP ports",
 			      ready->port);
 	if ((ready->kind == KILN__READY_COMMAND) != (ready->command != NULL))
-		return refuse(err, ready->command
-					   ? "readiness.command: only readiness.kind \"command\" has one"
-					   : "readiness.command: is required by this readiness.kind");
+		return refuse(err,
+			      ready->command
+				      ? "readiness.command: only readiness.kind \"command\" has one"
+				      : "readiness.command: is required by this readiness.kind");
 	if (ready->command && !ready->command[0][0])
 		return refuse(err, "readiness.command[0]: must not be empty");
 	return 0;
@@ -268,9 +273,9 @@ static int process_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_
 int kiln__check_spec(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
 	static const rule_fn rules[] = {
-		memory_is_there,    architectures_agree,   root_agrees,    disks_differ,
-		networks_differ,    ports_are_possible,    vsock_is_there, readiness_is_possible,
-		process_is_possible,
+		memory_is_there, architectures_agree,   root_agrees,
+		disks_differ,    networks_differ,       ports_are_possible,
+		vsock_is_there,  readiness_is_possible, process_is_possible,
 	};
 	int rc = 0;
 

@@ -233,6 +233,16 @@ static int on_error_frame(struct kiln__session *s, const struct kiln__frame *fra
 	return 0;
 }
 
+/* The guest has taken input: sends more of it, and asks for more. */
+static void offer_room(struct kiln__session *s)
+{
+	pump_input(s);
+	if (s->input_short && kiln__window_room(&s->input) && s->handler->writable) {
+		s->input_short = false;
+		s->handler->writable(s->data);
+	}
+}
+
 static int on_started(struct kiln__session *s, const struct kiln__frame *frame, kiln_error *err)
 {
 	struct kiln__agent_started started;
@@ -252,7 +262,7 @@ static int on_started(struct kiln__session *s, const struct kiln__frame *frame, 
 	}
 	kiln__buf_done(&s->start);
 	s->input_window = (size_t)started.stdin_window;
-	s->input_limit = started.stdin_at + started.stdin_window;
+	s->input_limit = started.stdin_taken + started.stdin_window;
 	s->input_end_sent = false;
 	s->attached = true;
 	if (!s->started) {
@@ -260,7 +270,7 @@ static int on_started(struct kiln__session *s, const struct kiln__frame *frame, 
 		s->handler->started(s->data, started.pid);
 	}
 	if (!s->freed)
-		pump_input(s);
+		offer_room(s);
 	return 0;
 }
 
@@ -277,17 +287,15 @@ static int on_stdin_ack(struct kiln__session *s, const struct kiln__frame *frame
 		kiln__window_drop(&s->input, s->input.end);
 		s->input_sent = s->input.end;
 	} else {
-		if (!kiln__window_holds(&s->input, ack.stdin_at) || ack.stdin_at > s->input_sent)
+		if (ack.stdin_at > s->input_sent)
 			return kiln__fail(err, KILN_EPROTO,
 					  "the guest's agent acknowledged input that was not sent");
-		kiln__window_drop(&s->input, ack.stdin_at);
+		/* What it had received when it was taken up again is dropped already. */
+		if (ack.stdin_at > s->input.start)
+			kiln__window_drop(&s->input, ack.stdin_at);
 		s->input_limit = ack.stdin_at + s->input_window;
 	}
-	pump_input(s);
-	if (s->input_short && kiln__window_room(&s->input) && s->handler->writable) {
-		s->input_short = false;
-		s->handler->writable(s->data);
-	}
+	offer_room(s);
 	return 0;
 }
 

@@ -6,7 +6,8 @@
  *
  * A runner is known by its process: our child, or the number that it wrote into the
  * state. While one is being started by another process neither is known: then the lock
- * itself is waited for, and its control socket, in case that comes up.
+ * itself is waited for, and its control socket, in case that comes up. That it listens
+ * shows in no directory; but a runner listens before it writes its first state.
  */
 #include "manager.h"
 
@@ -127,6 +128,8 @@ int kiln__end_await_socket(kiln_vm *vm, kiln_error *err)
 		r = kiln__dirwatch_add(end->socket, vm->dir->runtime, &ignored, err);
 	if (r == KILN_ENOENT) /* not made yet: that is soon, or the lock is soon given up */
 		r = kiln__dirwatch_add(end->socket, vm->manager->home.runtime, &ignored, err);
+	if (r == 0)
+		r = kiln__dirwatch_add(end->socket, vm->dir->path, &ignored, err);
 	return r < 0 ? r : 1;
 }
 

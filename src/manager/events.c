@@ -202,7 +202,8 @@ static bool tell(struct events *events)
 
 	events->count = events->room = 0;
 	events->freed = &freed;
-	qsort(list, count, sizeof(*list), compare);
+	if (count > 1)
+		qsort(list, count, sizeof(*list), compare);
 	for (size_t i = 0; i < count; i++) {
 		if (!freed)
 			events->on_event(events->data, list[i].json);

@@ -132,6 +132,7 @@ const struct kiln__record kiln__agent_attach_record =
 static const struct kiln__field started_fields[] = {
 	STARTED(1, U64, id),           STARTED(2, U32, pid),           STARTED(3, U64, stdin_at),
 	STARTED(4, U64, stdin_window), STARTED(5, U64, output_window), STARTED(6, U64, start_ns),
+	STARTED(7, U64, stdin_taken),
 };
 const struct kiln__record kiln__agent_started_record =
 	KILN__RECORD(struct kiln__agent_started, "STARTED", started_fields);

@@ -203,7 +203,8 @@ struct kiln__agent_started {
 	uint64_t id;
 	uint32_t pid;
 	uint64_t stdin_at;     /* offset of what is expected next */
-	uint64_t stdin_window; /* bytes past the last STDIN_ACK that may be sent */
+	uint64_t stdin_taken;  /* all before is consumed */
+	uint64_t stdin_window; /* bytes past stdin_taken, or the last STDIN_ACK, that may be sent */
 	uint64_t output_window;
 	uint64_t start_ns; /* of the process, since the kernel's start */
 };

@@ -71,6 +71,7 @@ struct kiln__control {
 	kiln__control_raw_fn raw; /* to be given the stream when all is written */
 	void *raw_data;
 
+	bool idle;     /* to be told: there is nothing left to answer or to write */
 	bool resume;   /* reading is to go on */
 	bool ended;    /* nothing is read or written any more; "end" says why */
 	bool reported; /* on_closed has been called */
@@ -171,7 +172,8 @@ static void fail_all(struct kiln__control *control, const kiln_error *err)
 		complete(control, control->pending, NULL, err);
 }
 
-/* Completes what failed before it was sent. A callback may change the list: each walk is a new one. */
+/* Completes what failed before it was sent. A callback may change the list: each walk is a new one.
+ */
 static void complete_failed(struct kiln__control *control)
 {
 	struct pending *pending = control->pending;
@@ -229,6 +231,10 @@ static void on_deferred(void *data)
 
 	enter(control);
 	complete_failed(control);
+	if (control->idle && !kiln__control_pending(control) && !control->freed) {
+		control->idle = false;
+		control->handler->on_idle(control->data);
+	}
 	if (control->ended && !control->reported && !control->freed) {
 		report_lost_stream(control);
 		report_end(control);
@@ -244,6 +250,16 @@ static void on_deferred(void *data)
 }
 
 /* --- writing ---------------------------------------------------------------------- */
+
+/* Lets the user know from the loop, if there is nothing left to do and he wants to know it. */
+static void note_idle(struct kiln__control *control)
+{
+	if (!control->handler->on_idle || control->raw || control->ended ||
+	    kiln__control_pending(control))
+		return;
+	control->idle = true;
+	kiln__deferred_schedule(control->deferred);
+}
 
 static void flush(struct kiln__control *control)
 {
@@ -261,6 +277,7 @@ static void flush(struct kiln__control *control)
 	kiln__buf_drop(&control->out, (size_t)n);
 	if (control->raw && control->out.len == 0)
 		kiln__deferred_schedule(control->deferred);
+	note_idle(control);
 }
 
 static int append(const char *bytes, size_t len, void *data)
@@ -374,6 +391,7 @@ static void call_free(struct kiln__control_call *call)
 			control->resume = true;
 			kiln__deferred_schedule(control->deferred);
 		}
+		note_idle(control);
 	}
 	json_decref(call->id);
 	free(call);

@@ -54,6 +54,9 @@ struct kiln__control_handler {
 	 * still to be freed.
 	 */
 	void (*on_closed)(void *data, const kiln_error *err);
+
+	/* Server: every request has been answered, and all of it written. May be NULL. */
+	void (*on_idle)(void *data);
 };
 
 /*
@@ -71,7 +74,8 @@ int kiln__control_new(struct kiln__control **ret, kiln_loop *loop, struct kiln__
 void kiln__control_free(struct kiln__control *control);
 KILN__DEFINE_AUTOPTR(struct kiln__control, kiln__control_free)
 
-/* True once nothing is read or written any more; of calls failed by that, their callbacks see it too. */
+/* True once nothing is read or written any more; of calls failed by that, their callbacks see it
+ * too. */
 bool kiln__control_has_ended(const struct kiln__control *control);
 
 /* True while a request waits for an answer or something to be sent waits for the peer. */
@@ -159,7 +163,8 @@ const char *kiln__control_peer_id(const struct kiln__control *control);
 /* The error object of a JSON-RPC answer; NULL when out of memory. A new reference. */
 json_t *kiln__control_error_json(const kiln_error *err);
 
-/* Reads an error object that a peer sent. Total: what is missing or out of range makes an error too. */
+/* Reads an error object that a peer sent. Total: what is missing or out of range makes an error
+ * too. */
 void kiln__control_error_parse(const json_t *object, kiln_error *ret);
 
 /*

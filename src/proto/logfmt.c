@@ -19,8 +19,8 @@ static int take_head(struct kiln__log_reader *reader, kiln_error *err)
 	int used = 0;
 
 	reader->head[reader->head_len] = '\0';
-	if (sscanf(reader->head, "%20" SCNd64 " %1d %10" SCNu64 "%n", &reader->time, &reader->stream,
-		   &reader->left, &used) != 3 ||
+	if (sscanf(reader->head, "%20" SCNd64 " %1d %10" SCNu64 "%n", &reader->time,
+		   &reader->stream, &reader->left, &used) != 3 ||
 	    (size_t)used != reader->head_len || reader->stream < 1 || reader->stream > 2 ||
 	    reader->left > RECORD_MAX)
 		return kiln__fail(err, KILN_EFORMAT, "the log is damaged");

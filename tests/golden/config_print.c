@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a configuration and prints it as kiln does, or fails with the refusal: what config_test.py drives. */
+/* Reads a configuration and prints it, or the refusal: what config_test.py drives. */
 #include <kiln/config.h>
 
 #include <stdio.h>

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Fetches Debian's cloud kernel for tests, once, into .cache/kernel, and prints its directory:
+# Fetches Debian's cloud kernel for tests, once, into .cache/test-kernel, and prints its directory:
 # DIR/vmlinuz and DIR/lib/modules/VERSION. Exits 77 and says why where there is none to be had.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-cache=${KILN_TEST_CACHE:-$root/.cache}/kernel
+cache=${KILN_CACHE:-$root/.cache}/test-kernel
 
 skip()
 {

@@ -72,7 +72,7 @@ def test_every_verb(home):
     home.ok("kill", "web")
     home.ok("wait", "web")
     names = [json.loads(line)["event"] for line in home.ok("events", "--format", "json", "web").splitlines()]
-    assert names[:4] == ["starting", "running", "ready", "paused"], names
+    assert names[:5] == ["created", "starting", "running", "ready", "paused"], names
     home.ok("rm", "web")
     assert home.vms() == []
     home.assert_clean()
@@ -104,7 +104,8 @@ def test_attach_sees_output_and_passes_input(home):
 
 
 def test_idle_runner_makes_no_system_call(home):
-    start_web(home)
+    need_qemu()
+    home.ok("run", "-d", "--name", "web", "--rootfs", busybox_root(), "--", "sleep", "1000")
     pid = state(home)["pid"]
 
     def counters():
@@ -116,10 +117,15 @@ def test_idle_runner_makes_no_system_call(home):
             return sum(int(line.split()[1]) for line in f if line.startswith(("Private_Dirty", "Private_Clean")))
 
     home.ok("exec", "web", "--", "true")
-    before = counters()
-    # Ten seconds of nothing: a process that makes no system call is not switched to either.
-    subprocess.run(["timeout", "10", "tail", "-f", "/dev/null"], check=False)
-    assert counters() == before, (before, counters())
+    # Ten seconds of nothing: a process that makes no system call is not switched to either. On a
+    # busy machine what came before (the exec's end, a late line on the console) may reach into the first.
+    for _ in range(3):
+        before = counters()
+        subprocess.run(["timeout", "10", "tail", "-f", "/dev/null"], check=False)
+        if counters() == before:
+            break
+    else:
+        raise AssertionError(f"not idle: {before} became {counters()}")
     assert private() <= 8 * 1024, private()
     home.ok("rm", "-f", "web")
 

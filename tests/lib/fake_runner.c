@@ -29,6 +29,7 @@ struct client {
 	struct kiln__control *control;
 	struct kiln__control_call *waits; /* for "ready" or the end */
 	bool waits_end;
+	struct kiln__control_call *stops;
 	bool follows;
 	bool launcher;
 };
@@ -121,11 +122,20 @@ static void on_linger(void *data)
 	kiln_loop_stop(loop);
 }
 
+static void on_vmm_gone(void *data, struct kiln__exit how)
+{
+	(void)data;
+	(void)how;
+	enter_state("stopped");
+	for (struct client *c = clients; c; c = c->next)
+		if (c->stops)
+			kiln__control_answer(kiln__take(c->stops), NULL);
+	kiln__timer_start(linger, is_mode("linger") ? LINGER_MS : 1);
+}
+
 static void end(void)
 {
 	kiln__child_kill(vmm);
-	enter_state("stopped");
-	kiln__timer_start(linger, is_mode("linger") ? LINGER_MS : 1);
 }
 
 /* --- methods ---------------------------------------------------------------------------------- */
@@ -139,7 +149,8 @@ static void start_vmm(void)
 	if (kiln__os_exe_path(&self, NULL) < 0)
 		exit(1);
 	spawn.path = self;
-	if (kiln__child_spawn(&vmm, &spawn, NULL) < 0)
+	if (kiln__child_spawn(&vmm, &spawn, NULL) < 0 ||
+	    kiln__child_watch(vmm, loop, on_vmm_gone, NULL, NULL) < 0)
 		exit(1);
 }
 
@@ -200,9 +211,12 @@ static void dispatch(struct client *c, struct kiln__control_call *call, const ch
 			kiln__control_answer(kiln__take(c->waits), state_json());
 		answer_waits();
 	} else if (strcmp(method, "stop") == 0 || strcmp(method, "kill") == 0) {
-		if (strcmp(state, "stopped") != 0)
+		if (strcmp(state, "stopped") == 0) {
+			kiln__control_answer(call, NULL);
+		} else {
+			c->stops = call;
 			end();
-		kiln__control_answer(call, NULL);
+		}
 	} else if (strcmp(method, "pause") == 0 || strcmp(method, "resume") == 0) {
 		enter_state(method[0] == 'p' ? "paused" : "ready");
 		kiln__control_answer(call, NULL);

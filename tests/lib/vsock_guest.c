@@ -24,11 +24,17 @@ static const struct kiln__virtio_transport transport = {notify, needs_reset};
 
 void vsock_guest_init(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features)
 {
+	vsock_guest_init_in(guest, device, features, calloc(1, GUEST_MEMORY));
+}
+
+void vsock_guest_init_in(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features,
+			 unsigned char *memory)
+{
 	bool event_idx = features & KILN__VIRTIO_F_EVENT_IDX;
 	uint64_t at;
 
 	memset(guest, 0, sizeof(*guest));
-	guest->memory = calloc(1, GUEST_MEMORY);
+	guest->memory = memory;
 	guest->device = device;
 	if (!guest->memory ||
 	    kiln__gmem_add(&guest->gmem, 0, GUEST_MEMORY, guest->memory, NULL) < 0 ||
@@ -90,7 +96,7 @@ struct kiln__vsock_header vsock_guest_header(uint32_t port, uint32_t host_port, 
 	};
 }
 
-void vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header *header,
+bool vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header *header,
 		      const void *payload, size_t len)
 {
 	uint64_t at;
@@ -107,9 +113,10 @@ void vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header
 	struct vring_part parts[] = {{at, sizeof(wire)}, {at + 64, (uint32_t)len}};
 
 	if (vring_add(&guest->tx, parts, len ? 2 : 1, 0) < 0)
-		abort();
+		return false;
 	if (vring_wants_kick(&guest->tx))
 		kiln__virtio_kick(guest->device, KILN__VSOCK_TX);
+	return true;
 }
 
 bool vsock_guest_receive(struct vsock_guest *guest, struct vsock_packet *ret, bool refill)

@@ -35,6 +35,10 @@ struct vsock_packet {
 };
 
 void vsock_guest_init(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features);
+
+/* The same in GUEST_MEMORY bytes that are malloc'ed and the guest's from here on. */
+void vsock_guest_init_in(struct vsock_guest *guest, struct kiln__virtio *device, uint64_t features,
+			 unsigned char *memory);
 void vsock_guest_done(struct vsock_guest *guest);
 
 /* Starts (or starts again) the rings where they are. */
@@ -43,8 +47,8 @@ void vsock_guest_start(struct vsock_guest *guest);
 /* Puts up to @count receive buffers up and kicks if the device wants it. */
 void vsock_guest_give_buffers(struct vsock_guest *guest, unsigned count);
 
-/* Sends a packet; the header is complete but for the length. */
-void vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header *header,
+/* Sends a packet; the header is complete but for the length. False if the ring is full. */
+bool vsock_guest_send(struct vsock_guest *guest, const struct kiln__vsock_header *header,
 		      const void *payload, size_t len);
 
 /* A header of the guest's for a connection between its @port and the host's @host_port. */

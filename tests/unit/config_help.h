@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the configuration share: short ways to say that something is taken or refused. */
+/* What the configuration's tests share: short ways to say that something is taken or refused. */
 #ifndef CONFIG_HELP_H
 #define CONFIG_HELP_H
 
@@ -104,7 +104,7 @@ static inline void assert_unset(const kiln_config *config, const char *path)
 	assert_null(got);
 }
 
-/* The printed document is @json, all spaces and line ends aside (no text of these tests has any). */
+/* The printed document is @json, spaces and line ends aside (no text in these tests has any). */
 static inline void assert_prints(const kiln_config *config, const char *json)
 {
 	char *text = print_ok(config);

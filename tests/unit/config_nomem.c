@@ -46,7 +46,8 @@ void *__wrap_realloc(void *old, size_t size)
 }
 
 static const char document[] =
-	"{'cpus': 2, 'memory': '64M', 'kernel': '/k', 'root': {'tar': '/t'}, 'disks': ['/a', {'fd': 3}],"
+	"{'cpus': 2, 'memory': '64M', 'kernel': '/k', 'root': {'tar': '/t'}, 'disks': ['/a', "
+	"{'fd': 3}],"
 	" 'networks': [{'mac': '52:54:00:00:00:01'}], 'ports': ['127.0.0.1:8080:80/tcp'],"
 	" 'process': {'args': ['a', 'b'], 'entrypoint': ['e'], 'env': ['A=1', 'B=2']},"
 	" 'readiness': {'kind': 'command', 'command': ['true']}, 'labels': {'a': 'b'}}";
@@ -55,8 +56,8 @@ typedef int (*operation_fn)(kiln_config *config, kiln_error *err);
 
 /*
  * Runs @operation with its first, second ... allocation failing, until none of its fails.
- * @scans: it reads JSON. jansson 2.14's scanner does not say when it runs out of memory: it calls the
- * text wrong, or loses a character; then only crashes and leaks are looked for.
+ * @scans: it reads JSON. jansson 2.14's scanner does not say when it runs out of
+ * memory: it calls the text wrong, or loses a character; then only crashes and leaks count.
  */
 static void fail_each_allocation(operation_fn operation, bool scans)
 {
@@ -185,11 +186,11 @@ static int get_default_operation(kiln_config *config, kiln_error *err)
 	return kiln_config_get(config, "stop_timeout", &text, err);
 }
 
-#define NOMEM_TEST(name, scans)                                                                           \
+#define NOMEM_TEST(name, scans)                                                                    \
 	static void name##_survives_want_of_memory(void **state)                                   \
 	{                                                                                          \
 		(void)state;                                                                       \
-		fail_each_allocation(name##_operation, scans);                                            \
+		fail_each_allocation(name##_operation, scans);                                     \
 	}
 NOMEM_TEST(parse, true)
 NOMEM_TEST(new, false)

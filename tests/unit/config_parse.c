@@ -2,6 +2,8 @@
 /* Documents: what is taken, in which form it is kept, and what is refused with which words. */
 #include "config_help.h"
 
+#include "buf.h"
+
 struct refused {
 	const char *json;
 	int code;
@@ -34,7 +36,8 @@ static void assert_all_taken(const struct taken *rows, size_t count)
 static void what_is_not_json_is_refused_with_line_and_column(void **state)
 {
 	static const struct refused rows[] = {
-		{"", KILN_EINVAL, "not JSON: line 1, column 0: '[' or '{' expected near end of file"},
+		{"", KILN_EINVAL,
+		 "not JSON: line 1, column 0: '[' or '{' expected near end of file"},
 		{"{'cpus': 1,\n 'memory' 5}", KILN_EINVAL,
 		 "not JSON: line 2, column 11: ':' expected near '5'"},
 		{"{'cpus': 1, 'cpus': 2}", KILN_EINVAL,
@@ -64,11 +67,12 @@ static void a_refusal_shows_no_control_characters(void **state)
 static void a_long_value_is_cut_in_a_refusal(void **state)
 {
 	(void)state;
-	parse_refused("{'accel': 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-		      "aaaaaaaaaaaaaaaaaaaa'}",
-		      KILN_EINVAL,
-		      "accel: must be \"auto\", \"kvm\" or \"tcg\", not "
-		      "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...\"");
+	parse_refused(
+		"{'accel': 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		"aaaaaaaaaaaaaaaaaaaa'}",
+		KILN_EINVAL,
+		"accel: must be \"auto\", \"kvm\" or \"tcg\", not "
+		"\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...\"");
 }
 
 static void an_unknown_key_is_refused_with_its_path(void **state)
@@ -117,15 +121,16 @@ static void an_unknown_key_suggests_the_nearest(void **state)
 
 static void keys_of_later_versions_are_refused_by_name(void **state)
 {
-	static const char *const keys[] = {"image",        "firmware", "shares", "egress", "balloon",
-					   "health",       "restart",  "seed",   "idle",   "jail",
-					   "time_to_live", "snapshot"};
+	static const char *const keys[] = {"image",   "firmware", "shares",       "egress",
+					   "balloon", "health",   "restart",      "seed",
+					   "idle",    "jail",     "time_to_live", "snapshot"};
 	char json[128], message[128];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		snprintf(json, sizeof(json), "{'%s': {}}", keys[i]);
-		snprintf(message, sizeof(message), "not supported yet by this version: %s", keys[i]);
+		snprintf(message, sizeof(message), "not supported yet by this version: %s",
+			 keys[i]);
 		parse_refused(json, KILN_ENOTSUP, message);
 	}
 	parse_refused("{'identity': {'efi_variables': {}}}", KILN_ENOTSUP,
@@ -145,19 +150,23 @@ static void a_wrong_type_is_refused_with_what_it_is_and_what_it_must_be(void **s
 		{"{'cpus': true}", KILN_EINVAL, "cpus: must be a whole number, not true"},
 		{"{'cpus': null}", KILN_EINVAL, "cpus: must be a whole number, not null"},
 		{"{'memory': 5e8}", KILN_EINVAL,
-		 "memory: must be a size (a number of bytes, or with a unit: \"512M\"), not a number with a "
+		 "memory: must be a size (a number of bytes, or with a unit: \"512M\"), not a "
+		 "number with a "
 		 "fraction or exponent"},
 		{"{'stop_timeout': []}", KILN_EINVAL,
-		 "stop_timeout: must be a duration (a number of milliseconds, or with a unit: \"10s\"), "
+		 "stop_timeout: must be a duration (a number of milliseconds, or with a unit: "
+		 "\"10s\"), "
 		 "not a list"},
 		{"{'rng': 1}", KILN_EINVAL, "rng: must be true or false, not a number"},
 		{"{'rng': 'true'}", KILN_EINVAL, "rng: must be true or false, not a string"},
 		{"{'cmdline': 1}", KILN_EINVAL, "cmdline: must be a string, not a number"},
 		{"{'cmdline': null}", KILN_EINVAL, "cmdline: must be a string, not null"},
 		{"{'root': '/r'}", KILN_EINVAL, "root: must be an object, not a string"},
-		{"{'kernel': 1}", KILN_EINVAL, "kernel: must be an object or a string, not a number"},
+		{"{'kernel': 1}", KILN_EINVAL,
+		 "kernel: must be an object or a string, not a number"},
 		{"{'disks': {}}", KILN_EINVAL, "disks: must be a list, not an object"},
-		{"{'disks': [1]}", KILN_EINVAL, "disks[0]: must be an object or a string, not a number"},
+		{"{'disks': [1]}", KILN_EINVAL,
+		 "disks[0]: must be an object or a string, not a number"},
 		{"{'process': {'args': 'sh'}}", KILN_EINVAL,
 		 "process.args: must be a list, not a string"},
 		{"{'process': {'args': ['a', 1]}}", KILN_EINVAL,
@@ -168,7 +177,8 @@ static void a_wrong_type_is_refused_with_what_it_is_and_what_it_must_be(void **s
 		 "process.env.A: must be a string, not a number"},
 		{"{'process': {'env': [1]}}", KILN_EINVAL,
 		 "process.env[0]: must be a string, not a number"},
-		{"{'ports': [80]}", KILN_EINVAL, "ports[0]: must be an object or a string, not a number"},
+		{"{'ports': [80]}", KILN_EINVAL,
+		 "ports[0]: must be an object or a string, not a number"},
 	};
 
 	(void)state;
@@ -188,8 +198,10 @@ static void numbers_out_of_range_are_refused_with_the_bound(void **state)
 		{"{'memory': '9999999999999T'}", KILN_EINVAL,
 		 "memory: must be a size (a number of bytes, or with a unit: \"512M\"), not "
 		 "\"9999999999999T\""},
-		{"{'stop_timeout': -5}", KILN_EOVERFLOW, "stop_timeout: must be at least 0ms, not -5ms"},
-		{"{'stop_timeout': '2d'}", KILN_EOVERFLOW, "stop_timeout: must be at most 1d, not 2d"},
+		{"{'stop_timeout': -5}", KILN_EOVERFLOW,
+		 "stop_timeout: must be at least 0ms, not -5ms"},
+		{"{'stop_timeout': '2d'}", KILN_EOVERFLOW,
+		 "stop_timeout: must be at most 1d, not 2d"},
 		{"{'vsock': {'cid': 2}}", KILN_EOVERFLOW, "vsock.cid: must be at least 3, not 2"},
 		{"{'vsock': {'cid': 4294967295}}", KILN_EOVERFLOW,
 		 "vsock.cid: must be at most 4294967294, not 4294967295"},
@@ -215,7 +227,8 @@ static void texts_must_look_as_their_key_demands(void **state)
 	static const struct refused rows[] = {
 		{"{'accel': 'hvf'}", KILN_EINVAL,
 		 "accel: must be \"auto\", \"kvm\" or \"tcg\", not \"hvf\""},
-		{"{'on_reboot': 'restart'}", KILN_EINVAL, "on_reboot: must be \"stop\", not \"restart\""},
+		{"{'on_reboot': 'restart'}", KILN_EINVAL,
+		 "on_reboot: must be \"stop\", not \"restart\""},
 		{"{'backend': 'Q'}", KILN_EINVAL,
 		 "backend: must be lower-case letters, digits, '-' and '_', not \"Q\""},
 		{"{'backend': ''}", KILN_EINVAL, "backend: must not be empty"},
@@ -235,16 +248,20 @@ static void texts_must_look_as_their_key_demands(void **state)
 		{"{'disks': [{'serial': '\\u00e9'}]}", KILN_EINVAL,
 		 "disks[0].serial: must be printable ASCII characters, not \"??\""},
 		{"{'identity': {'machine_id': '0123'}}", KILN_EINVAL,
-		 "identity.machine_id: must be 32 lower-case hexadecimal digits, not all of them 0, not "
+		 "identity.machine_id: must be 32 lower-case hexadecimal digits, not all of them "
+		 "0, not "
 		 "\"0123\""},
 		{"{'labels': {'-x': ''}}", KILN_EINVAL,
-		 "labels: must have a name of 1 to 128 letters, digits, '.', '_', '-' and '/' that begins and "
+		 "labels: must have a name of 1 to 128 letters, digits, '.', '_', '-' and '/' that "
+		 "begins and "
 		 "ends with a letter or digit, not \"-x\""},
 		{"{'process': {'env': {'A B': ''}}}", KILN_EINVAL,
-		 "process.env: must have a name of 1 to 256 printable ASCII characters without space and '=', "
+		 "process.env: must have a name of 1 to 256 printable ASCII characters without "
+		 "space and '=', "
 		 "not \"A B\""},
 		{"{'process': {'env': {'': ''}}}", KILN_EINVAL,
-		 "process.env: must have a name of 1 to 256 printable ASCII characters without space and '=', "
+		 "process.env: must have a name of 1 to 256 printable ASCII characters without "
+		 "space and '=', "
 		 "not \"\""},
 		{"{'process': {'env': ['A']}}", KILN_EINVAL,
 		 "process.env[0]: must be NAME=VALUE, not \"A\""},
@@ -281,7 +298,8 @@ static void short_forms_are_written_out(void **state)
 		{"{'process': {'env': ['A=1', 'B=', 'A=x=y']}}",
 		 "{'process':{'env':{'A':'x=y','B':''}}}"},
 		{"{'labels': ['a.b/c=1']}", "{'labels':{'a.b/c':'1'}}"},
-		{"{'ports': ['80', '8080:80', '127.0.0.1:8080:80/udp', '1.2.3.4::80', '[::1]:81:80']}",
+		{"{'ports': ['80', '8080:80', '127.0.0.1:8080:80/udp', '1.2.3.4::80', "
+		 "'[::1]:81:80']}",
 		 "{'ports':[{'guest_port':80},{'host_port':8080,'guest_port':80},"
 		 "{'host_ip':'127.0.0.1','host_port':8080,'guest_port':80,'protocol':'udp'},"
 		 "{'host_ip':'1.2.3.4','guest_port':80},"
@@ -294,9 +312,10 @@ static void short_forms_are_written_out(void **state)
 
 static void ports_in_dockers_form_are_checked(void **state)
 {
-	static const char *const bad[] = {"",      ":",           ":80",        "80:",      "a:80",
-					  "1:2:3:4", "::1:80:80", "[::1]80:80", "[::1:80:80", "[]:1:2",
-					  "80-90", "80-90:80-90", "80 ", "-1"};
+	static const char *const bad[] = {
+		"",        ":",           ":80",        "80:",        "a:80",
+		"1:2:3:4", "::1:80:80",   "[::1]80:80", "[::1:80:80", "[]:1:2",
+		"80-90",   "80-90:80-90", "80 ",        "-1"};
 	char json[128], message[192];
 
 	(void)state;
@@ -334,7 +353,8 @@ static void what_says_nothing_is_not_kept(void **state)
 {
 	static const struct taken rows[] = {
 		{"{}", "{}"},
-		{"{'vsock': {}, 'labels': {}, 'disks': [], 'process': {'env': [], 'args': []}}", "{}"},
+		{"{'vsock': {}, 'labels': {}, 'disks': [], 'process': {'env': [], 'args': []}}",
+		 "{}"},
 		{"{'networks': [{}]}", "{'networks':[{}]}"},
 		{"{'cpus': 1}", "{'cpus':1}"}, /* but a default that was set is */
 	};
@@ -359,15 +379,14 @@ static void keys_are_printed_in_the_schemas_order(void **state)
 /* A document of @count times @part between @head and @tail. */
 static char *repeat(const char *head, const char *part, size_t count, const char *tail)
 {
-	char *text = malloc(strlen(head) + count * (strlen(part) + 1) + strlen(tail) + 1);
-	char *to = text;
+	struct kiln__buf text = KILN__BUF_INIT;
 
-	assert_non_null(text);
-	to += sprintf(to, "%s", head);
+	kiln__buf_adds(&text, head);
 	for (size_t i = 0; i < count; i++)
-		to += sprintf(to, "%s%s", i ? "," : "", part);
-	sprintf(to, "%s", tail);
-	return text;
+		kiln__buf_addf(&text, "%s%s", i ? "," : "", part);
+	kiln__buf_adds(&text, tail);
+	assert_false(text.failed);
+	return kiln__buf_steal(&text);
 }
 
 static void lists_and_maps_have_limits(void **state)
@@ -379,7 +398,8 @@ static void lists_and_maps_have_limits(void **state)
 	parse_refused(text, KILN_EOVERFLOW, "disks: must have at most 24 elements, not 25");
 	free(text);
 	text = repeat("{'process': {'args': [", "''", 4097, "]}}");
-	parse_refused(text, KILN_EOVERFLOW, "process.args: must have at most 4096 elements, not 4097");
+	parse_refused(text, KILN_EOVERFLOW,
+		      "process.args: must have at most 4096 elements, not 4097");
 	free(text);
 	text = repeat("{'process': {'args': [", "''", 4096, "]}}");
 	kiln_config_free(parse_ok(text));
@@ -405,6 +425,10 @@ static void documents_have_limits(void **state)
 	assert_int_equal(kiln_config_parse(text, 1024 * 1024, &config, &err), KILN_EINVAL);
 	assert_string_equal(err.message, "not a configuration: nested deeper than 16");
 	free(text);
+	parse_refused("[ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ ", KILN_EINVAL,
+		      "not a configuration: nested deeper than 16");
+	parse_refused("[ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ ", KILN_EINVAL,
+		      "not JSON: line 1, column 32: ']' expected near end of file");
 	/* Brackets in strings are not nesting. */
 	config = parse_ok("{'cmdline': '\\\\[[[[[[[[[[[[[[[[[[[['}");
 	kiln_config_free(config);
@@ -446,7 +470,7 @@ static void a_file_is_loaded_and_named_in_refusals(void **state)
 	snprintf(want, sizeof(want), "%s: cpus: must be at least 1, not 0", path);
 	assert_string_equal(err.message, want);
 	assert_null(config);
-	assert_int_equal(kiln_config_load("/nonexistent/machine.json", &config, &err), KILN_ENOENT);
+	assert_int_equal(kiln_config_load(kiln_test_path("absent"), &config, &err), KILN_ENOENT);
 	assert_string_equal(err.stage, "config");
 }
 
@@ -458,7 +482,7 @@ static void a_caller_may_not_want_the_error(void **state)
 	assert_int_equal(kiln_config_parse("{\"cpu\":1}", 9, &config, NULL), KILN_EINVAL);
 	assert_int_equal(kiln_config_parse("{\"image\":1}", 11, &config, NULL), KILN_ENOTSUP);
 	assert_int_equal(kiln_config_parse("{", 1, &config, NULL), KILN_EINVAL);
-	assert_int_equal(kiln_config_load("/nonexistent", &config, NULL), KILN_ENOENT);
+	assert_int_equal(kiln_config_load(kiln_test_path("absent"), &config, NULL), KILN_ENOENT);
 }
 
 static void a_copy_is_independent(void **state)

@@ -41,9 +41,11 @@ static void a_list_grows_by_brackets_or_its_length(void **state)
 	set_ok(config, "process.args[]", "sh");
 	set_ok(config, "process.args[]", "-c");
 	set_ok(config, "process.args[0]", "bash");
-	assert_prints(config, "{'disks':[{'path':'/a'},{'path':'/b','readonly':true},{'path':'/c'}],"
-			      "'process':{'args':['bash','-c']}}");
-	set_refused(config, "disks[4].path", "/d", KILN_ENOENT, "disks[4]: there are only 3 elements");
+	assert_prints(config,
+		      "{'disks':[{'path':'/a'},{'path':'/b','readonly':true},{'path':'/c'}],"
+		      "'process':{'args':['bash','-c']}}");
+	set_refused(config, "disks[4].path", "/d", KILN_ENOENT,
+		    "disks[4]: there are only 3 elements");
 	set_refused(config, "networks[1].mac", "52:54:00:00:00:01", KILN_ENOENT,
 		    "networks[1]: there are only 0 elements");
 	kiln_config_free(config);
@@ -68,9 +70,10 @@ static void a_map_takes_names_with_dots_and_pairs(void **state)
 	set_refused(config, "process.env[]", "=x", KILN_EINVAL,
 		    "process.env: must have a name of 1 to 256 printable ASCII characters without "
 		    "space and '=', not \"\"");
-	set_refused(config, "labels.", "x", KILN_EINVAL,
-		    "labels: must have a name of 1 to 128 letters, digits, '.', '_', '-' and '/' that "
-		    "begins and ends with a letter or digit, not \"\"");
+	set_refused(
+		config, "labels.", "x", KILN_EINVAL,
+		"labels: must have a name of 1 to 128 letters, digits, '.', '_', '-' and '/' that "
+		"begins and ends with a letter or digit, not \"\"");
 	set_refused(config, "labels[0]", "x", KILN_EINVAL,
 		    "\"labels[0]\" is not a key's path: a map is followed by .NAME or []");
 	kiln_config_free(config);
@@ -88,18 +91,20 @@ static void objects_and_lists_are_taken_as_json(void **state)
 	set_ok(config, "ports[]", "[::1]:8080:80");
 	set_ok(config, "labels", "{\"a\": \"b\"}");
 	set_ok(config, "process.env", "[\"A=1\"]");
-	assert_prints(config,
-		      "{'kernel':{'path':'/k','offset':4096},'initrd':{'path':'/i'},"
-		      "'networks':[{'mac':'52:54:00:00:00:01'}],"
-		      "'ports':[{'host_ip':'::1','host_port':8080,'guest_port':80}],"
-		      "'process':{'args':['sh','-c','echo[x]'],'env':{'A':'1'}},'labels':{'a':'b'}}");
+	assert_prints(
+		config,
+		"{'kernel':{'path':'/k','offset':4096},'initrd':{'path':'/i'},"
+		"'networks':[{'mac':'52:54:00:00:00:01'}],"
+		"'ports':[{'host_ip':'::1','host_port':8080,'guest_port':80}],"
+		"'process':{'args':['sh','-c','echo[x]'],'env':{'A':'1'}},'labels':{'a':'b'}}");
 	set_refused(config, "process.args", "sh", KILN_EINVAL,
 		    "process.args: must be a list, not \"sh\"");
 	set_refused(config, "process", "sh", KILN_EINVAL, "process: must be an object, not \"sh\"");
 	set_refused(config, "process.args", "[1]", KILN_EINVAL,
 		    "process.args[0]: must be a string, not a number");
-	set_refused(config, "disks[]", "{", KILN_EINVAL,
-		    "disks[0]: not JSON: line 1, column 1: string or '}' expected near end of file");
+	set_refused(
+		config, "disks[]", "{", KILN_EINVAL,
+		"disks[0]: not JSON: line 1, column 1: string or '}' expected near end of file");
 	set_refused(config, "disks[]", "{\"path\": 1}", KILN_EINVAL,
 		    "disks[0].path: must be a string, not a number");
 	kiln_config_free(config);
@@ -107,9 +112,10 @@ static void objects_and_lists_are_taken_as_json(void **state)
 
 static void null_unsets(void **state)
 {
-	kiln_config *config = parse_ok("{'cpus': 2, 'vsock': {'cid': 3}, 'disks': ['/a', '/b'],"
-				       " 'process': {'env': {'A': '1'}}, 'root': {'overlay': {'size': "
-				       "'1M', 'kind': 'disk'}}}");
+	kiln_config *config =
+		parse_ok("{'cpus': 2, 'vsock': {'cid': 3}, 'disks': ['/a', '/b'],"
+			 " 'process': {'env': {'A': '1'}}, 'root': {'overlay': {'size': "
+			 "'1M', 'kind': 'disk'}}}");
 
 	(void)state;
 	set_ok(config, "cpus", NULL);
@@ -152,14 +158,17 @@ static void bad_values_are_refused_with_the_path(void **state)
 
 	(void)state;
 	set_refused(config, "cpus", "0", KILN_EOVERFLOW, "cpus: must be at least 1, not 0");
-	set_refused(config, "cpus", "two", KILN_EINVAL, "cpus: must be a whole number, not \"two\"");
+	set_refused(config, "cpus", "two", KILN_EINVAL,
+		    "cpus: must be a whole number, not \"two\"");
 	set_refused(config, "cpus", "1 ", KILN_EINVAL, "cpus: must be a whole number, not \"1 \"");
 	set_refused(config, "cpus", "", KILN_EINVAL, "cpus: must be a whole number, not \"\"");
-	set_refused(config, "cpus", "1.5", KILN_EINVAL, "cpus: must be a whole number, not \"1.5\"");
+	set_refused(config, "cpus", "1.5", KILN_EINVAL,
+		    "cpus: must be a whole number, not \"1.5\"");
 	set_refused(config, "rng", "yes", KILN_EINVAL, "rng: must be true or false, not \"yes\"");
 	set_refused(config, "disks[].path", "d", KILN_EINVAL,
 		    "disks[0].path: must be an absolute path on the host, not \"d\"");
-	set_refused(config, "process.args[]", "\xff", KILN_EINVAL, "process.args[0]: must be UTF-8");
+	set_refused(config, "process.args[]", "\xff", KILN_EINVAL,
+		    "process.args[0]: must be UTF-8");
 	set_refused(config, "kernel", "/\xff", KILN_EINVAL, "kernel: must be UTF-8");
 	set_refused(config, "ports[]", "\xff", KILN_EINVAL,
 		    "ports[0]: must be [[IP:]HOST_PORT:]PORT[/PROTOCOL], not \"?\"");
@@ -192,7 +201,8 @@ static void bad_paths_are_refused(void **state)
 		{"disks[0", KILN_EINVAL,
 		 "\"disks[0\" is not a key's path: a list is followed by [INDEX] or []"},
 		{"disks[99999999999999999999]", KILN_EINVAL,
-		 "\"disks[99999999999999999999]\" is not a key's path: a list is followed by [INDEX] or "
+		 "\"disks[99999999999999999999]\" is not a key's path: a list is followed by "
+		 "[INDEX] or "
 		 "[]"},
 		{"disks[0]path", KILN_EINVAL,
 		 "\"disks[0]path\" is not a key's path: an object is followed by .NAME"},
@@ -211,8 +221,8 @@ static void bad_paths_are_refused(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		set_refused(config, rows[i].path, "1", rows[i].code, rows[i].message);
 		set_refused(config, rows[i].path, NULL, rows[i].code, rows[i].message);
-		assert_refusal(kiln_config_get(config, rows[i].path, &got, &err), &err, rows[i].path,
-			       rows[i].code, rows[i].message);
+		assert_refusal(kiln_config_get(config, rows[i].path, &got, &err), &err,
+			       rows[i].path, rows[i].code, rows[i].message);
 	}
 	memset(longest, 'a', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
@@ -232,10 +242,12 @@ static void a_full_list_or_map_takes_no_more(void **state)
 		snprintf(path, sizeof(path), "labels.l%d", i);
 		set_ok(config, path, "");
 	}
-	set_refused(config, "disks[]", "/d", KILN_EOVERFLOW, "disks: must have at most 24 elements");
+	set_refused(config, "disks[]", "/d", KILN_EOVERFLOW,
+		    "disks: must have at most 24 elements");
 	set_refused(config, "disks[24].path", "/d", KILN_EOVERFLOW,
 		    "disks: must have at most 24 elements");
-	set_refused(config, "labels.x", "", KILN_EOVERFLOW, "labels: must have at most 256 elements");
+	set_refused(config, "labels.x", "", KILN_EOVERFLOW,
+		    "labels: must have at most 256 elements");
 	set_ok(config, "labels.l0", "changed");
 	set_ok(config, "disks[23].readonly", "true");
 	kiln_config_free(config);
@@ -276,8 +288,9 @@ static void getting_what_is_not_there_says_so(void **state)
 
 static void getting_an_object_yields_json_that_can_be_set(void **state)
 {
-	kiln_config *config = parse_ok("{'disks': [{'readonly': true, 'path': '/d'}], 'labels': {'a': "
-				       "'b'}}");
+	kiln_config *config =
+		parse_ok("{'disks': [{'readonly': true, 'path': '/d'}], 'labels': {'a': "
+			 "'b'}}");
 	kiln_config *other = new_ok();
 	kiln_error err = KILN_ERROR_INIT;
 	const char *text;
@@ -316,7 +329,8 @@ static void a_printed_document_parses_to_itself(void **state)
 		" 'root': {'squashfs': {'fd': 5, 'offset': '1M', 'length': 4096}},"
 		" 'networks': [{'kind': 'user'}], 'ports': ['8080:80'],"
 		" 'process': {'args': ['a', '', '\\u00e9\\n\\t\\u007f'], 'env': ['Z=1', 'A=2']},"
-		" 'readiness': {'kind': 'command', 'command': ['true']}, 'fake': {'fail_start': true}}");
+		" 'readiness': {'kind': 'command', 'command': ['true']}, 'fake': {'fail_start': "
+		"true}}");
 	kiln_config *again = NULL;
 	kiln_error err = KILN_ERROR_INIT;
 	char *first = print_ok(config);

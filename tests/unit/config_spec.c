@@ -81,13 +81,16 @@ static void an_empty_configuration_is_all_defaults(void **state)
 static void every_single_value_arrives(void **state)
 {
 	struct kiln__spec *s = spec_of(
-		"{'backend': 'fake', 'arch': 'aarch64', 'accel': 'tcg', 'cpus': 64, 'memory': '48M',"
-		" 'kernel': {'path': '/k', 'offset': 1, 'length': 9007199254740992}, 'initrd': {'fd': 7},"
+		"{'backend': 'fake', 'arch': 'aarch64', 'accel': 'tcg', 'cpus': 64, 'memory': "
+		"'48M',"
+		" 'kernel': {'path': '/k', 'offset': 1, 'length': 9007199254740992}, 'initrd': "
+		"{'fd': 7},"
 		" 'cmdline': 'quiet', 'vsock': {'cid': 4294967294}, 'console': {'limit': 4096},"
 		" 'log': {'limit': '1T'}, 'rng': false, 'stop_timeout': 1, 'on_reboot': 'stop',"
 		" 'identity': {'hostname': 'h', 'machine_id': '0123456789abcdef0123456789abcdef'},"
 		" 'qemu': {'binary': '/q', 'machine': 'virt'},"
-		" 'fake': {'start_delay': 1, 'fail_start': true, 'crash_after': 2, 'ignore_stop': true,"
+		" 'fake': {'start_delay': 1, 'fail_start': true, 'crash_after': 2, 'ignore_stop': "
+		"true,"
 		"          'fail_pause': true, 'never_ready': true}}");
 
 	(void)state;
@@ -160,11 +163,11 @@ static void lists_keep_their_order(void **state)
 {
 	static const uint8_t mac[6] = {0x52, 0x54, 0, 0xab, 0xcd, 0xef};
 	static const uint8_t none[6];
-	struct kiln__spec *s =
-		spec_of("{'disks': ['/a', {'fd': 4, 'readonly': true, 'serial': 's', 'cache': 'unsafe',"
-			" 'discard': true, 'offset': 8}],"
-			" 'networks': [{}, {'kind': 'user', 'mac': '52:54:00:AB:CD:EF'}],"
-			" 'ports': ['80', '[::1]:9:8/udp'], 'labels': {'b': '1', 'a': '2'}}");
+	struct kiln__spec *s = spec_of(
+		"{'disks': ['/a', {'fd': 4, 'readonly': true, 'serial': 's', 'cache': 'unsafe',"
+		" 'discard': true, 'offset': 8}],"
+		" 'networks': [{}, {'kind': 'user', 'mac': '52:54:00:AB:CD:EF'}],"
+		" 'ports': ['80', '[::1]:9:8/udp'], 'labels': {'b': '1', 'a': '2'}}");
 
 	(void)state;
 	assert_int_equal(s->disk_count, 2);
@@ -201,9 +204,9 @@ static void lists_keep_their_order(void **state)
 
 static void argv_is_the_entrypoint_and_then_the_args(void **state)
 {
-	struct kiln__spec *s =
-		spec_of("{'process': {'entrypoint': ['/e', '-x'], 'args': ['a', ''], 'tty': true,"
-			" 'stdin': true, 'cwd': '/w', 'user': '1000:users', 'env': ['B=2', 'A=']}}");
+	struct kiln__spec *s = spec_of(
+		"{'process': {'entrypoint': ['/e', '-x'], 'args': ['a', ''], 'tty': true,"
+		" 'stdin': true, 'cwd': '/w', 'user': '1000:users', 'env': ['B=2', 'A=']}}");
 
 	(void)state;
 	assert_texts(s->process.argv, TEXTS("/e", "-x", "a", ""));

@@ -91,8 +91,9 @@ static void ports_need_a_network_and_differ(void **state)
 static void disks_and_networks_are_told_apart(void **state)
 {
 	(void)state;
-	assert_invalid("{'disks': [{'path': '/a', 'serial': 'x'}, '/b', {'path': '/c', 'serial': 'x'}]}",
-		       "disks[2].serial: disks[0] has the same");
+	assert_invalid(
+		"{'disks': [{'path': '/a', 'serial': 'x'}, '/b', {'path': '/c', 'serial': 'x'}]}",
+		"disks[2].serial: disks[0] has the same");
 	assert_invalid("{'networks': [{'mac': '52:54:00:00:00:0a'}, {'mac': '52:54:00:00:00:0A'}]}",
 		       "networks[1].mac: networks[0] has the same");
 	assert_valid("{'disks': ['/a', '/a'], 'networks': [{}, {}]}");
@@ -152,9 +153,10 @@ static void what_needs_vsock_needs_it(void **state)
 	assert_invalid("{'vsock': {'enabled': false}, 'readiness': {'kind': 'command', 'command': "
 		       "['x']}}",
 		       "vsock.enabled: readiness.kind \"command\" needs it");
-	assert_invalid("{'vsock': {'enabled': false}, 'readiness': {'kind': 'none'}, 'process': {'args': "
-		       "['x']}}",
-		       "vsock.enabled: process needs it");
+	assert_invalid(
+		"{'vsock': {'enabled': false}, 'readiness': {'kind': 'none'}, 'process': {'args': "
+		"['x']}}",
+		"vsock.enabled: process needs it");
 	assert_invalid("{'vsock': {'enabled': false, 'cid': 3}, 'readiness': {'kind': 'none'}}",
 		       "vsock.enabled: vsock.cid needs it");
 }
@@ -164,16 +166,18 @@ static void readiness_has_what_its_kind_needs_and_no_more(void **state)
 	(void)state;
 	assert_valid("{'readiness': {'kind': 'vsock', 'port': 5000}}");
 	assert_valid("{'readiness': {'kind': 'command', 'command': ['true']}}");
-	assert_valid("{'networks': [{}], 'ports': ['80'], 'readiness': {'kind': 'tcp', 'port': 80}}");
+	assert_valid(
+		"{'networks': [{}], 'ports': ['80'], 'readiness': {'kind': 'tcp', 'port': 80}}");
 	assert_invalid("{'readiness': {'kind': 'vsock'}}",
 		       "readiness.port: is required by this readiness.kind");
 	assert_invalid("{'readiness': {'port': 80}}",
 		       "readiness.port: only readiness.kind \"tcp\" and \"vsock\" have one");
 	assert_invalid("{'readiness': {'kind': 'tcp', 'port': 80}}",
 		       "readiness.port: 80 is not among the guest's published TCP ports");
-	assert_invalid("{'networks': [{}], 'ports': ['80/udp'], 'readiness': {'kind': 'tcp', 'port': "
-		       "80}}",
-		       "readiness.port: 80 is not among the guest's published TCP ports");
+	assert_invalid(
+		"{'networks': [{}], 'ports': ['80/udp'], 'readiness': {'kind': 'tcp', 'port': "
+		"80}}",
+		"readiness.port: 80 is not among the guest's published TCP ports");
 	assert_invalid("{'readiness': {'kind': 'command'}}",
 		       "readiness.command: is required by this readiness.kind");
 	assert_invalid("{'readiness': {'command': ['true']}}",

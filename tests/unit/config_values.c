@@ -26,14 +26,15 @@ static void host_names_are_rfc_1123s(void **state)
 	(void)state;
 	assert_checks(kiln__check_hostname,
 		      TEXTS("a", "A-1", "0", "web.example", "a.b.c", A63, "x--y"),
-		      TEXTS("", "-a", "a-", "a.", ".a", "a..b", "a_b", "a b", "a-.b", A63 "a", "\xc3\xa9",
-			    "a\n"));
+		      TEXTS("", "-a", "a-", "a.", ".a", "a..b", "a_b", "a b", "a-.b", A63 "a",
+			    "\xc3\xa9", "a\n"));
 }
 
 static void paths_are_absolute(void **state)
 {
 	(void)state;
-	assert_checks(kiln__check_host_path, TEXTS("/", "/a b", "//x"), TEXTS("a", "./a", "../a", "~/a", ""));
+	assert_checks(kiln__check_host_path, TEXTS("/", "/a b", "//x"),
+		      TEXTS("a", "./a", "../a", "~/a", ""));
 	assert_checks(kiln__check_guest_path, TEXTS("/", "/tmp"), TEXTS("tmp", ""));
 }
 
@@ -41,8 +42,9 @@ static void machine_ids_are_machine_ids(void **state)
 {
 	(void)state;
 	assert_checks(kiln__check_machine_id, TEXTS("0123456789abcdef0123456789abcdef"),
-		      TEXTS("", "0123456789abcdef0123456789abcde", "0123456789abcdef0123456789abcdef0",
-			    "0123456789ABCDEF0123456789ABCDEF", "00000000000000000000000000000000",
+		      TEXTS("", "0123456789abcdef0123456789abcde",
+			    "0123456789abcdef0123456789abcdef0", "0123456789ABCDEF0123456789ABCDEF",
+			    "00000000000000000000000000000000",
 			    "0123456789abcdef0123456789abcdeg"));
 }
 
@@ -75,6 +77,14 @@ static void label_keys_are_as_dockers(void **state)
 		      TEXTS("", ".a", "a.", "-", "a b", "a=b", "\xc3\xa9"));
 }
 
+static void printable_is_ascii_from_space_to_tilde(void **state)
+{
+	(void)state;
+	assert_checks(kiln__check_printable, TEXTS("", " ", "~", "a=b c"),
+		      TEXTS("\x1f", "\x7f", "a\n", "\xc3\xa9"));
+	assert_checks(kiln__check_word, TEXTS("az09-_"), TEXTS("A", " ", ".", "\xc3\xa9"));
+}
+
 static void utf8_is_utf8(void **state)
 {
 	static const char *const good[] = {"",
@@ -86,10 +96,21 @@ static void utf8_is_utf8(void **state)
 					   "\xee\x80\x80",
 					   "\xf0\x90\x80\x80",
 					   "\xf4\x8f\xbf\xbf"};
-	static const char *const bad[] = {
-		"\x80",         "\xc0\x80",         "\xc1\xbf",         "\xc2",     "\xc2\x41",
-		"\xe0\x9f\xbf", "\xed\xa0\x80",     "\xe2\x82",         "\xe2\x82x", "\xf0\x8f\xbf\xbf",
-		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf0\x90\x80", "\xff",     "a\xfe"};
+	static const char *const bad[] = {"\x80",
+					  "\xc0\x80",
+					  "\xc1\xbf",
+					  "\xc2",
+					  "\xc2\x41",
+					  "\xe0\x9f\xbf",
+					  "\xed\xa0\x80",
+					  "\xe2\x82",
+					  "\xe2\x82x",
+					  "\xf0\x8f\xbf\xbf",
+					  "\xf4\x90\x80\x80",
+					  "\xf5\x80\x80\x80",
+					  "\xf0\x90\x80",
+					  "\xff",
+					  "a\xfe"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -100,10 +121,17 @@ static void utf8_is_utf8(void **state)
 
 static void mac_addresses_are_unicast(void **state)
 {
-	static const char *const bad[] = {
-		"",          "52:54:00:12:34",       "52:54:00:12:34:56:78", "52:54:00:12:34:5",
-		"52-54-00-12-34-56", "53:54:00:12:34:56",    "ff:ff:ff:ff:ff:ff",    "00:00:00:00:00:00",
-		"52:54:00:12:34:5g", "52:54:00:12:34:56 ", "525400123456"};
+	static const char *const bad[] = {"",
+					  "52:54:00:12:34",
+					  "52:54:00:12:34:56:78",
+					  "52:54:00:12:34:5",
+					  "52-54-00-12-34-56",
+					  "53:54:00:12:34:56",
+					  "ff:ff:ff:ff:ff:ff",
+					  "00:00:00:00:00:00",
+					  "52:54:00:12:34:5g",
+					  "52:54:00:12:34:56 ",
+					  "525400123456"};
 	static const uint8_t want[6] = {0x52, 0x54, 0x00, 0xab, 0xCD, 0x56};
 	uint8_t mac[6] = {0};
 
@@ -122,8 +150,9 @@ static void ip_addresses_have_one_form(void **state)
 		{"127.0.0.1", "127.0.0.1"}, {"0.0.0.0", "0.0.0.0"}, {"::", "::"},
 		{"0:0:0:0:0:0:0:1", "::1"}, {"FE80::A", "fe80::a"},
 	};
-	static const char *const bad[] = {"",      "1.2.3",  "1.2.3.4.5", "256.1.1.1", "localhost",
-					  "::1%lo", "1.2.3.4 ", "[::1]",     ":",         "1:2"};
+	static const char *const bad[] = {"",          "1.2.3",  "1.2.3.4.5", "256.1.1.1",
+					  "localhost", "::1%lo", "1.2.3.4 ",  "[::1]",
+					  ":",         "1:2"};
 	char out[KILN__IP_MAX];
 
 	(void)state;
@@ -142,14 +171,33 @@ static void sizes_have_binary_units(void **state)
 		const char *text;
 		int64_t bytes;
 	} rows[] = {
-		{"0", 0},          {"1b", 1},           {"4096", 4096},      {"1K", 1024},
-		{"1kb", 1024},     {"1KiB", 1024},      {"512M", 512 << 20}, {"1g", 1 << 30},
-		{"2TiB", INT64_C(2) << 40},             {"9223372036854775807", INT64_MAX},
+		{"0", 0},
+		{"1b", 1},
+		{"4096", 4096},
+		{"1K", 1024},
+		{"1kb", 1024},
+		{"1KiB", 1024},
+		{"512M", 512 << 20},
+		{"1g", 1 << 30},
+		{"2TiB", INT64_C(2) << 40},
+		{"9223372036854775807", INT64_MAX},
 		{"007", 7},
 	};
-	static const char *const bad[] = {"",   "M",    "-1",   "+1", "1.5G", "1 G",  "1Gi", "1X",
-					  "1GG", "0x10", "1bb",  "1Gb ", "9223372036854775808",
-					  "8388608T", "1e3"};
+	static const char *const bad[] = {"",
+					  "M",
+					  "-1",
+					  "+1",
+					  "1.5G",
+					  "1 G",
+					  "1Gi",
+					  "1X",
+					  "1GG",
+					  "0x10",
+					  "1bb",
+					  "1Gb ",
+					  "9223372036854775808",
+					  "8388608T",
+					  "1e3"};
 	int64_t bytes = -1;
 
 	(void)state;
@@ -168,12 +216,23 @@ static void durations_go_from_large_to_small_units(void **state)
 		const char *text;
 		int64_t ms;
 	} rows[] = {
-		{"0", 0},      {"1500", 1500},      {"500ms", 500}, {"10s", 10000},
+		{"0", 0},         {"1500", 1500},  {"500ms", 500},   {"10s", 10000},
 		{"1m30s", 90000}, {"2h", 7200000}, {"1d", 86400000}, {"1d1h1m1s1ms", 90061001},
 		{"1m1ms", 60001},
 	};
-	static const char *const bad[] = {"",    "s",   "-1s", "1.5s", "1s1m",  "1s1s", "10 s",
-					  "1S",  "1w",  "1s5", "ms",   "1mss", "99999999999999999999",
+	static const char *const bad[] = {"",
+					  "s",
+					  "-1s",
+					  "1.5s",
+					  "1s1m",
+					  "1s1s",
+					  "10 s",
+					  "1S",
+					  "1w",
+					  "1s5",
+					  "ms",
+					  "1mss",
+					  "99999999999999999999",
 					  "9223372036854775807d"};
 	int64_t ms = -1;
 
@@ -189,8 +248,8 @@ static void durations_go_from_large_to_small_units(void **state)
 
 static void integers_stand_alone(void **state)
 {
-	static const char *const bad[] = {"", "-", "+1", "1 ", " 1", "0x1", "1.0", "--1",
-					  "9223372036854775808"};
+	static const char *const bad[] = {
+		"", "-", "+1", "1 ", " 1", "0x1", "1.0", "--1", "9223372036854775808"};
 	int64_t value = 0;
 
 	(void)state;
@@ -227,6 +286,7 @@ int main(void)
 		kiln_test(users_are_names_or_numbers),
 		kiln_test(names_in_the_environment_are_printable),
 		kiln_test(label_keys_are_as_dockers),
+		kiln_test(printable_is_ascii_from_space_to_tilde),
 		kiln_test(utf8_is_utf8),
 		kiln_test(mac_addresses_are_unicast),
 		kiln_test(ip_addresses_have_one_form),

@@ -54,6 +54,7 @@ struct kiln__instance {
 	bool prepared;
 	bool start_due; /* the start has taken as long as it should */
 	bool running;
+	bool boots; /* runs, and has not said anything yet */
 	bool paused;
 	bool ended;
 	/* What will end it in the next round. */
@@ -63,6 +64,8 @@ struct kiln__instance {
 	bool reset;
 	char console[CONSOLE_ROOM]; /* input on its way */
 	size_t console_len;
+	char line[64]; /* being typed */
+	size_t line_len;
 	unsigned busy; /* callbacks on the stack */
 	bool freed;
 };
@@ -147,17 +150,24 @@ static int boot_agent(struct kiln__instance *vm, kiln_error *err)
 	return r;
 }
 
-static void run_guest(struct kiln__instance *vm)
+static void say(struct kiln__instance *vm, const char *text)
+{
+	vm->host.console(vm->host.data, text, strlen(text));
+}
+
+/* The guest's first words. */
+static void boot_guest(struct kiln__instance *vm)
 {
 	const struct kiln__fake *fake = &vm->host.spec->fake;
 	kiln_error err;
 
+	vm->boots = false;
 	if (fake->crash_after_ms)
 		kiln__timer_start(vm->crash_timer, fake->crash_after_ms);
 	if (fake->never_ready)
 		return;
 	if (fake->console)
-		vm->host.console(vm->host.data, fake->console, strlen(fake->console));
+		say(vm, fake->console);
 	if (vm->host.spec->vsock && !vm->freed && boot_agent(vm, &err) < 0)
 		kiln__log(vm->host.log, KILN_LOG_WARN, "the fake guest's agent: %s", err.message);
 }
@@ -173,8 +183,8 @@ static void do_start(struct kiln__instance *vm, struct op *op)
 		r = kiln__fake_guest_new(&vm->guest, vm->host.loop, on_power, vm, &err);
 	vm->running = r == 0;
 	complete(op, NULL, r < 0 ? &err : NULL);
-	if (r == 0 && !vm->freed)
-		run_guest(vm);
+	vm->boots = r == 0;
+	kiln__deferred_schedule(vm->turn);
 }
 
 static void do_pause(struct kiln__instance *vm, struct op *op, bool pause)
@@ -253,7 +263,24 @@ static bool step(struct kiln__instance *vm, struct op *op)
 
 /* --- the loop's rounds ----------------------------------------------------------------- */
 
-static void echo_console(struct kiln__instance *vm)
+/* A line was typed at the guest. */
+static void on_line(struct kiln__instance *vm, const char *line)
+{
+	bool panic = strcmp(line, "kernel panic") == 0;
+
+	if (panic) {
+		say(vm, "Kernel panic - not syncing: asked for\n");
+		if (!vm->freed)
+			vm->host.panicked(vm->host.data);
+	}
+	vm->reset = panic || strcmp(line, "reset") == 0;
+	vm->powered_off = vm->reset || strcmp(line, "poweroff") == 0;
+	if (vm->powered_off)
+		kiln__deferred_schedule(vm->turn);
+}
+
+/* The guest echoes what it reads, and does what some lines say. */
+static void read_console(struct kiln__instance *vm)
 {
 	char bytes[CONSOLE_ROOM];
 	size_t len = vm->console_len;
@@ -263,6 +290,24 @@ static void echo_console(struct kiln__instance *vm)
 	memcpy(bytes, vm->console, len);
 	vm->console_len = 0;
 	vm->host.console(vm->host.data, bytes, len);
+	for (size_t i = 0; i < len && !vm->freed && !vm->powered_off; i++) {
+		if (bytes[i] != '\n') {
+			if (vm->line_len < sizeof(vm->line) - 1)
+				vm->line[vm->line_len++] = bytes[i];
+			continue;
+		}
+		vm->line[vm->line_len] = '\0';
+		vm->line_len = 0;
+		on_line(vm, vm->line);
+	}
+}
+
+static void run_guest(struct kiln__instance *vm)
+{
+	if (vm->boots)
+		boot_guest(vm);
+	if (!vm->freed)
+		read_console(vm);
 }
 
 /* Whatever ends it. Returns whether it did. */
@@ -293,7 +338,7 @@ static void on_turn(void *data)
 	vm->busy++;
 	if (!vm->ended && !check_end(vm)) {
 		if (vm->running && !vm->paused)
-			echo_console(vm);
+			run_guest(vm);
 		/* What callbacks add comes behind, and has its turn in the next round. */
 		for (struct kiln__list *link = vm->ops.next, *last = vm->ops.prev;
 		     !vm->freed && link != &vm->ops; link = next) {

@@ -91,8 +91,7 @@ static void on_vmm_ended(void *data, struct kiln__exit how)
 	struct kiln__instance *vm = data;
 	kiln_error err = KILN_ERROR_INIT;
 
-	kiln__qmp_free(vm->qmp);
-	vm->qmp = NULL;
+	kiln__qmp_free(kiln__take(vm->qmp));
 	if (vm->killed) {
 		vm->host.ended(vm->host.data, KILN__END_KILLED, NULL);
 	} else if (vm->end_known && vm->end != KILN__END_FAILED) {
@@ -480,8 +479,9 @@ static void qemu_free(struct kiln__instance *vm)
 {
 	if (!vm)
 		return;
+	/* First, since what it completes may call back in here: kill, mostly. */
+	kiln__qmp_free(kiln__take(vm->qmp));
 	kiln__vmm_free(vm->vmm);
-	kiln__qmp_free(vm->qmp);
 	kiln__vhost_user_free(vm->vhost_user);
 	kiln__vsock_free(vm->vsock);
 	kiln__stream_close(vm->console);

@@ -17,8 +17,8 @@
  * with it; if not, its driver began anew, and the device is reset. (The protocol's STATUS feature
  * is no help: QEMU sends a reset in both cases.)
  *
- * System calls: recvmsg, sendto, close, fcntl, fstat; read and write on eventfds; those of
- * vhost_user_mem.c.
+ * With those of vhost_user_mem.c and of the loop:
+ * syscalls: recvmsg sendto read write close fcntl fstat newfstatat
  */
 #include "vhost_user.h"
 
@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_FDS KILN__VU_MAX_REGIONS
 
@@ -250,9 +251,10 @@ static void signal_event(kiln_fd fd)
 {
 	uint64_t one = 1;
 
-	/* A full counter (EAGAIN) tells the other side as well. */
-	if (fd != KILN_FD_NONE)
-		(void)kiln__os_write(fd, &one, sizeof(one));
+	/* A full counter (EAGAIN) tells the other side as well. Not kiln__os_write(): it would try
+	 * send() first. */
+	if (fd != KILN_FD_NONE && write(fd, &one, sizeof(one)) < 0)
+		return;
 }
 
 static void notify(void *data, unsigned queue)

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* System calls: fstat, fstatfs, fcntl(F_GET_SEALS), mmap, munmap. */
+/*
+ * Mapping and unmapping guest memory.
+ *
+ * syscalls: fstat newfstatat fstatfs fcntl mmap munmap
+ */
 #include "vhost_user_mem.h"
 
 #include "err.h"

@@ -14,7 +14,7 @@
  * a driver cannot have made so breaks the device; a packet that breaks the protocol
  * only ends its connection; one from a foreign context id is dropped.
  *
- * System calls: those of the transport's notifications, and timers.
+ * No system calls but those of the transport's notifications and of the loop's timer.
  */
 #include "err.h"
 #include "le.h"

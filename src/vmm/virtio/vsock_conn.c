@@ -584,10 +584,6 @@ static ssize_t stream_write(struct kiln__stream *stream, const void *bytes, size
 		size_t n = len - done;
 		ssize_t sent;
 
-		if (conn->pending) {
-			wait_for_buffer(conn); /* what waits goes first */
-			break;
-		}
 		if (n > credit(conn))
 			n = credit(conn);
 		if (n == 0) {
@@ -596,6 +592,7 @@ static ssize_t stream_write(struct kiln__stream *stream, const void *bytes, size
 			conn->credit_asked = true;
 			break;
 		}
+		/* No control packet is overtaken: while one waits, there is no buffer for this either. */
 		sent = kiln__vsock_send(conn->vsock, conn, KILN__VSOCK_RW, 0, from + done, n);
 		if (sent < 0) {
 			wait_for_buffer(conn);

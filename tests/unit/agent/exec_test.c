@@ -29,7 +29,7 @@ static int down(void **state)
 
 #define agent_test(name)                                                                           \
 	{                                                                                          \
-		#name, name, up, down, NULL                                                        \
+#name, name, up, down, NULL                                                        \
 	}
 
 #define SH(script) .argv = ARGV("sh", "-c", script), .env = ENV("PATH=/bin:/usr/bin")
@@ -131,7 +131,8 @@ static void the_environment_is_what_was_given_with_docker_s_defaults(void **stat
 	struct proc proc;
 
 	(void)state;
-	run(&proc, (struct kiln__agent_start){.argv = ARGV("/usr/bin/env"), .env = ENV("A=1", "B=x y")});
+	run(&proc,
+	    (struct kiln__agent_start){.argv = ARGV("/usr/bin/env"), .env = ENV("A=1", "B=x y")});
 	assert_non_null(strstr(proc.out[0].data, "A=1\nB=x y\nPATH=/usr/local/sbin:/usr/local/bin:"
 						 "/usr/sbin:/usr/bin:/sbin:/bin\nHOME=/root\n"));
 	assert_null(strstr(proc.out[0].data, "TERM="));
@@ -152,8 +153,8 @@ static void signals_and_descriptors_of_the_agent_are_not_inherited(void **state)
 			   SH("grep -E 'Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd; "
 			      "cat /proc/self/oom_score_adj")});
 	/* 3 is ls's own, of the directory */
-	proc_said(&proc, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n3\n0\n", "",
-		  0);
+	proc_said(&proc, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n3\n0\n",
+		  "", 0);
 	proc_done(&proc);
 }
 
@@ -180,7 +181,8 @@ static void the_working_directory_is_root_unless_given(void **state)
 	run(&proc, (struct kiln__agent_start){.argv = ARGV("pwd"), .cwd = "/usr/bin"});
 	proc_said(&proc, "/usr/bin\n", "", 0);
 	proc_done(&proc);
-	refused((struct kiln__agent_start){.argv = ARGV("pwd"), .cwd = "/no/such"}, KILN_ENOENT, "cwd");
+	refused((struct kiln__agent_start){.argv = ARGV("pwd"), .cwd = "/no/such"}, KILN_ENOENT,
+		"cwd");
 }
 
 static void the_main_process_s_working_directory_is_made(void **state)
@@ -314,8 +316,8 @@ static void all_that_was_written_before_the_exit_comes_before_it(void **state)
 	struct proc proc;
 
 	(void)state;
-	run(&proc, (struct kiln__agent_start){
-			   SH("sleep 1000 & head -c 65536 /dev/zero; kill $! 2>/dev/null; exit 5")});
+	run(&proc, (struct kiln__agent_start){SH(
+			   "sleep 1000 & head -c 65536 /dev/zero; kill $! 2>/dev/null; exit 5")});
 	assert_int_equal(proc.out[0].len, 65536);
 	assert_int_equal(proc.how.code, 5);
 	assert_int_equal(proc.how.stdout_end, 65536);

@@ -40,18 +40,17 @@ void rig_up(struct rig *rig)
 	assert_non_null(program);
 	kiln_ok(kiln_loop_new(&rig->loop, &err), &err);
 	kiln_ok(kiln__os_socket_pair(pair, &err), &err);
-	kiln_ok(kiln__child_spawn(&rig->child,
-				  &(struct kiln__spawn){
-					  .path = program,
-					  .argv = (const char *const[]){program, "agent",
-									"--listen-unix", rig->path,
-									"--fd", "3", NULL},
-					  .fds = (const struct kiln__spawn_fd[]){{pair[1], 3},
-										 {2, 2}},
-					  .fd_count = 2,
-					  .die_with_parent = true,
-				  },
-				  &err),
+	kiln_ok(kiln__child_spawn(
+			&rig->child,
+			&(struct kiln__spawn){
+				.path = program,
+				.argv = (const char *const[]){program, "agent", "--listen-unix",
+							      rig->path, "--fd", "3", NULL},
+				.fds = (const struct kiln__spawn_fd[]){{pair[1], 3}, {2, 2}},
+				.fd_count = 2,
+				.die_with_parent = true,
+			},
+			&err),
 		&err);
 	kiln__os_close(pair[1]);
 	kiln_ok(kiln__fdstream_new(&stream, rig->loop, pair[0], &err), &err);

@@ -21,11 +21,11 @@ struct rig {
 	struct kiln__agent *agent; /* the control channel */
 	const char *path;          /* where the agent listens */
 	bool hello;
-	bool answered;             /* a request was */
-	unsigned answers;          /* how many were */
+	bool answered;    /* a request was */
+	unsigned answers; /* how many were */
 	uint64_t features;
 	char version[32];
-	kiln_error error;          /* of the last request; code 0 if it succeeded */
+	kiln_error error; /* of the last request; code 0 if it succeeded */
 	union {
 		struct kiln__agent_stats stats;
 		struct kiln__agent_list list;
@@ -53,20 +53,20 @@ struct proc {
 	struct rig *rig;
 	struct kiln__session *session;
 	struct kiln__buf out[2];
-	size_t take;       /* most bytes of output consumed a call; 0: all */
+	size_t take; /* most bytes of output consumed a call; 0: all */
 	uint64_t taken[2];
-	bool drop;         /* count output, do not keep it */
-	bool check;        /* and it must be pattern() */
+	bool drop;            /* count output, do not keep it */
+	bool check;           /* and it must be pattern() */
 	const uint8_t *input; /* fed as it is taken; NULL: pattern() */
 	uint64_t input_len;
 	uint64_t input_at;
-	bool feed;         /* feed input, then its end */
+	bool feed; /* feed input, then its end */
 	bool started;
 	bool exited;
 	bool failed;
 	bool retryable;
-	bool over;         /* exited or failed */
-	bool something;    /* any output since this was last cleared */
+	bool over;      /* exited or failed */
+	bool something; /* any output since this was last cleared */
 	uint32_t pid;
 	struct kiln__agent_exit how;
 	kiln_error error;

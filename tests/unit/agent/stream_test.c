@@ -23,7 +23,7 @@ static int down(void **state)
 
 #define stream_test(name)                                                                          \
 	{                                                                                          \
-		#name, name, up, down, NULL                                                        \
+#name, name, up, down, NULL                                                        \
 	}
 
 /* make check's sample, make soak's gigabyte. */
@@ -106,7 +106,8 @@ static void a_process_waits_for_a_reader_and_loses_nothing(void **state)
 	(void)state;
 	proc_start(&proc, &rig, &start);
 	kiln_test_run_until(rig.loop, &proc.something);
-	/* Nothing is taken any more: the answers to some requests give it time to write what it can. */
+	/* Nothing is taken any more: the answers to some requests give it time to write what it
+	 * can. */
 	for (int i = 0; i < 200; i++)
 		rig_request(&rig, KILN__AGENT_STATS, NULL, NULL, &kiln__agent_stats_record);
 	/* Windows, pipe and sockets hold less than half of it, whatever time there was. */

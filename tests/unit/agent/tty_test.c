@@ -24,7 +24,7 @@ static int down(void **state)
 
 #define tty_test(name)                                                                             \
 	{                                                                                          \
-		#name, name, up, down, NULL                                                        \
+#name, name, up, down, NULL                                                        \
 	}
 
 #define SH(script) .argv = ARGV("sh", "-c", script), .env = ENV("PATH=/bin:/usr/bin"), .tty = true
@@ -75,8 +75,8 @@ static void without_tty_there_is_none(void **state)
 static void the_window_has_its_size_and_follows(void **state)
 {
 	const struct kiln__agent_start start = {
-		SH("trap 'stty size' WINCH; stty size; while :; do read x || exit; done"), .rows = 33,
-		.cols = 101, .input = true};
+		SH("trap 'stty size' WINCH; stty size; while :; do read x || exit; done"),
+		.rows = 33, .cols = 101, .input = true};
 	struct proc proc = {.rig = NULL};
 
 	(void)state;

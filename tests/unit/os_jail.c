@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The jail, from inside. Each rule is tried by a child that is this program again: it
+ * enters the jail, does one thing and tells by its exit code how that went. The filter is
+ * made of these lines, as the runner's is of its own:
+ *
+ * syscalls: read write close openat newfstatat fstat lseek unlink unlinkat
+ * syscalls: rename renameat renameat2 sendto fchmod linkat getrandom capget
+ * syscalls: prctl(0=39) prlimit64 socket(0=1) ioctl(1=0x5421) clock_gettime
+ * syscalls: rt_sigprocmask rt_sigaction rt_sigreturn munmap mmap madvise
+ * syscalls: futex gettid getpid exit exit_group
+ */
+#include "kiln_test.h"
+
+#include "jail.h"
+#include "jail_test_filter.h"
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Exit codes of the parts: 0, an errno, or one of these. */
+#define NO_LANDLOCK 200
+#define NOT_JAILED  201
+#define WRONG       202
+
+static char *self;
+static pid_t parent;
+
+/* --- in the child ---------------------------------------------------------------- */
+
+static int result(long r)
+{
+	return r < 0 ? errno : 0;
+}
+
+static int try_open(const char *dir, const char *name, int flags)
+{
+	char path[512];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, flags, 0600);
+	return result(fd);
+}
+
+static int try_replace(const char *dir)
+{
+	char path[512];
+	kiln_error err = KILN_ERROR_INIT;
+
+	snprintf(path, sizeof(path), "%s/writable/replaced", dir);
+	if (kiln__os_replace_file(path, "x", 1, 0600, false, &err) < 0)
+		return err.os_errno ? err.os_errno : WRONG;
+	return 0;
+}
+
+static int try_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct have[2] = {{0}};
+
+	if (syscall(SYS_capget, &header, have) < 0)
+		return errno;
+	for (int i = 0; i < 2; i++)
+		if (have[i].effective || have[i].permitted || have[i].inheritable)
+			return WRONG;
+	return 0;
+}
+
+static int try_core(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0)
+		return errno;
+	return limit.rlim_cur || limit.rlim_max ? WRONG : 0;
+}
+
+#ifdef __x86_64__
+/* getpid() as 32-bit programs ask for it: the filter knows only the numbers of one architecture. */
+static int try_other_architecture(void)
+{
+	long number = 20;
+
+	__asm__ volatile("int $0x80" : "+a"(number) : : "memory");
+	return WRONG;
+}
+#endif
+
+/* The usage of a process from before the jail, which may not be traced from inside. */
+static int try_usage(int64_t pid)
+{
+	struct kiln__os_usage usage = {0};
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (kiln__os_process_usage(pid, &usage, &err) < 0)
+		return err.os_errno ? err.os_errno : WRONG;
+	return usage.resident > 0 && usage.private_bytes > 0 &&
+			       usage.private_bytes <= usage.resident
+		       ? 0
+		       : WRONG;
+}
+
+static int try_thing(const char *thing, const char *dir)
+{
+	char *const argv[] = {self, NULL};
+	int n;
+
+	if (strcmp(thing, "nothing") == 0)
+		return 0;
+	if (strcmp(thing, "execve") == 0)
+		return result(execv(self, argv));
+	if (strcmp(thing, "ptrace") == 0)
+		return result(syscall(SYS_ptrace, 0, 0, 0, 0));
+	if (strcmp(thing, "undeclared") == 0)
+		return result(syscall(SYS_getppid));
+	if (strcmp(thing, "socket-unix") == 0)
+		return result(socket(AF_UNIX, SOCK_STREAM, 0));
+	if (strcmp(thing, "socket-inet") == 0)
+		return result(socket(AF_INET, SOCK_STREAM, 0));
+	if (strcmp(thing, "ioctl-declared") == 0)
+		return result(ioctl(0, FIONBIO, &(int){0})) == EPERM ? EPERM : 0;
+	if (strcmp(thing, "ioctl-other") == 0)
+		return result(ioctl(0, FIONREAD, &n));
+	if (strcmp(thing, "read-outside") == 0)
+		return try_open("/etc", "passwd", O_RDONLY);
+	if (strcmp(thing, "read-readable") == 0)
+		return try_open(dir, "readable/file", O_RDONLY);
+	if (strcmp(thing, "write-readable") == 0)
+		return try_open(dir, "readable/file", O_WRONLY);
+	if (strcmp(thing, "make-readable") == 0)
+		return try_open(dir, "readable/new", O_WRONLY | O_CREAT);
+	if (strcmp(thing, "make-outside") == 0)
+		return try_open(dir, "new", O_WRONLY | O_CREAT);
+	if (strcmp(thing, "climb-outside") == 0)
+		return try_open(dir, "writable/../secret", O_RDONLY);
+	if (strcmp(thing, "link-outside") == 0)
+		return try_open(dir, "writable/link", O_RDONLY);
+	if (strcmp(thing, "make-writable") == 0)
+		return try_open(dir, "writable/new", O_RDWR | O_CREAT);
+	if (strcmp(thing, "cut-writable") == 0)
+		return try_open(dir, "writable/file", O_WRONLY | O_TRUNC);
+	if (strcmp(thing, "replace-writable") == 0)
+		return try_replace(dir);
+	if (strcmp(thing, "usage") == 0)
+		return try_usage(getpid());
+	if (strcmp(thing, "usage-outside") == 0)
+		return try_usage(parent);
+	if (strcmp(thing, "capabilities") == 0)
+		return try_capabilities();
+	if (strcmp(thing, "privileges") == 0)
+		return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : WRONG;
+	if (strcmp(thing, "core") == 0)
+		return try_core();
+#ifdef __x86_64__
+	if (strcmp(thing, "architecture") == 0)
+		return try_other_architecture();
+#endif
+	return WRONG;
+}
+
+/* Not by _exit(), where a sanitizer would do things that the filter kills it for. */
+static _Noreturn void end(int code)
+{
+	for (;;)
+		syscall(SYS_exit_group, code);
+}
+
+static _Noreturn void play(const char *thing, const char *dir)
+{
+	char writable[256];
+	char readable[256];
+	const char *const writable_paths[] = {writable};
+	const char *const readable_paths[] = {readable, "/proc"};
+	const struct kiln__jail_filter filter = {
+		.program = jail_test_filter,
+		.count = sizeof(jail_test_filter) / sizeof(jail_test_filter[0]),
+	};
+	const struct kiln__jail jail = {
+		.writable = writable_paths,
+		.writable_count = 1,
+		.readable = readable_paths,
+		.readable_count = 2,
+		.filter = &filter,
+	};
+	struct kiln__jail_report report;
+
+	parent = getppid();
+	snprintf(writable, sizeof(writable), "%s/writable", dir);
+	snprintf(readable, sizeof(readable), "%s/readable", dir);
+	if (kiln__os_jail(&jail, &report, NULL) < 0)
+		end(NOT_JAILED);
+	if (!report.landlock && (strchr(thing, '-') && strncmp(thing, "socket", 6) != 0 &&
+				 strncmp(thing, "ioctl", 5) != 0))
+		end(NO_LANDLOCK);
+	end(try_thing(thing, dir));
+}
+
+/* --- rules -------------------------------------------------------------------------- */
+
+static void touch(const char *name)
+{
+	kiln_error err;
+
+	kiln_ok(kiln__os_replace_file(kiln_test_path(name), "text", 4, 0600, false, &err), &err);
+}
+
+static struct kiln__exit try_jailed(const char *thing)
+{
+	const char *argv[] = {self, thing, kiln_test_dir(), NULL};
+	const struct kiln__spawn spawn = {.path = self, .argv = argv};
+	struct kiln__child *child;
+	struct kiln__exit how;
+	kiln_error err;
+
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__child_spawn(&child, &spawn, &err), &err);
+	kiln_ok(kiln__child_wait(child, KILN_TEST_DEADLINE_MS, &how, &err), &err);
+	kiln__child_free(child);
+	if (!how.signaled && how.code == NO_LANDLOCK)
+		skip();
+	return how;
+}
+
+static void assert_jailed(const char *thing, int code)
+{
+	struct kiln__exit how = try_jailed(thing);
+
+	if (how.signaled || how.code != code)
+		print_error("%s: %s %d, expected %d\n", thing, how.signaled ? "signal" : "code",
+			    how.code, code);
+	assert_false(how.signaled);
+	assert_int_equal(how.code, code);
+}
+
+static void assert_killed(const char *thing)
+{
+	struct kiln__exit how = try_jailed(thing);
+
+	if (!how.signaled)
+		print_error("%s: code %d\n", thing, how.code);
+	assert_true(how.signaled);
+	assert_int_equal(how.code, SIGSYS);
+}
+
+static void what_only_an_intruder_calls_kills(void **state)
+{
+	(void)state;
+	assert_jailed("nothing", 0);
+	assert_killed("execve");
+	assert_killed("ptrace");
+}
+
+#ifdef __x86_64__
+static void another_architectures_calls_kill(void **state)
+{
+	(void)state;
+	assert_killed("architecture");
+}
+#endif
+
+static void an_undeclared_call_does_not_exist(void **state)
+{
+	(void)state;
+	assert_jailed("undeclared", ENOSYS);
+}
+
+static void arguments_are_compared(void **state)
+{
+	(void)state;
+	assert_jailed("socket-unix", 0);
+	assert_jailed("socket-inet", ENOSYS);
+	assert_jailed("ioctl-declared", 0);
+	assert_jailed("ioctl-other", ENOSYS);
+}
+
+static void only_named_directories_can_be_read(void **state)
+{
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	touch("readable/file");
+	touch("secret");
+	assert_int_equal(symlink("../secret", kiln_test_path("writable/link")), 0);
+	assert_jailed("read-readable", 0);
+	assert_jailed("read-outside", EACCES);
+	assert_jailed("climb-outside", EACCES);
+	assert_jailed("link-outside", EACCES);
+}
+
+static void only_writable_directories_can_be_written(void **state)
+{
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	touch("readable/file");
+	touch("writable/file");
+	assert_jailed("make-writable", 0);
+	assert_jailed("cut-writable", 0);
+	assert_jailed("replace-writable", 0);
+	assert_jailed("write-readable", EACCES);
+	assert_jailed("make-readable", EACCES);
+	assert_jailed("make-outside", EACCES);
+}
+
+static void privileges_are_gone_for_good(void **state)
+{
+	(void)state;
+	assert_jailed("capabilities", 0);
+	assert_jailed("privileges", 0);
+	assert_jailed("core", 0);
+}
+
+static void what_processes_use_can_still_be_told(void **state)
+{
+	(void)state;
+	assert_jailed("usage", 0);
+	assert_jailed("usage-outside", 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		kiln_test(what_only_an_intruder_calls_kills),
+#ifdef __x86_64__
+		kiln_test(another_architectures_calls_kill),
+#endif
+		kiln_test(an_undeclared_call_does_not_exist),
+		kiln_test(arguments_are_compared),
+		kiln_test(only_named_directories_can_be_read),
+		kiln_test(only_writable_directories_can_be_written),
+		kiln_test(privileges_are_gone_for_good),
+		kiln_test(what_processes_use_can_still_be_told),
+	};
+	int r;
+
+	if (kiln__os_exe_path(&self, NULL) < 0)
+		return 99;
+	if (argc > 2)
+		play(argv[1], argv[2]);
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	free(self);
+	return r;
+}
