@@ -108,7 +108,7 @@ json_t *runner_state(const struct runner *runner)
 			    json_string(kiln_state_name(m ? kiln_machine_state(m)
 							  : KILN_STATE_CREATED)));
 	json_object_set_new(state, "foreground", json_boolean(runner->foreground));
-	json_object_set_new(state, "pid", json_integer(runner->over ? 0 : getpid()));
+	json_object_set_new(state, "pid", json_integer(getpid()));
 	json_object_set_new(state, "created", time_json(runner->created_ns));
 	json_object_set_new(state, "started", time_json(runner->started_ns));
 	json_object_set_new(state, "ready", time_json(runner->ready_ns));

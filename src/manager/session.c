@@ -39,6 +39,8 @@ struct kiln_session {
 	unsigned cols;
 	bool input_short; /* on_writable is due once there is a stream */
 	bool input_ended;
+	bool running;
+	uint64_t signals; /* asked for before it ran: bit N - 1 for signal N */
 	unsigned retries;
 	kiln_error lost; /* why the last connection was */
 };
@@ -81,6 +83,12 @@ static void on_started(void *data, uint32_t pid)
 	kiln_session *session = data;
 
 	(void)pid;
+	session->running = true;
+	for (int number = 1; session->signals; number++) {
+		if (session->signals & 1)
+			kiln__session_signal(session->inner, (uint32_t)number, false);
+		session->signals >>= 1;
+	}
 	if (session->callbacks.on_started)
 		session->callbacks.on_started(session->callbacks.data);
 }
@@ -149,19 +157,28 @@ static int start_process(kiln_session *session, struct kiln__stream *stream, kil
 		.input = session->input,
 	};
 
-	return kiln__session_start(&session->inner, session->vm->manager->loop, stream, &start,
-				   &handler, session, err);
+	struct kiln__session *inner;
+	int r = kiln__session_start(&inner, session->vm->manager->loop, stream, &start, &handler,
+				    session, err);
+
+	if (r == 0)
+		session->inner = inner;
+	return r;
 }
 
 static int join_process(kiln_session *session, struct kiln__stream *stream, kiln_error *err)
 {
 	const struct kiln__agent_attach attach = {.id = 1};
-	int r = kiln__session_attach(&session->inner, session->vm->manager->loop, stream, &attach,
-				     &handler, session, err);
+	struct kiln__session *inner;
+	int r = kiln__session_attach(&inner, session->vm->manager->loop, stream, &attach, &handler,
+				     session, err);
 
-	if (r == 0 && session->rows)
-		kiln__session_resize(session->inner, session->rows, session->cols);
-	return r;
+	if (r < 0)
+		return r;
+	session->inner = inner;
+	if (session->rows)
+		kiln__session_resize(inner, session->rows, session->cols);
+	return 0;
 }
 
 static const struct kiln__op_kind exec_kind = {"exec", NULL, kiln__fail_not_alive};
@@ -360,8 +377,12 @@ void kiln_session_resize(kiln_session *session, unsigned rows, unsigned cols)
 
 void kiln_session_signal(kiln_session *session, int number)
 {
-	if (session->inner && number > 0)
+	if (number < 1 || number > 64)
+		return;
+	if (session->running)
 		kiln__session_signal(session->inner, (uint32_t)number, false);
+	else
+		session->signals |= UINT64_C(1) << (number - 1);
 }
 
 /* --- to its end, blocking

@@ -892,7 +892,7 @@ static void check_recovery(void)
 
 static void kill_often(bool foreground)
 {
-	unsigned step = getenv("KILN_TEST_SOAK") ? 1 : 23;
+	unsigned step = getenv("KILN_SOAK") ? 1 : 23;
 	unsigned kills = 0;
 	int status_code = 0;
 
