@@ -49,7 +49,8 @@ static int fail(const struct scan *scan, int os_errno, const char *what, kiln_er
 	kiln__fail_errno(err, os_errno, "cannot %s '%s' in %s", what, scan->path,
 			 scan->making->name);
 	if (os_errno == EACCES || os_errno == EPERM)
-		kiln__hint(err, "make it readable for this user, or make a tar archive of the directory as root");
+		kiln__hint(err, "make it readable for this user, or make a tar archive of the "
+				"directory as root");
 	return kiln__code_of_errno(os_errno);
 }
 
@@ -76,8 +77,8 @@ static int find_linked(struct scan *scan, const struct stat *info, struct linked
 			return kiln__fail_nomem(err);
 		for (size_t i = 0; i < scan->linked_cap; i++)
 			if (scan->linked[i].inode)
-				*linked_slot(table, cap, scan->linked[i].device, scan->linked[i].number) =
-					scan->linked[i];
+				*linked_slot(table, cap, scan->linked[i].device,
+					     scan->linked[i].number) = scan->linked[i];
 		free(scan->linked);
 		scan->linked = table;
 		scan->linked_cap = cap;
@@ -134,7 +135,8 @@ static int copy_contents(struct scan *scan, kiln_fd fd, uint64_t size, kiln_erro
 static int copy_file(struct scan *scan, kiln_fd dir, const char *name, const struct stat *info,
 		     struct inode *inode, kiln_error *err)
 {
-	kiln__autoclose kiln_fd fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	kiln__autoclose kiln_fd fd =
+		openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	struct stat now;
 	int rc;
 
@@ -186,7 +188,8 @@ static int copy_xattrs(struct scan *scan, kiln_fd dir, const char *name, struct 
 			continue;
 		if (size < 0)
 			return fail(scan, errno, "read the extended attributes of", err);
-		rc = squash_add_xattr(scan->making->squash, key, scan->xattr_value, (size_t)size, err);
+		rc = squash_add_xattr(scan->making->squash, key, scan->xattr_value, (size_t)size,
+				      err);
 		scan->making->xattrs += rc == 1;
 	}
 	return rc < 0 ? rc : squash_end_xattrs(scan->making->squash, inode, err);
@@ -205,8 +208,9 @@ static int scan_subdir(struct scan *scan, kiln_fd dir, const char *name, struct 
 	if (sub < 0)
 		return fail(scan, errno, "open the directory", err);
 	if (scan->level == MAX_LEVELS)
-		return kiln__fail(err, KILN_EOVERFLOW, "%s has directories more than %d levels deep",
-				  scan->making->name, MAX_LEVELS);
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "%s has directories more than %d levels deep", scan->making->name,
+				  MAX_LEVELS);
 	return scan_dir(scan, sub, inode, err);
 }
 
@@ -245,8 +249,8 @@ static int add_new(struct scan *scan, kiln_fd dir, struct inode *parent, const c
 		return copy_target(scan, dir, name, inode, err);
 	case S_IFBLK:
 	case S_IFCHR:
-		return root_device(scan->path, major(info->st_rdev), minor(info->st_rdev), &inode->device,
-				   err);
+		return root_device(scan->path, major(info->st_rdev), minor(info->st_rdev),
+				   &inode->device, err);
 	default:
 		return 0;
 	}

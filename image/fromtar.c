@@ -94,8 +94,8 @@ static int copy_target(struct archive_entry *entry, const char *path, struct ino
 	const char *target = archive_entry_symlink(entry);
 
 	if (!target || !*target || strlen(target) > 65535)
-		return kiln__fail(err, KILN_EFORMAT, "the symbolic link '%.200s' has no usable target",
-				  path);
+		return kiln__fail(err, KILN_EFORMAT,
+				  "the symbolic link '%.200s' has no usable target", path);
 	inode->target = strdup(target);
 	return inode->target ? 0 : kiln__fail_nomem(err);
 }
@@ -115,7 +115,10 @@ static int add_link(struct making *making, const char *path, const char *target,
 	return tree_put(&making->tree, path, &inode, err);
 }
 
-/* Attributes and contents, before the inode gets its place: an entry that fails leaves no trace in the tree. */
+/*
+ * Attributes and contents, before the inode gets its place: an entry that fails leaves no trace in
+ * the tree.
+ */
 static int add_new(struct making *making, struct archive *archive, struct archive_entry *entry,
 		   const char *path, kiln_error *err)
 {
@@ -129,7 +132,8 @@ static int add_new(struct making *making, struct archive *archive, struct archiv
 		return rc;
 	if (archive_entry_uid(entry) < 0 || archive_entry_uid(entry) > UINT32_MAX ||
 	    archive_entry_gid(entry) < 0 || archive_entry_gid(entry) > UINT32_MAX)
-		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has an impossible owner", path);
+		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has an impossible owner",
+				  path);
 	inode->uid = (uint32_t)archive_entry_uid(entry);
 	inode->gid = (uint32_t)archive_entry_gid(entry);
 	inode->mtime = root_time(archive_entry_mtime(entry));
@@ -155,7 +159,8 @@ static int add_entry(struct making *making, struct archive *archive, struct arch
 	const char *link = archive_entry_hardlink(entry);
 
 	if (!path)
-		return kiln__fail(err, KILN_EFORMAT, "an entry has a name that is neither UTF-8 nor plain bytes");
+		return kiln__fail(err, KILN_EFORMAT,
+				  "an entry has a name that is neither UTF-8 nor plain bytes");
 	if (link)
 		return add_link(making, path, link, err);
 	switch (archive_entry_filetype(entry)) {
@@ -170,7 +175,8 @@ static int add_entry(struct making *making, struct archive *archive, struct arch
 		making->sockets++;
 		return 0;
 	default:
-		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' is of an unknown type", path);
+		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' is of an unknown type",
+				  path);
 	}
 }
 
@@ -180,7 +186,10 @@ static int read_entries(struct making *making, struct archive *archive, kiln_err
 	int rc, read;
 
 	while ((read = archive_read_next_header(archive, &entry)) != ARCHIVE_EOF) {
-		/* A warning is about one name or header that libarchive could not convert: what we keep, we check. */
+		/*
+		 * A warning is about one name or header that libarchive could not convert: what we
+		 * keep, we check.
+		 */
 		if (read != ARCHIVE_OK && read != ARCHIVE_WARN)
 			return broken(making, archive, NULL, err);
 		rc = add_entry(making, archive, entry, err);

@@ -135,19 +135,21 @@ static int resolve(const struct request *request, struct kiln__modules **ret_mod
 	if (rc)
 		return rc;
 	if (request->dir != KILN_FD_NONE) {
-		rc = read_list(request, modules, "modules.builtin", kiln__modules_add_builtin, &found, err);
+		rc = read_list(request, modules, "modules.builtin", kiln__modules_add_builtin,
+			       &found, err);
 		if (!rc)
-			rc = read_list(request, modules, "modules.dep", kiln__modules_add_dep, &found, err);
+			rc = read_list(request, modules, "modules.dep", kiln__modules_add_dep,
+				       &found, err);
 		if (!rc && !found)
-			rc = read_list(request, modules, "modules.order", kiln__modules_add_order, &found,
-				       err);
+			rc = read_list(request, modules, "modules.order", kiln__modules_add_order,
+				       &found, err);
 	}
 	if (!rc && !found)
 		rc = kiln__fail(err, KILN_ENOENT, "%s has neither modules.dep nor modules.order",
 				request->name);
 	if (!rc)
-		rc = kiln__modules_resolve(modules, request->names, read_depends, (void *)(uintptr_t)request,
-					   ret_paths, err);
+		rc = kiln__modules_resolve(modules, request->names, read_depends,
+					   (void *)(uintptr_t)request, ret_paths, err);
 	if (!rc)
 		*ret_modules = kiln__take(modules);
 	return rc;

@@ -54,8 +54,8 @@ int input_open_archive(struct input *input, struct archive *archive, kiln_error 
 	if (rc)
 		return rc;
 	if (archive_read_open(archive, input, NULL, read_some, NULL) != ARCHIVE_OK)
-		return kiln__fail(err, input->os_errno ? KILN_EIO : KILN_EFORMAT, "cannot read %s: %s",
-				  input->name, archive_error_string(archive));
+		return kiln__fail(err, input->os_errno ? KILN_EIO : KILN_EFORMAT,
+				  "cannot read %s: %s", input->name, archive_error_string(archive));
 	return 0;
 }
 
@@ -81,7 +81,8 @@ static int grow(uint8_t **bytes, size_t *cap, size_t max, const char *name, kiln
 	uint8_t *grown;
 
 	if (*cap > max)
-		return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu MiB", name, max >> 20);
+		return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu MiB", name,
+				  max >> 20);
 	grown = realloc(*bytes, size);
 	if (!grown)
 		return kiln__fail_nomem(err);
@@ -90,8 +91,7 @@ static int grow(uint8_t **bytes, size_t *cap, size_t max, const char *name, kiln
 	return 0;
 }
 
-int input_read_all(struct input *input, size_t max, uint8_t **ret, size_t *ret_len,
-		   kiln_error *err)
+int input_read_all(struct input *input, size_t max, uint8_t **ret, size_t *ret_len, kiln_error *err)
 {
 	kiln__autofree uint8_t *bytes = NULL;
 	size_t cap = 0, len = 0;
@@ -169,8 +169,8 @@ int input_unpack(const char *name, const void *bytes, size_t len, size_t max, bo
 		rc = kiln__fail(err, KILN_EFORMAT, "%s cannot be unpacked: %s", name,
 				archive_error_string(archive));
 	else if (archive_filter_count(archive) < 2)
-		rc = kiln__fail(err, KILN_ENOTSUP, "%s is compressed in a way that kiln does not know",
-				name);
+		rc = kiln__fail(err, KILN_ENOTSUP,
+				"%s is compressed in a way that kiln does not know", name);
 	else
 		rc = read_unpacked(archive, name, max, tolerant, ret, ret_len, err);
 	archive_read_free(archive);
@@ -187,7 +187,8 @@ int output_write(kiln_fd fd, const void *bytes, size_t len, kiln_error *err)
 		if (put < 0 && errno == EINTR)
 			continue;
 		if (put <= 0)
-			return kiln__fail_errno(err, put ? errno : ENOSPC, "cannot write the image");
+			return kiln__fail_errno(err, put ? errno : ENOSPC,
+						"cannot write the image");
 		at += put;
 		len -= (size_t)put;
 	}

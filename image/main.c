@@ -2,16 +2,18 @@
 /*
  * kiln-image: everything that parses archives, kernels and modules, in a process
  * of its own, so that libkiln and its users link no archive library and a hostile
- * image meets a program that can do nothing. libkiln starts it on a cache miss (src/image/helper.c).
+ * image meets a program that can do nothing. libkiln starts it on a cache miss
+ * (src/image/helper.c).
  *
- * All it works on are descriptors that it inherits, named by number. Before the first byte of input is
- * read it gives up everything else: see sandbox.c. One thread, but for
- * libsquashfs's compression workers.
+ * All it works on are descriptors that it inherits, named by number. Before the first byte of input
+ * is read it gives up everything else: see sandbox.c. One thread, but for libsquashfs's compression
+ * workers.
  *
  * kiln-image root      --input N|--dir N --output N   a squashfs of a tar archive or a directory
- * kiln-image kernel    --input N --output N --arch A  the kernel that VMMs boot, out of any kernel image
- * kiln-image package   --input N... --output-dir N --arch A   the same, and modules, out of Debian packages
- * kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules as an initramfs
+ * kiln-image kernel    --input N --output N --arch A  the kernel that VMMs boot, out of any kernel
+ * image kiln-image package   --input N... --output-dir N --arch A   the same, and modules, out of
+ * Debian packages kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules
+ * as an initramfs
  */
 #include "program.h"
 #include "report.h"
@@ -42,8 +44,8 @@ static int parse_number(const char *option, const char *text, uint64_t max, uint
 	unsigned long long value = strtoull(text, &end, 10);
 
 	if (*text < '0' || *text > '9' || *end || value > max)
-		return kiln__fail(err, KILN_EINVAL, "--%s: '%s' is not a number from 0 to %llu", option,
-				  text, (unsigned long long)max);
+		return kiln__fail(err, KILN_EINVAL, "--%s: '%s' is not a number from 0 to %llu",
+				  option, text, (unsigned long long)max);
 	*ret = value;
 	return 0;
 }
@@ -77,8 +79,8 @@ static int parse_compression(const char *text, struct squash_options *ret, kiln_
 			ret->level = level ? (unsigned)level : 1;
 		}
 	} else {
-		return kiln__fail(err, KILN_EINVAL, "--compress: '%s' is not none, lz4 or zstd[:LEVEL]",
-				  text);
+		return kiln__fail(err, KILN_EINVAL,
+				  "--compress: '%s' is not none, lz4 or zstd[:LEVEL]", text);
 	}
 	return 0;
 }
@@ -89,7 +91,8 @@ static int parse_block(const char *text, unsigned *ret, kiln_error *err)
 	int rc = parse_number("block", text, 1 << 20, &size, err);
 
 	if (!rc && (size < 4096 || (size & (size - 1))))
-		rc = kiln__fail(err, KILN_EINVAL, "--block: not a power of two from 4096 to 1048576");
+		rc = kiln__fail(err, KILN_EINVAL,
+				"--block: not a power of two from 4096 to 1048576");
 	if (!rc)
 		*ret = (unsigned)size;
 	return rc;
@@ -133,8 +136,9 @@ static int apply(const char *option, const char *value, struct request *request,
 
 static int parse(int argc, char **argv, struct request *request, kiln_error *err)
 {
-	static const char *const names[] = {"name", "input", "dir", "output", "output-dir", "arch",
-					    "compress", "block", "threads", "max-entries", "max-bytes"};
+	static const char *const names[] = {"name",       "input",       "dir",      "output",
+					    "output-dir", "arch",        "compress", "block",
+					    "threads",    "max-entries", "max-bytes"};
 	struct option options[sizeof(names) / sizeof(names[0]) + 1] = {0};
 	int which, found, rc;
 
@@ -177,7 +181,8 @@ static int run(int argc, char **argv, kiln_error *err)
 			return rc ? rc : commands[i].run(&request, err);
 		}
 	}
-	return kiln__fail(err, KILN_EINVAL, "kiln-image root|kernel|package|initramfs: libkiln runs it");
+	return kiln__fail(err, KILN_EINVAL,
+			  "kiln-image root|kernel|package|initramfs: libkiln runs it");
 }
 
 int main(int argc, char **argv)

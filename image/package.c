@@ -72,15 +72,16 @@ static int read_entry(struct archive *archive, struct archive_entry *entry, cons
 	ssize_t got;
 
 	if (size < 0 || size > MAX_FILE_SIZE)
-		return kiln__fail(err, KILN_EOVERFLOW, "'%.200s' in the package is larger than %u MiB", path,
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "'%.200s' in the package is larger than %u MiB", path,
 				  MAX_FILE_SIZE >> 20);
 	bytes = malloc((size_t)size + 1);
 	if (!bytes)
 		return kiln__fail_nomem(err);
 	got = archive_read_data(archive, bytes, (size_t)size);
 	if (got != size)
-		return kiln__fail(err, KILN_EFORMAT, "'%.200s' in the package is cut short: %s", path,
-				  got < 0 ? archive_error_string(archive) : "end of file");
+		return kiln__fail(err, KILN_EFORMAT, "'%.200s' in the package is cut short: %s",
+				  path, got < 0 ? archive_error_string(archive) : "end of file");
 	*ret = kiln__take(bytes);
 	*ret_len = (size_t)size;
 	return 0;
@@ -99,7 +100,8 @@ static int write_file(const struct unpacking *unpacking, const char *path, const
 	for (char *slash = part; (slash = strchr(slash, '/')); slash++) {
 		*slash = '\0';
 		if (mkdirat(dir, part, 0700) && errno != EEXIST)
-			return kiln__fail_errno(err, errno, "cannot make the directory '%.200s'", part);
+			return kiln__fail_errno(err, errno, "cannot make the directory '%.200s'",
+						part);
 		*slash = '/';
 	}
 	fd = openat(dir, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -136,7 +138,8 @@ static int check_release(struct unpacking *unpacking, const char *release, size_
 	memcpy(text, release, len);
 	text[len] = '\0';
 	if (!kiln__kernel_release_ok(text))
-		return kiln__fail(err, KILN_EFORMAT, "the package has a kernel with the name '%s'", text);
+		return kiln__fail(err, KILN_EFORMAT, "the package has a kernel with the name '%s'",
+				  text);
 	if (unpacking->release[0] && strcmp(unpacking->release, text))
 		return kiln__fail(err, KILN_EFORMAT, "the packages are of two kernels, %s and %s",
 				  unpacking->release, text);
@@ -154,7 +157,8 @@ static int keep_module(struct unpacking *unpacking, struct archive *archive,
 	int rc;
 
 	if (++unpacking->files > MAX_FILES)
-		return kiln__fail(err, KILN_EOVERFLOW, "the packages have more than %d modules", MAX_FILES);
+		return kiln__fail(err, KILN_EOVERFLOW, "the packages have more than %d modules",
+				  MAX_FILES);
 	target = kiln__strf("modules/%s", inside);
 	if (!target)
 		return kiln__fail_nomem(err);
@@ -218,7 +222,8 @@ static int read_data_tar(struct unpacking *unpacking, struct archive *outer, kil
 		read = archive_read_open(archive, &nested, NULL, read_nested, NULL);
 	}
 	while (!rc && read >= ARCHIVE_WARN &&
-	       (read = archive_read_next_header(archive, &entry)) >= ARCHIVE_WARN && read != ARCHIVE_EOF)
+	       (read = archive_read_next_header(archive, &entry)) >= ARCHIVE_WARN &&
+	       read != ARCHIVE_EOF)
 		rc = keep_entry(unpacking, archive, entry, err);
 	if (!rc && read != ARCHIVE_EOF)
 		rc = kiln__fail(err, KILN_EFORMAT, "the package's files cannot be read: %s",
@@ -249,7 +254,8 @@ static int read_package(struct unpacking *unpacking, kiln_fd fd, kiln_error *err
 			rc = read_data_tar(unpacking, archive, err);
 	}
 	if (!rc && !found)
-		rc = kiln__fail(err, KILN_EFORMAT, "%s is not a Debian package", unpacking->request->name);
+		rc = kiln__fail(err, KILN_EFORMAT, "%s is not a Debian package",
+				unpacking->request->name);
 	archive_read_free(archive);
 	input_done(&input);
 	return rc;
@@ -272,8 +278,8 @@ int command_package(const struct request *request, kiln_error *err)
 		free(unpacking.kernel);
 		return rc;
 	}
-	rc = unpack_kernel("the package's kernel", unpacking.kernel, unpacking.kernel_len, request->arch,
-			   &unpacked, err);
+	rc = unpack_kernel("the package's kernel", unpacking.kernel, unpacking.kernel_len,
+			   request->arch, &unpacked, err);
 	if (!rc)
 		rc = write_file(&unpacking, "image", unpacked.bytes, unpacked.len, err);
 	if (!rc) {

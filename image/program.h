@@ -14,17 +14,17 @@
 
 /* Numbers of inherited descriptors, KILN_FD_NONE where not given. */
 struct request {
-	const char *name;	    /* --name: what messages call the input */
+	const char *name;           /* --name: what messages call the input */
 	kiln_fd inputs[MAX_INPUTS]; /* --input: files to read */
 	unsigned input_count;
-	kiln_fd dir;		    /* --dir: a directory to read */
-	kiln_fd output;		    /* --output: the empty file to write */
-	kiln_fd output_dir;	    /* --output-dir: the empty directory to fill */
-	const char *arch;	    /* --arch: of the machine, as uname says it */
+	kiln_fd dir;                  /* --dir: a directory to read */
+	kiln_fd output;               /* --output: the empty file to write */
+	kiln_fd output_dir;           /* --output-dir: the empty directory to fill */
+	const char *arch;             /* --arch: of the machine, as uname says it */
 	struct squash_options squash; /* --compress, --block, --threads */
-	uint64_t max_entries;	    /* --max-entries */
-	uint64_t max_bytes;	    /* --max-bytes */
-	const char *const *names;   /* the other arguments */
+	uint64_t max_entries;         /* --max-entries */
+	uint64_t max_bytes;           /* --max-bytes */
+	const char *const *names;     /* the other arguments */
 };
 
 int command_root(const struct request *request, kiln_error *err);

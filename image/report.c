@@ -7,27 +7,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/*
+ * Names of a hostile archive may be in it: nothing that a terminal would act on, nothing that is
+ * not UTF-8.
+ */
+static json_t *clean(const char *text)
+{
+	char plain[sizeof(((kiln_error *)0)->message)];
+	json_t *string;
+	size_t i;
+
+	for (i = 0; text[i] && i < sizeof(plain) - 1; i++)
+		plain[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
+	plain[i] = '\0';
+	string = json_string(plain);
+	if (string)
+		return string;
+	for (i = 0; plain[i]; i++)
+		if ((unsigned char)plain[i] >= 0x80)
+			plain[i] = '?';
+	return json_string(plain);
+}
+
 int report_failure(const kiln_error *err)
 {
-	/* A path in a message may have any bytes: what is not UTF-8 becomes a question mark. */
-	json_t *message = json_string(err->message);
-	json_t *object;
-	char *text = NULL;
+	json_t *object = json_pack("{s:s, s:o*, s:s}", "code", kiln_error_name(err->code),
+				   "message", clean(err->message), "hint", err->hint);
+	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
-	if (!message) {
-		char plain[sizeof(err->message)];
-		size_t i;
-
-		for (i = 0; err->message[i]; i++)
-			plain[i] = (unsigned char)err->message[i] < 0x80 ? err->message[i] : '?';
-		plain[i] = '\0';
-		message = json_string(plain);
-	}
-	object = json_pack("{s:s, s:o*, s:s}", "code", kiln_error_name(err->code), "message", message,
-			   "hint", err->hint);
-	if (object)
-		text = json_dumps(object, JSON_COMPACT);
-	fprintf(stderr, "%s\n", text ? text : "{\"code\":\"ENOMEM\",\"message\":\"out of memory\"}");
+	fprintf(stderr, "%s\n",
+		text ? text : "{\"code\":\"ENOMEM\",\"message\":\"out of memory\"}");
 	free(text);
 	json_decref(object);
 	return 1;

@@ -13,8 +13,8 @@ int root_device(const char *path, uint64_t major, uint64_t minor, uint32_t *ret,
 {
 	if (major > 0xfff || minor > 0xfffff)
 		return kiln__fail(err, KILN_EFORMAT,
-				  "the device '%.200s' has impossible numbers %" PRIu64 ":%" PRIu64, path,
-				  major, minor);
+				  "the device '%.200s' has impossible numbers %" PRIu64 ":%" PRIu64,
+				  path, major, minor);
 	/* new_encode_dev() of Linux */
 	*ret = (uint32_t)((minor & 0xff) | major << 8 | (minor & ~0xffull) << 12);
 	return 0;
@@ -58,15 +58,17 @@ static json_t *notes(const struct making *making)
 	json_t *array = json_array();
 
 	if (making->sockets)
-		json_array_append_new(array, json_sprintf("%u sockets were left out", making->sockets));
-	if (making->xattrs)
 		json_array_append_new(array,
-				      json_sprintf("%u extended attributes outside user.*, trusted.* "
-						   "and security.* were left out",
-						   making->xattrs));
+				      json_sprintf("%u sockets were left out", making->sockets));
+	if (making->xattrs)
+		json_array_append_new(
+			array, json_sprintf("%u extended attributes outside user.*, trusted.* "
+					    "and security.* were left out",
+					    making->xattrs));
 	if (making->acls)
-		json_array_append_new(array, json_sprintf("the access control lists of %u entries were left out",
-							  making->acls));
+		json_array_append_new(
+			array, json_sprintf("the access control lists of %u entries were left out",
+					    making->acls));
 	return array;
 }
 
@@ -95,8 +97,10 @@ int command_root(const struct request *request, kiln_error *err)
 	size_t entries;
 	int rc;
 
-	if (request->output == KILN_FD_NONE || (request->dir != KILN_FD_NONE) == (request->input_count == 1))
-		return kiln__fail(err, KILN_EINVAL, "root needs --output and one of --input and --dir");
+	if (request->output == KILN_FD_NONE ||
+	    (request->dir != KILN_FD_NONE) == (request->input_count == 1))
+		return kiln__fail(err, KILN_EINVAL,
+				  "root needs --output and one of --input and --dir");
 	rc = tree_init(&making.tree, request->max_entries, err);
 	if (rc)
 		return rc;
@@ -111,8 +115,9 @@ int command_root(const struct request *request, kiln_error *err)
 	tree_done(&making.tree);
 	if (rc)
 		return rc;
-	return report_result(json_pack("{s:I, s:I, s:I, s:s, s:o}", "size", (json_int_t)size, "entries",
-				       (json_int_t)entries, "bytes", (json_int_t)making.bytes, "digest",
-				       digest, "notes", notes(&making)),
+	return report_result(json_pack("{s:I, s:I, s:I, s:s, s:o}", "size", (json_int_t)size,
+				       "entries", (json_int_t)entries, "bytes",
+				       (json_int_t)making.bytes, "digest", digest, "notes",
+				       notes(&making)),
 			     err);
 }

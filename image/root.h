@@ -11,23 +11,27 @@
 #include "tree.h"
 
 struct making {
-	const char *name;	/* of the source, for messages */
+	const char *name; /* of the source, for messages */
 	struct tree tree;
 	struct squash *squash;
-	uint64_t max_bytes;	/* of all files' contents together */
+	uint64_t max_bytes; /* of all files' contents together */
 	uint64_t bytes;
-	unsigned sockets;	/* left out */
-	unsigned xattrs;	/* left out: squashfs has no place for them */
-	unsigned acls;		/* left out */
+	unsigned sockets; /* left out */
+	unsigned xattrs;  /* left out: squashfs has no place for them */
+	unsigned acls;    /* left out */
 };
 
 /* Gathers a tar archive, compressed or not, read once from start to end. */
 int root_from_tar(struct making *making, struct input *input, kiln_error *err);
 
-/* Gathers a directory. Other file systems mounted in it are left out; their mount points are empty. */
+/* Gathers a directory. Other file systems mounted in it are left out; their mount points are empty.
+ */
 int root_from_dir(struct making *making, kiln_fd dir, kiln_error *err);
 
-/* The squashfs encoding of a device number, which is Linux's own of 32 bits. KILN_EFORMAT beyond 12 and 20 bits. */
+/*
+ * The squashfs encoding of a device number, which is Linux's own of 32 bits. KILN_EFORMAT beyond 12
+ * and 20 bits.
+ */
 int root_device(const char *path, uint64_t major, uint64_t minor, uint32_t *ret, kiln_error *err);
 
 /* Counts @len bytes more of contents. KILN_EOVERFLOW beyond the limit. */

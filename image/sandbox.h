@@ -7,9 +7,10 @@
 #include "fd.h"
 
 /*
- * Gives up, for good, all that this program does not need: new privileges, every file but what lies beneath @read_dir
- * (to read) and @write_dir (to make files in), either of which may be KILN_FD_NONE, and every system call that is
- * not on the list in sandbox.c. Descriptors that are open stay usable.
+ * Gives up, for good, all that this program does not need: new privileges, every file but what lies
+ * beneath @read_dir (to read) and @write_dir (to make files in), either of which may be
+ * KILN_FD_NONE, and every system call that is not on the list in sandbox.c. Descriptors that are
+ * open stay usable.
  *
  * Landlock is applied as far as the kernel has it; without seccomp this fails (KILN_ENOTSUP).
  */

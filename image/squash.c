@@ -136,8 +136,8 @@ static int fail(struct squash *squash, int code, const char *what, kiln_error *e
 		return kiln__fail_errno(err, squash->file.os_errno ? squash->file.os_errno : EIO,
 					"cannot write the root image (%s)", what);
 	case SQFS_ERROR_OVERFLOW:
-		return kiln__fail(err, KILN_EOVERFLOW, "the root image is too large for squashfs (%s)",
-				  what);
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "the root image is too large for squashfs (%s)", what);
 	default:
 		return kiln__fail(err, KILN_ESYSTEM, "libsquashfs failed with %d (%s)", code, what);
 	}

@@ -18,7 +18,7 @@ enum squash_compression {
 
 struct squash_options {
 	enum squash_compression compression;
-	unsigned level;	    /* of zstd */
+	unsigned level;      /* of zstd */
 	unsigned block_size; /* a power of two, 4 KiB to 1 MiB */
 	unsigned threads;
 };
@@ -48,7 +48,10 @@ int squash_add_xattr(struct squash *squash, const char *name, const void *value,
 		     kiln_error *err);
 int squash_end_xattrs(struct squash *squash, struct inode *inode, kiln_error *err);
 
-/* Writes inodes, directories and tables. The image is complete then; @ret_size is its size in bytes. */
+/*
+ * Writes inodes, directories and tables. The image is complete then; @ret_size is its size in
+ * bytes.
+ */
 int squash_finish(struct squash *squash, struct tree *tree, uint64_t *ret_size, kiln_error *err);
 
 #endif

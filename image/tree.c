@@ -120,8 +120,8 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 	if (tree->entry_count >= tree->max_entries)
 		return kiln__fail(err, KILN_EOVERFLOW, "more than %zu entries", tree->max_entries);
 	if (len > MAX_NAME)
-		return kiln__fail(err, KILN_EFORMAT, "the name '%.60s...' has more than %d bytes", name,
-				  MAX_NAME);
+		return kiln__fail(err, KILN_EFORMAT, "the name '%.60s...' has more than %d bytes",
+				  name, MAX_NAME);
 	if (tree->entry_count >= tree->bucket_count) {
 		rc = rehash(tree, err);
 		if (rc)
@@ -156,15 +156,16 @@ static int next_component(const char **path, char ret[MAX_NAME + 1], const char 
 		*path += strspn(*path, "/");
 		len = strcspn(*path, "/");
 		if (len > MAX_NAME)
-			return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has a name longer than %d bytes",
+			return kiln__fail(err, KILN_EFORMAT,
+					  "the entry '%.200s' has a name longer than %d bytes",
 					  whole, MAX_NAME);
 		memcpy(ret, *path, len);
 		ret[len] = '\0';
 		*path += len;
 	} while (!strcmp(ret, "."));
 	if (!strcmp(ret, ".."))
-		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' leads out of the root by '..'",
-				  whole);
+		return kiln__fail(err, KILN_EFORMAT,
+				  "the entry '%.200s' leads out of the root by '..'", whole);
 	return len ? 1 : 0;
 }
 
@@ -182,7 +183,8 @@ static int walk(struct tree *tree, const char *path, bool make, struct inode **r
 	int more;
 
 	if (path[0] == '/')
-		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has an absolute path", path);
+		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has an absolute path",
+				  path);
 	more = next_component(&rest, ret_name, path, err);
 	while (more > 0 && (more = next_component(&rest, next, path, err)) > 0) {
 		struct entry *entry = tree_find(tree, dir, ret_name);
@@ -200,12 +202,14 @@ static int walk(struct tree *tree, const char *path, bool make, struct inode **r
 			inode->implied = true;
 		}
 		if (!S_ISDIR(inode->mode))
-			return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' leads through '%s', %s", path,
-					  ret_name, S_ISLNK(inode->mode) ? "a symbolic link"
-									 : "which is no directory");
+			return kiln__fail(
+				err, KILN_EFORMAT, "the entry '%.200s' leads through '%s', %s",
+				path, ret_name,
+				S_ISLNK(inode->mode) ? "a symbolic link" : "which is no directory");
 		if (++depth > MAX_DEPTH)
-			return kiln__fail(err, KILN_EOVERFLOW, "the entry '%.60s...' is more than %d levels deep",
-					  path, MAX_DEPTH);
+			return kiln__fail(err, KILN_EOVERFLOW,
+					  "the entry '%.60s...' is more than %d levels deep", path,
+					  MAX_DEPTH);
 		dir = inode;
 		memcpy(ret_name, next, sizeof(next));
 	}
@@ -239,9 +243,10 @@ int tree_put(struct tree *tree, const char *path, struct inode **inode, kiln_err
 		return tree_add(tree, dir, name, *inode, err);
 	old = entry ? entry->inode : tree->root;
 	if (is_dir != S_ISDIR(old->mode))
-		return kiln__fail(err, KILN_EFORMAT,
-				  "the entry '%.200s' is there twice, as a directory and as something else",
-				  path);
+		return kiln__fail(
+			err, KILN_EFORMAT,
+			"the entry '%.200s' is there twice, as a directory and as something else",
+			path);
 	if (!is_dir) {
 		entry->inode = *inode;
 		return 0;

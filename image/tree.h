@@ -11,11 +11,11 @@
 
 #include <kiln/error.h>
 
+#include <sqfs/inode.h>
+#include <sqfs/predef.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sqfs/inode.h>
-#include <sqfs/predef.h>
 
 struct entry;
 
@@ -24,16 +24,16 @@ struct inode {
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t mtime;
-	uint32_t device;	     /* of a device node, as squashfs encodes it */
-	uint32_t xattr;		     /* index in the image's table; 0xffffffff: none */
-	char *target;		     /* of a symbolic link */
-	sqfs_inode_generic_t *sqfs;  /* of a file: made and filled in by libsquashfs */
-	struct entry *children;	     /* of a directory, unordered */
-	struct inode *parent;	     /* of a directory; the root's is itself */
-	uint32_t links;		     /* these are set by tree_order() */
+	uint32_t device;            /* of a device node, as squashfs encodes it */
+	uint32_t xattr;             /* index in the image's table; 0xffffffff: none */
+	char *target;               /* of a symbolic link */
+	sqfs_inode_generic_t *sqfs; /* of a file: made and filled in by libsquashfs */
+	struct entry *children;     /* of a directory, unordered */
+	struct inode *parent;       /* of a directory; the root's is itself */
+	uint32_t links;             /* these are set by tree_order() */
 	uint32_t number;
 	uint64_t reference; /* where squash.c wrote it */
-	bool implied;	    /* a directory that no entry has described yet */
+	bool implied;       /* a directory that no entry has described yet */
 	struct inode *next; /* all inodes, for freeing */
 };
 
@@ -81,7 +81,8 @@ int tree_lookup(struct tree *tree, const char *path, struct inode **ret, kiln_er
 
 /*
  * Sorts every directory by name, counts links and numbers the inodes that are
- * reached from the root, children before their directory, the root last. The array (malloc'ed) has them in this order.
+ * reached from the root, children before their directory, the root last. The array (malloc'ed) has
+ * them in this order.
  */
 int tree_order(struct tree *tree, struct inode ***ret, size_t *ret_count, kiln_error *err);
 

@@ -20,8 +20,9 @@
  * build puts the unpacked size into the last four bytes (scripts/Makefile.lib,
  * "size_append"; gzip has it there by itself), so a short or damaged payload shows.
  */
-static int unpack_bzimage(const char *name, const uint8_t *bytes, const struct kiln__kernel_info *info,
-			  struct unpacked *ret, kiln_error *err)
+static int unpack_bzimage(const char *name, const uint8_t *bytes,
+			  const struct kiln__kernel_info *info, struct unpacked *ret,
+			  kiln_error *err)
 {
 	const uint8_t *payload = bytes + info->payload_offset;
 	size_t size = (size_t)info->payload_size;
@@ -34,11 +35,14 @@ static int unpack_bzimage(const char *name, const uint8_t *bytes, const struct k
 	rc = input_unpack(name, payload, size, MAX_KERNEL_SIZE, true, &inner, &inner_len, err);
 	if (rc)
 		return rc;
-	/* What follows a legacy LZ4 stream is only seen to be no block after some bytes of it: not fewer. */
+	/*
+	 * What follows a legacy LZ4 stream is only seen to be no block after some bytes of it: not
+	 * fewer.
+	 */
 	if (inner_len < expected)
 		return kiln__fail(err, KILN_EFORMAT,
-				  "%s is damaged: its payload unpacks to %zu bytes instead of %zu", name,
-				  inner_len, expected);
+				  "%s is damaged: its payload unpacks to %zu bytes instead of %zu",
+				  name, inner_len, expected);
 	rc = kiln__kernel_identify(name, inner, expected, &ret->info, err);
 	if (rc)
 		return rc;
@@ -60,8 +64,8 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
 	int rc;
 
 	if (info->compression && !strcmp(info->compression, "lzo"))
-		return kiln__fail(err, KILN_ENOTSUP, "%s is compressed with LZO, which kiln does not unpack",
-				  name);
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "%s is compressed with LZO, which kiln does not unpack", name);
 	rc = input_unpack(name, payload, size, MAX_KERNEL_SIZE, true, &inner, &inner_len, err);
 	if (rc)
 		return rc;
@@ -117,13 +121,14 @@ int unpack_kernel(const char *name, uint8_t *given, size_t len, const char *arch
 		if (rc)
 			return rc;
 	}
-	return kiln__fail(err, KILN_EFORMAT, "%s is compressed more than %d times", name, MAX_WRAPPINGS);
+	return kiln__fail(err, KILN_EFORMAT, "%s is compressed more than %d times", name,
+			  MAX_WRAPPINGS);
 }
 
 json_t *unpack_describe(const struct unpacked *unpacked)
 {
 	return json_pack("{s:s, s:s, s:s, s:b, s:I}", "format",
-			 kiln__kernel_format_name(unpacked->info.format), "arch", unpacked->info.arch,
-			 "release", unpacked->info.release, "pvh", unpacked->info.pvh, "size",
-			 (json_int_t)unpacked->len);
+			 kiln__kernel_format_name(unpacked->info.format), "arch",
+			 unpacked->info.arch, "release", unpacked->info.release, "pvh",
+			 unpacked->info.pvh, "size", (json_int_t)unpacked->len);
 }

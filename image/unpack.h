@@ -14,7 +14,8 @@
 struct unpacked {
 	uint8_t *bytes; /* malloc'ed */
 	size_t len;
-	struct kiln__kernel_info info; /* of these bytes; the release is set wherever one was found */
+	struct kiln__kernel_info
+		info; /* of these bytes; the release is set wherever one was found */
 };
 
 /*

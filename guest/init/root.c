@@ -268,10 +268,7 @@ void root_discard_initramfs(void)
 
 void root_finish(void)
 {
-	char path[32];
-
-	if (state.upper < 0)
-		return;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", state.upper);
-	mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	/* It has no path any more; its directory is enough. */
+	if (state.upper >= 0 && fchdir(state.upper) == 0)
+		mount(NULL, ".", NULL, MS_REMOUNT | MS_RDONLY, NULL);
 }

@@ -232,7 +232,9 @@ static void on_poll(uv_poll_t *uv, int status, int events)
 	int seen = 0;
 
 	if (status < 0) {
-		/* libuv has stopped the poll; but what is still to be read must go on to be told. */
+		/*
+		 * libuv has stopped the poll; but what is still to be read must go on to be told.
+		 */
 		seen = watch->events;
 		uv_poll_start(uv, uv_events(seen), on_poll);
 	}

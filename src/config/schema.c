@@ -372,7 +372,7 @@ static const struct kiln__key process_keys[] = {
 		.max = 4096,
 		.check_name = kiln__check_env_name,
 		.name_pattern = "^[!-<>-~]{1,256}$",
-		.doc = "Environment, beside PATH, HOME and TERM, which are there by default.",
+		.doc = "Environment. PATH, HOME and, with a terminal, TERM have values without it.",
 	},
 	{
 		.name = "cwd",

@@ -21,16 +21,16 @@
 #include <unistd.h>
 
 #define APT_CACHE    "/usr/bin/apt-cache"
-#define APT_GET	     "/usr/bin/apt-get"
+#define APT_GET      "/usr/bin/apt-get"
 #define MAX_PACKAGES 8
 #define MAX_ARGS     40
 
 struct apt {
 	const struct kiln__images *images;
-	const char *arch;	  /* as uname says it */
-	const char *debian_arch;  /* as Debian does */
+	const char *arch;        /* as uname says it */
+	const char *debian_arch; /* as Debian does */
 	const char *metapackage;
-	char *state;		  /* kiln's own state directory, or NULL: the host's */
+	char *state; /* kiln's own state directory, or NULL: the host's */
 	char *packages[MAX_PACKAGES + 1];
 	size_t package_count;
 };
@@ -135,7 +135,10 @@ static bool known(const struct apt *apt, const char *name, size_t len)
 	return false;
 }
 
-/* linux-image-6.1.0-56-cloud-amd64, linux-modules-6.8.0-31-generic: kernels and their modules, not metapackages. */
+/*
+ * linux-image-6.1.0-56-cloud-amd64, linux-modules-6.8.0-31-generic: kernels and their modules, not
+ * metapackages.
+ */
 static bool wanted(const char *name, size_t len)
 {
 	static const char *const prefixes[] = {"linux-image-", "linux-modules-", "linux-binary-"};
@@ -225,7 +228,8 @@ static int make_state(void *data, const char *path, kiln_error *err)
 	begin(&args, APT_GET, &apt);
 	add(&args, "update");
 	rc = call(&args, NULL, &out, &why);
-	/* One broken source among several does not matter if the package is found; resolve() tells. */
+	/* One broken source among several does not matter if the package is found; resolve() tells.
+	 */
 	if (rc)
 		kiln__images_progress(apt.images, "%s", why.message);
 	return 0;
@@ -287,8 +291,8 @@ static int unpack(const struct apt *apt, const char *path, const char *dir, kiln
 	kiln__autoclose kiln_fd output = KILN_FD_NONE;
 	struct kiln__spawn_fd fds[MAX_PACKAGES + 1];
 	char numbers[MAX_PACKAGES][4];
-	const char *argv[8 + 2 * MAX_PACKAGES] = {"package", "--output-dir", "3", "--arch", apt->arch,
-						  "--name", apt->packages[0]};
+	const char *argv[8 + 2 * MAX_PACKAGES] = {
+		"package", "--output-dir", "3", "--arch", apt->arch, "--name", apt->packages[0]};
 	size_t count = 7, fd_count = 1;
 	json_t *result = NULL;
 	char **names = NULL;
@@ -332,12 +336,14 @@ static int make(void *data, const char *path, kiln_error *err)
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < apt->package_count; i++)
-		kiln__images_progress(apt->images, "downloading the kernel package %s", apt->packages[i]);
+		kiln__images_progress(apt->images, "downloading the kernel package %s",
+				      apt->packages[i]);
 	rc = download(apt, dir, false, &out, err);
 	if (rc) {
 		drop_own_state(apt);
 		kiln__hint(err, apt->state ? "try again: the package lists are fetched anew"
-					   : "is the network there? 'apt-get update' renews old package lists");
+					   : "is the network there? 'apt-get update' renews old "
+					     "package lists");
 		return rc;
 	}
 	rc = unpack(apt, path, dir, err);

@@ -51,8 +51,8 @@ const char *kiln__cache_path(const struct kiln__cache *cache)
 	return cache->path;
 }
 
-static int path_of(const struct kiln__cache *cache, const char *folder, const char *name, char **ret,
-		   kiln_error *err)
+static int path_of(const struct kiln__cache *cache, const char *folder, const char *name,
+		   char **ret, kiln_error *err)
 {
 	*ret = kiln__strf("%s/%s/%s", cache->path, folder, name);
 	return *ret ? 0 : kiln__fail_nomem(err);
@@ -210,7 +210,8 @@ static int explain(const struct kiln__cache *cache, int rc, kiln_error *err)
 {
 	if (rc == KILN_ENOSPC) {
 		kiln__prefix(err, "the image cache is on a full disk");
-		kiln__hint(err, "free some space for %s, or let KILN_HOME name a directory elsewhere",
+		kiln__hint(err,
+			   "free some space for %s, or let KILN_HOME name a directory elsewhere",
 			   cache->path);
 	}
 	return rc;
@@ -247,7 +248,8 @@ int kiln__cache_get(const struct kiln__cache *cache, const char *name, kiln__cac
 int kiln__cache_record(const struct kiln__cache *cache, const char *record, const char *name,
 		       kiln_error *err)
 {
-	kiln__autofree char *target = kiln__strf("../objects/%s", name), *link = NULL, *temporary = NULL;
+	kiln__autofree char *target = kiln__strf("../objects/%s", name), *link = NULL,
+			    *temporary = NULL;
 	kiln_fd held;
 	int rc;
 

@@ -31,8 +31,8 @@ static int entry(struct kiln__cpio *cpio, const char *path, unsigned mode, unsig
 		return kiln__fail(err, KILN_EOVERFLOW, "'%s' does not fit into an initramfs", path);
 	/* magic, ino, mode, uid, gid, nlink, mtime, size, dev, rdev, name size, checksum */
 	snprintf(header, sizeof(header),
-		 "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", ++cpio->inode, mode, 0u,
-		 0u, links, 0u, (unsigned)len, 0u, 0u, major, minor, (unsigned)name_len, 0u);
+		 "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", ++cpio->inode, mode,
+		 0u, 0u, links, 0u, (unsigned)len, 0u, 0u, major, minor, (unsigned)name_len, 0u);
 	rc = cpio->write(cpio->data, header, HEADER_SIZE, err);
 	if (!rc)
 		rc = cpio->write(cpio->data, path, name_len, err);

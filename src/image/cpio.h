@@ -19,7 +19,10 @@ struct kiln__cpio {
 	uint32_t inode; /* of the entry last written; start with 0 */
 };
 
-/* Entries. Parents come before what is in them; @path has no leading slash; @mode is permissions only. */
+/*
+ * Entries. Parents come before what is in them; @path has no leading slash; @mode is permissions
+ * only.
+ */
 int kiln__cpio_dir(struct kiln__cpio *cpio, const char *path, unsigned mode, kiln_error *err);
 int kiln__cpio_file(struct kiln__cpio *cpio, const char *path, unsigned mode, const void *bytes,
 		    size_t len, kiln_error *err);

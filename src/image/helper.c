@@ -15,7 +15,7 @@
 static int find_helper(char **ret, kiln_error *err)
 {
 	static const char *const places[] = {"kiln-image", "../libexec/kiln/kiln-image"};
-	const char *given = getenv("KILN_IMAGE");
+	const char *given = secure_getenv("KILN_IMAGE");
 	kiln__autofree char *exe = NULL;
 	char *slash;
 	int rc;

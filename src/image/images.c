@@ -28,15 +28,15 @@ void kiln__images_notes(const struct kiln__images *images, const json_t *result)
 	const json_t *notes = json_object_get(result, "notes"), *note;
 	size_t i;
 
-	json_array_foreach(notes, i, note)
+	json_array_foreach (notes, i, note)
 		if (json_is_string(note))
 			kiln__images_progress(images, "%s", json_string_value(note));
 }
 
 int kiln__images_create(const char *path, kiln_fd *ret, kiln_error *err)
 {
-	return kiln__os_open(ret, path,
-			     KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, err);
+	return kiln__os_open(ret, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE,
+			     err);
 }
 
 int kiln__images_check_digest(const json_t *result, const char *digest, const char *name,

@@ -4,9 +4,9 @@
  * kiln-image and put there.
  *
  * All of these functions block: for some microseconds on a hit (an input's stat, a
- * readlink, an access), for seconds on a miss, and as long as another process needs that is making the
- * same. What they return are paths of complete, immutable files in the cache.
- * A struct kiln__images is immutable: any thread, and any number of them.
+ * readlink, an access), for seconds on a miss, and as long as another process needs that is making
+ * the same. What they return are paths of complete, immutable files in the cache. A struct
+ * kiln__images is immutable: any thread, and any number of them.
  */
 #ifndef KILN_IMAGE_IMAGES_H
 #define KILN_IMAGE_IMAGES_H
@@ -22,7 +22,10 @@
 
 struct kiln__images {
 	const struct kiln__cache *cache; /* borrowed */
-	/* Told in one line what takes long ("downloading ..."), and what an image lacks. May be NULL. */
+	/*
+	 * Told in one line what takes long ("downloading ..."), and what an image lacks. May be
+	 * NULL.
+	 */
 	void (*progress)(void *data, const char *text);
 	void *data;
 };
@@ -37,15 +40,18 @@ enum kiln__kernel_origin {
 
 struct kiln__kernel_request {
 	enum kiln__kernel_origin origin;
-	const char *path;    /* FILE: a path, or NULL and a descriptor */
+	const char *path; /* FILE: a path, or NULL and a descriptor */
 	kiln_fd fd;
-	const char *modules; /* its module directory (lib/modules/RELEASE), or NULL: found by release, if there is one */
+	const char *modules; /* its module directory (lib/modules/RELEASE), or NULL: found by
+				release, if there is one */
 	const char *arch;    /* of the machine, "x86_64" or "aarch64" */
-	bool refresh;	     /* DISTRO: ask apt whether there is a newer one */
+	bool refresh;        /* DISTRO: ask apt whether there is a newer one */
+	bool only_cached;    /* DISTRO: do not ask apt at all; KILN_ENOENT if there is none yet */
 };
 
 struct kiln__kernel {
-	char *image;   /* what a VMM boots: vmlinux with PVH entry, arm64 Image, else the bzImage as it was */
+	char *image;   /* what a VMM boots: vmlinux with PVH entry, arm64 Image, else the bzImage as
+			  it was */
 	char *modules; /* module directory, or NULL: only built-in drivers */
 	char release[80]; /* as uname -r will say it; empty if unknown */
 	char format[16];  /* "elf", "image", "bzimage" */
@@ -65,7 +71,8 @@ void kiln__kernel_done(struct kiln__kernel *kernel);
 /*
  * The initramfs with @init (a static program) as /init and the modules of @wanted,
  * NULL-terminated names; one that ends in '?' may be missing. With a kernel that has no module
- * directory, no module is put in and none is missed: what it needs is built in or the guest says so.
+ * directory, no module is put in and none is missed: what it needs is built in or the guest says
+ * so.
  */
 int kiln__initramfs_get(const struct kiln__images *images, const struct kiln__kernel *kernel,
 			const char *init, const char *const *wanted, char **ret_path,

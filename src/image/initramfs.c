@@ -46,6 +46,11 @@ static int make(void *data, const char *path, kiln_error *err)
 	if (rc)
 		return rc;
 	fds[1] = (struct kiln__spawn_fd){output, 4};
+	if (!making->kernel->modules)
+		kiln__images_progress(
+			making->images,
+			"no module directory for the kernel %s: only its built-in drivers",
+			making->kernel->image);
 	if (making->kernel->modules) {
 		fds[fd_count++] = (struct kiln__spawn_fd){modules, 5};
 		argv[count++] = "--dir";

@@ -10,7 +10,8 @@
 /* Part of every object's name: raised when what is made of the same input changes. */
 #define KILN__IMAGE_FORMAT 1
 
-void kiln__images_progress(const struct kiln__images *images, const char *fmt, ...) KILN_PRINTF(2, 3);
+void kiln__images_progress(const struct kiln__images *images, const char *fmt, ...)
+	KILN_PRINTF(2, 3);
 
 /* Passes on the "notes" of kiln-image's result. */
 void kiln__images_notes(const struct kiln__images *images, const json_t *result);
@@ -28,7 +29,8 @@ int kiln__images_check_digest(const json_t *result, const char *digest, const ch
  */
 int kiln__kernel_describe(const char *path, const json_t *result, kiln_error *err);
 
-/* Makes sure that the object of the distribution's kernel exists, by apt; @record leads to it then. */
+/* Makes sure that the object of the distribution's kernel exists, by apt; @record leads to it then.
+ */
 int kiln__apt_kernel(const struct kiln__images *images, const char *arch, const char *record,
 		     char **ret_path, kiln_error *err);
 

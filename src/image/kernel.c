@@ -69,8 +69,8 @@ static int truncated(const struct image *image, const char *what, uint64_t wants
 #define BZ_PAYLOAD_LENGTH 0x24c
 #define BZ_HEADER_END     0x268
 
-#define BZ_LOADED_HIGH    1
-#define BZ_XLF_KERNEL_64  1
+#define BZ_LOADED_HIGH   1
+#define BZ_XLF_KERNEL_64 1
 
 static void copy_release(const struct image *image, uint64_t offset,
 			 char ret[KILN__KERNEL_RELEASE_MAX])
@@ -97,10 +97,11 @@ static int identify_bzimage(const struct image *image, struct kiln__kernel_info 
 	version = get(image, BZ_VERSION, 2);
 	/* 2.08 brought payload_offset (Linux 2.6.26), 2.12 xloadflags (3.8). */
 	if (version < 0x20c || !(get(image, BZ_LOADFLAGS, 1) & BZ_LOADED_HIGH))
-		return kiln__fail(err, KILN_ENOTSUP,
-				  "%s is an x86 kernel of boot protocol %u.%02u: kiln needs a bzImage of "
-				  "2.12 or later (Linux 3.8)",
-				  image->name, (unsigned)(version >> 8), (unsigned)(version & 255));
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"%s is an x86 kernel of boot protocol %u.%02u: kiln needs a bzImage of "
+			"2.12 or later (Linux 3.8)",
+			image->name, (unsigned)(version >> 8), (unsigned)(version & 255));
 	if (!(get(image, BZ_XLOADFLAGS, 2) & BZ_XLF_KERNEL_64))
 		return unknown_arch(image, "32-bit x86", err);
 	setup = get(image, BZ_SETUP_SECTS, 1);
@@ -111,9 +112,10 @@ static int identify_bzimage(const struct image *image, struct kiln__kernel_info 
 	ret->payload_offset = setup + get(image, BZ_PAYLOAD_OFFSET, 4);
 	ret->payload_size = get(image, BZ_PAYLOAD_LENGTH, 4);
 	if (!within(image, ret->payload_offset, ret->payload_size) || !ret->payload_size)
-		return kiln__fail(err, KILN_EFORMAT,
-				  "%s is a damaged x86 kernel (bzImage): its payload lies outside the file",
-				  image->name);
+		return kiln__fail(
+			err, KILN_EFORMAT,
+			"%s is a damaged x86 kernel (bzImage): its payload lies outside the file",
+			image->name);
 	release = get(image, BZ_KERNEL_VERSION, 2);
 	if (release)
 		copy_release(image, release + 0x200, ret->release);
@@ -137,9 +139,9 @@ static const char *elf_arch(unsigned machine)
 		unsigned machine;
 		const char *name;
 	} table[] = {
-		{3, "32-bit x86"}, {8, "MIPS"},	   {20, "32-bit PowerPC"}, {21, "ppc64"},
-		{22, "s390x"},	   {40, "32-bit ARM"}, {62, "x86_64"},	   {183, "aarch64"},
-		{243, "riscv"},	   {258, "loongarch"},
+		{3, "32-bit x86"}, {8, "MIPS"},        {20, "32-bit PowerPC"}, {21, "ppc64"},
+		{22, "s390x"},     {40, "32-bit ARM"}, {62, "x86_64"},         {183, "aarch64"},
+		{243, "riscv"},    {258, "loongarch"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -183,8 +185,8 @@ static int elf_segment(const struct image *image, uint64_t at, struct elf_facts 
 	if (type != PT_LOAD && type != PT_NOTE && type != PT_INTERP)
 		return 0;
 	if (!within(image, offset, size))
-		return truncated(image, "ELF file", size > UINT64_MAX - offset ? UINT64_MAX : offset + size,
-				 err);
+		return truncated(image, "ELF file",
+				 size > UINT64_MAX - offset ? UINT64_MAX : offset + size, err);
 	facts->interpreter |= type == PT_INTERP;
 	if (type == PT_LOAD) {
 		facts->loads = true;
@@ -210,11 +212,11 @@ static int identify_elf(const struct image *image, struct kiln__kernel_info *ret
 	table = get(image, 32, 8);
 	count = get(image, 56, 2);
 	if ((get(image, 16, 2) != 2 && get(image, 16, 2) != 3) || !count || get(image, 54, 2) != 56)
-		return kiln__fail(err, KILN_EFORMAT, "%s is an ELF file without a program, not a kernel",
-				  image->name);
+		return kiln__fail(err, KILN_EFORMAT,
+				  "%s is an ELF file without a program, not a kernel", image->name);
 	if (!within(image, table, count * 56))
-		return truncated(image, "ELF file", table > UINT64_MAX - count * 56 ? UINT64_MAX
-										   : table + count * 56,
+		return truncated(image, "ELF file",
+				 table > UINT64_MAX - count * 56 ? UINT64_MAX : table + count * 56,
 				 err);
 	for (uint64_t i = 0; i < count; i++) {
 		rc = elf_segment(image, table + i * 56, &facts, ret, err);
@@ -222,8 +224,8 @@ static int identify_elf(const struct image *image, struct kiln__kernel_info *ret
 			return rc;
 	}
 	if (facts.interpreter || !facts.loads || !(facts.kernel_half || ret->pvh))
-		return kiln__fail(err, KILN_EFORMAT, "%s is an ordinary program (ELF), not a kernel",
-				  image->name);
+		return kiln__fail(err, KILN_EFORMAT,
+				  "%s is an ordinary program (ELF), not a kernel", image->name);
 	if (strcmp(arch, "x86_64") && strcmp(arch, "aarch64"))
 		return unknown_arch(image, arch, err);
 	ret->format = KILN__KERNEL_ELF;
@@ -237,7 +239,10 @@ static int identify_elf(const struct image *image, struct kiln__kernel_info *ret
 #define IMAGE_FLAGS  0x18
 #define IMAGE_HEADER 0x40
 
-/* PE format, section headers: the end of the last section's bytes in the file; 0 if there is no PE header. */
+/*
+ * PE format, section headers: the end of the last section's bytes in the file; 0 if there is no PE
+ * header.
+ */
 static uint64_t pe_extent(const struct image *image)
 {
 	uint64_t pe, sections, at, end = 0;
@@ -272,7 +277,10 @@ static int identify_image(const struct image *image, struct kiln__kernel_info *r
 
 	if (get(image, IMAGE_FLAGS, 8) & 1)
 		return unknown_arch(image, "big-endian arm64", err);
-	/* The header's image_size counts the BSS as well; the EFI stub's sections tell the file's length. */
+	/*
+	 * The header's image_size counts the BSS as well; the EFI stub's sections tell the file's
+	 * length.
+	 */
 	if (extent > image->len)
 		return truncated(image, "arm64 kernel (Image)", extent, err);
 	ret->format = KILN__KERNEL_IMAGE;
@@ -312,11 +320,17 @@ struct magic {
 	size_t len;
 	const char *what;
 };
-#define MAGIC(offset, bytes, what) {offset, bytes, sizeof(bytes) - 1, what}
+#define MAGIC(offset, bytes, what)                                                                 \
+	{                                                                                          \
+		offset, bytes, sizeof(bytes) - 1, what                                             \
+	}
 
 static const struct magic compressions[] = {
 	MAGIC(0, "\x1f\x8b\x08", "gzip"),
-	MAGIC(0, "\xfd" "7zXZ\0", "xz"),
+	MAGIC(0,
+	      "\xfd"
+	      "7zXZ\0",
+	      "xz"),
 	MAGIC(0, "\x28\xb5\x2f\xfd", "zstd"),
 	MAGIC(0, "\x02\x21\x4c\x18", "lz4"),
 	MAGIC(0, "\x04\x22\x4d\x18", "lz4"),
@@ -383,7 +397,9 @@ int kiln__kernel_identify(const char *name, const uint8_t *bytes, size_t len,
 
 	if (HAS(&image, BZ_HEADER, "HdrS") && HAS(&image, BZ_BOOT_FLAG, "\x55\xaa")) {
 		rc = identify_bzimage(&image, &info, err);
-	} else if (HAS(&image, 0, "\x7f" "ELF")) {
+	} else if (HAS(&image, 0,
+		       "\x7f"
+		       "ELF")) {
 		rc = identify_elf(&image, &info, err);
 	} else if (HAS(&image, 0, "MZ") && HAS(&image, 4, "zimg") && within(&image, 0, 64)) {
 		rc = identify_zboot(&image, &info, err);
@@ -416,15 +432,17 @@ int kiln__kernel_check_arch(const char *name, const struct kiln__kernel_info *in
 	return KILN_EFORMAT;
 }
 
-bool kiln__kernel_find_release(const uint8_t *bytes, size_t len,
-			       char ret[KILN__KERNEL_RELEASE_MAX])
+bool kiln__kernel_find_release(const uint8_t *bytes, size_t len, char ret[KILN__KERNEL_RELEASE_MAX])
 {
 	static const char banner[] = "Linux version ";
 	const struct image image = {"", bytes, len};
 	const uint8_t *at = bytes, *found;
 
 	memset(ret, 0, KILN__KERNEL_RELEASE_MAX);
-	/* The text occurs twice, first as a format ("Linux version %s"), which has no usable release. */
+	/*
+	 * The text occurs twice, first as a format ("Linux version %s"), which has no usable
+	 * release.
+	 */
 	while (!ret[0]) {
 		found = memmem(at, len - (size_t)(at - bytes), banner, sizeof(banner) - 1);
 		if (!found)
@@ -440,8 +458,8 @@ bool kiln__kernel_release_ok(const char *release)
 	size_t len = strlen(release);
 
 	return len && len < KILN__KERNEL_RELEASE_MAX && release[0] != '.' &&
-	       strspn(release, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+~-") ==
-		       len;
+	       strspn(release,
+		      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+~-") == len;
 }
 
 const char *kiln__kernel_format_name(enum kiln__kernel_format format)

@@ -24,12 +24,16 @@ enum kiln__kernel_format {
 
 struct kiln__kernel_info {
 	enum kiln__kernel_format format;
-	const char *arch;        /* "x86_64" or "aarch64", as uname says it; NULL where the image is compressed */
-	bool pvh;                /* ELF: has a PVH entry, so QEMU and others can start it directly */
-	uint64_t payload_offset; /* bzImage and zboot: where the compressed kernel lies in the file */
+	const char *arch; /* "x86_64" or "aarch64", as uname says it; NULL where the image is
+			     compressed */
+	bool pvh;         /* ELF: has a PVH entry, so QEMU and others can start it directly */
+	uint64_t payload_offset; /* bzImage and zboot: where the compressed kernel lies in the file
+				  */
 	uint64_t payload_size;
-	const char *compression; /* of the payload or the whole, where a header or magic names it; else NULL. Static. */
-	char release[KILN__KERNEL_RELEASE_MAX]; /* "6.1.0-56-cloud-amd64"; empty where the header does not tell */
+	const char *compression; /* of the payload or the whole, where a header or magic names it;
+				    else NULL. Static. */
+	char release[KILN__KERNEL_RELEASE_MAX]; /* "6.1.0-56-cloud-amd64"; empty where the header
+						   does not tell */
 };
 
 /* "bzimage", "elf", "image", "zboot" or "compressed". Static. */
@@ -44,7 +48,10 @@ const char *kiln__kernel_format_name(enum kiln__kernel_format format);
 int kiln__kernel_identify(const char *name, const uint8_t *bytes, size_t len,
 			  struct kiln__kernel_info *ret, kiln_error *err);
 
-/* KILN_EFORMAT ("is an arm64 kernel, the machine is x86_64") unless @info is for @arch, as uname says it. */
+/*
+ * KILN_EFORMAT ("is an arm64 kernel, the machine is x86_64") unless @info is for @arch, as uname
+ * says it.
+ */
 int kiln__kernel_check_arch(const char *name, const struct kiln__kernel_info *info,
 			    const char *arch, kiln_error *err);
 
@@ -55,7 +62,10 @@ int kiln__kernel_check_arch(const char *name, const struct kiln__kernel_info *in
 bool kiln__kernel_find_release(const uint8_t *bytes, size_t len,
 			       char ret[KILN__KERNEL_RELEASE_MAX]);
 
-/* Whether @release may be used in a file name: letters, digits and "._+~-", not starting with a dot. */
+/*
+ * Whether @release may be used in a file name: letters, digits and "._+~-", not starting with a
+ * dot.
+ */
 bool kiln__kernel_release_ok(const char *release);
 
 #endif

@@ -95,8 +95,10 @@ static int make(void *data, const char *path, kiln_error *err)
 	const struct making *making = data;
 	kiln__autoclose kiln_fd output = KILN_FD_NONE;
 	kiln__autofree char *image = kiln__strf("%s/image", path);
-	const char *const argv[] = {"kernel", "--input", "3", "--output", "4", "--name", making->name,
-				    "--arch", making->request->arch, NULL};
+	const char *const argv[] = {"kernel",     "--input", "3",
+				    "--output",   "4",       "--name",
+				    making->name, "--arch",  making->request->arch,
+				    NULL};
 	json_t *result = NULL;
 	int rc;
 
@@ -154,7 +156,8 @@ static int from_file(const struct kiln__images *images, const struct kiln__kerne
 	struct kiln__source_id id;
 	int rc;
 
-	rc = path ? kiln__source_file(path, &id, err) : kiln__source_fd(request->fd, making.name, &id, err);
+	rc = path ? kiln__source_file(path, &id, err)
+		  : kiln__source_fd(request->fd, making.name, &id, err);
 	if (rc)
 		return rc;
 	record = kiln__strf("kernel-%s-%d-%s", request->arch, KILN__IMAGE_FORMAT, id.hex);
@@ -200,10 +203,11 @@ static int find_modules(const struct kiln__kernel_request *request, const char *
 
 	if (request->modules) {
 		if (!has_modules(request->modules))
-			return kiln__fail(err, KILN_ENOENT,
-					  "%s is no module directory: it has neither modules.dep nor "
-					  "modules.order",
-					  request->modules);
+			return kiln__fail(
+				err, KILN_ENOENT,
+				"%s is no module directory: it has neither modules.dep nor "
+				"modules.order",
+				request->modules);
 		free(kernel->modules);
 		kernel->modules = strdup(request->modules);
 		return kernel->modules ? 0 : kiln__fail_nomem(err);
@@ -236,8 +240,9 @@ static int host_kernel(char **ret, kiln_error *err)
 	if (!access(*ret, R_OK))
 		return 0;
 	kiln__fail_errno(err, errno, "the running kernel's image %s", *ret);
-	kiln__hint(err, errno == EACCES ? "make it readable, or use --kernel debian"
-					: "this host keeps no image of its kernel: use --kernel debian");
+	kiln__hint(err, errno == EACCES
+				? "make it readable, or use --kernel debian"
+				: "this host keeps no image of its kernel: use --kernel debian");
 	return kiln__code_of_errno(errno);
 }
 
@@ -253,6 +258,8 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 		return kiln__fail_nomem(err);
 	if (!request->refresh && kiln__cache_find(images->cache, record, ret, NULL) == 0)
 		return 0;
+	if (request->only_cached)
+		return kiln__fail(err, KILN_ENOENT, "no kernel has been downloaded yet");
 	return kiln__apt_kernel(images, request->arch, record, ret, err);
 }
 

@@ -92,7 +92,8 @@ static int check_path(const char *path, size_t len, kiln_error *err)
 		at += part + 1;
 	}
 	if (bad)
-		return kiln__fail(err, KILN_EFORMAT, "the module list names '%.*s': not a relative path",
+		return kiln__fail(err, KILN_EFORMAT,
+				  "the module list names '%.*s': not a relative path",
 				  (int)(len < 100 ? len : 100), path);
 	return 0;
 }
@@ -108,7 +109,8 @@ static int add(struct kiln__modules *modules, const char *path, size_t len, bool
 		struct module *table;
 
 		if (modules->count >= MAX_MODULES)
-			return kiln__fail(err, KILN_EOVERFLOW, "the module lists name more than %d modules",
+			return kiln__fail(err, KILN_EOVERFLOW,
+					  "the module lists name more than %d modules",
 					  MAX_MODULES);
 		table = reallocarray(modules->table, cap, sizeof(*table));
 		if (!table)
@@ -273,7 +275,10 @@ static int place_depends(struct resolving *r, struct module *module, unsigned de
 			return kiln__fail_nomem(err);
 		text = names.data ? names.data : "";
 	}
-	/* modules.dep lists the deepest dependency last; walking each one's own makes the order sure. */
+	/*
+	 * modules.dep lists the deepest dependency last; walking each one's own makes the order
+	 * sure.
+	 */
 	while (*(text += strspn(text, " ,\t"))) {
 		size_t len = strcspn(text, " ,\t");
 
@@ -301,19 +306,22 @@ static int place(struct resolving *r, const char *text, size_t len, const char *
 	if (!module) {
 		if (wanted_by)
 			return kiln__fail(err, KILN_ENOENT,
-					  "the kernel module '%s', which '%s' needs, is missing", name,
-					  wanted_by);
-		return kiln__fail(err, KILN_ENOENT,
-				  "the kernel module '%s' is neither in the module directory nor built in",
-				  name);
+					  "the kernel module '%s', which '%s' needs, is missing",
+					  name, wanted_by);
+		return kiln__fail(
+			err, KILN_ENOENT,
+			"the kernel module '%s' is neither in the module directory nor built in",
+			name);
 	}
 	if (module->builtin || module->mark == PLACED)
 		return 0;
 	if (module->mark == ENTERED)
-		return kiln__fail(err, KILN_EFORMAT, "the kernel module '%s' depends on itself", name);
+		return kiln__fail(err, KILN_EFORMAT, "the kernel module '%s' depends on itself",
+				  name);
 	if (depth > MAX_DEPTH)
-		return kiln__fail(err, KILN_EFORMAT, "the kernel module '%s' is needed %d levels deep",
-				  name, MAX_DEPTH);
+		return kiln__fail(err, KILN_EFORMAT,
+				  "the kernel module '%s' is needed %d levels deep", name,
+				  MAX_DEPTH);
 	module->mark = ENTERED;
 	rc = place_depends(r, module, depth, err);
 	if (rc)
@@ -362,14 +370,22 @@ static uint64_t get(const uint8_t *bytes, size_t offset, unsigned size)
 /* The section headers of a 64-bit little-endian ELF file: where, and how many (gABI, chapter 4). */
 static bool elf_sections(const uint8_t *bytes, size_t len, uint64_t *ret_table, uint64_t *ret_count)
 {
-	if (len < 64 || memcmp(bytes, "\x7f" "ELF\2\1", 6) || get(bytes, 58, 2) != 64)
+	if (len < 64 ||
+	    memcmp(bytes,
+		   "\x7f"
+		   "ELF\2\1",
+		   6) ||
+	    get(bytes, 58, 2) != 64)
 		return false;
 	*ret_table = get(bytes, 40, 8);
 	*ret_count = get(bytes, 60, 2);
 	return *ret_table <= len && *ret_count <= (len - *ret_table) / 64;
 }
 
-/* Section @index of a table that elf_sections() has checked; false if its bytes are not in the file. */
+/*
+ * Section @index of a table that elf_sections() has checked; false if its bytes are not in the
+ * file.
+ */
 static bool elf_section(const uint8_t *bytes, size_t len, uint64_t table, uint64_t index,
 			uint64_t *ret_offset, uint64_t *ret_size)
 {
@@ -414,6 +430,6 @@ int kiln__module_depends(const char *name, const uint8_t *bytes, size_t len, str
 		copy_depends((const char *)bytes + offset, size, ret);
 		return 0;
 	}
-	return kiln__fail(err, KILN_EFORMAT, "%s is not a kernel module: it has no .modinfo section",
-			  name);
+	return kiln__fail(err, KILN_EFORMAT,
+			  "%s is not a kernel module: it has no .modinfo section", name);
 }

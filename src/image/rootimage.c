@@ -26,8 +26,10 @@ struct making {
 static int call_helper(const struct making *making, kiln_fd output, json_t **ret, kiln_error *err)
 {
 	const struct kiln__spawn_fd fds[] = {{making->fd, 3}, {output, 4}};
-	const char *const argv[] = {"root", making->dir ? "--dir" : "--input", "3", "--output", "4",
-				    "--name", making->name, NULL};
+	const char *const argv[] = {"root",       making->dir ? "--dir" : "--input",
+				    "3",          "--output",
+				    "4",          "--name",
+				    making->name, NULL};
 
 	return kiln__helper_call(argv, fds, 2, ret, err);
 }
@@ -49,7 +51,8 @@ static int make(void *data, const char *path, kiln_error *err)
 	if (!rc && making->dir) {
 		rc = kiln__source_tree(making->fd, making->name, &after, err);
 		if (!rc && strcmp(after.hex, making->tree))
-			rc = kiln__fail(err, KILN_EBUSY, "%s changed while it was read", making->name);
+			rc = kiln__fail(err, KILN_EBUSY, "%s changed while it was read",
+					making->name);
 	} else if (!rc) {
 		rc = kiln__images_check_digest(result, making->digest, making->name, err);
 	}
@@ -137,8 +140,9 @@ static int get(struct making *making, const char *path, char **ret, kiln_error *
 	if (!squashfs)
 		return from_file(making, ret, err);
 	if (!path)
-		return kiln__fail(err, KILN_ENOTSUP,
-				  "the root's descriptor is a squashfs: it needs no image made of it");
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"the root's descriptor is a squashfs: it needs no image made of it");
 	*ret = strdup(path);
 	return *ret ? 0 : kiln__fail_nomem(err);
 }

@@ -10,16 +10,17 @@
 
 struct kiln__run {
 	const char *path;
-	const char *const *argv;	  /* NULL-terminated, with argv[0] */
-	const char *cwd;		  /* or NULL */
+	const char *const *argv;          /* NULL-terminated, with argv[0] */
+	const char *cwd;                  /* or NULL */
 	const struct kiln__spawn_fd *fds; /* besides 1 and 2 */
 	size_t fd_count;
 };
 
 /*
  * Blocks until the program has ended and its output is read; it is killed if this
- * process ends before. What it printed beyond 1 MiB on either stream is dropped. @ret_out and @ret_err
- * (initialised by the caller) get the rest. A program that fails is success here: see @ret_exit.
+ * process ends before. What it printed beyond 1 MiB on either stream is dropped. @ret_out and
+ * @ret_err (initialised by the caller) get the rest. A program that fails is success here: see
+ * @ret_exit.
  */
 int kiln__run(const struct kiln__run *run, struct kiln__buf *ret_out, struct kiln__buf *ret_err,
 	      struct kiln__exit *ret_exit, kiln_error *err);

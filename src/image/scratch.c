@@ -11,13 +11,14 @@
 
 #define BLOCK 4096
 
-struct chunk { /* a run of bytes that are not zero, within one block */
+struct chunk {           /* a run of bytes that are not zero, within one block */
 	uint64_t offset; /* in the file system */
-	uint32_t data;	 /* in template_data */
+	uint32_t data;   /* in template_data */
 	uint32_t len;
 };
 
-struct template { /* ascending by size */
+struct template
+{ /* ascending by size */
 	uint64_t size;
 	uint32_t first; /* chunk */
 	uint32_t count;
@@ -63,13 +64,14 @@ int kiln__scratch_create(const char *path, uint64_t size, kiln_error *err)
 	int rc;
 
 	if (size < KILN__SCRATCH_MIN || size > KILN__SCRATCH_MAX)
-		return kiln__fail(err, KILN_EINVAL,
-				  "an ephemeral disk has from 16 MiB to 16 TiB, not %" PRIu64 " bytes", size);
+		return kiln__fail(
+			err, KILN_EINVAL,
+			"an ephemeral disk has from 16 MiB to 16 TiB, not %" PRIu64 " bytes", size);
 	for (size_t i = 1; i < sizeof(templates) / sizeof(templates[0]); i++)
 		if (templates[i].size <= size)
 			template = &templates[i];
-	rc = kiln__os_open(&fd, path,
-			   KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, err);
+	rc = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE,
+			   err);
 	if (rc)
 		return rc;
 	if (ftruncate(fd, (off_t)(size / BLOCK * BLOCK)))

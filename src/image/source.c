@@ -101,7 +101,8 @@ struct walk {
 	dev_t device;
 	int64_t newest;
 	unsigned level;
-	char *buffers; /* one a level: a directory is read on after its subdirectories were walked */
+	char *buffers; /* one a level: a directory is read on after its subdirectories were walked
+			*/
 };
 #define BUFFER_SIZE 32768
 
@@ -121,8 +122,9 @@ static int walk_entry(struct walk *walk, kiln_fd dir, const char *name, kiln_err
 	if (!S_ISDIR(info.st_mode) || info.st_dev != walk->device)
 		return 0;
 	if (walk->level == MAX_LEVELS)
-		return kiln__fail(err, KILN_EOVERFLOW, "%s has directories more than %d levels deep",
-				  walk->name, MAX_LEVELS);
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "%s has directories more than %d levels deep", walk->name,
+				  MAX_LEVELS);
 	sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (sub < 0)
 		return kiln__fail_errno(err, errno, "cannot open the directory '%s' in %s", name,
@@ -139,7 +141,8 @@ static int walk_dir(struct walk *walk, kiln_fd dir, kiln_error *err)
 	walk->level++;
 	while (!rc && (got = syscall(SYS_getdents64, dir, buffer, BUFFER_SIZE)) != 0) {
 		if (got < 0)
-			return kiln__fail_errno(err, errno, "cannot list a directory in %s", walk->name);
+			return kiln__fail_errno(err, errno, "cannot list a directory in %s",
+						walk->name);
 		for (ssize_t at = 0; at < got && !rc;) {
 			const struct entry64 *entry = (const void *)(buffer + at);
 
@@ -187,7 +190,10 @@ int kiln__source_tree(kiln_fd dir, const char *name, struct kiln__source_id *ret
 		rc = walk_tree(dir, name, buffers, ret, err);
 		if (rc)
 			return rc;
-		/* Whole-second time stamps and clocks set back would never settle: the bound is for them. */
+		/*
+		 * Whole-second time stamps and clocks set back would never settle: the bound is for
+		 * them.
+		 */
 	} while (!ret->settled && kiln__os_monotonic_ns() - start < 50000000);
 	return 0;
 }

@@ -8,11 +8,11 @@
  * and no program can set it back. A directory tree is known by the same of
  * every entry below it, with its name, as an index of git does it: nothing less
  * is right, because writing into a file changes no directory. That costs one
- * system call or two an entry, 2.3 microseconds of CPU (17 ms for a Debian root of 7,200); a tar archive or a squashfs
- * image of the same tree costs one call in all.
+ * system call or two an entry, 2.3 microseconds of CPU (17 ms for a Debian root of 7,200); a tar
+ * archive or a squashfs image of the same tree costs one call in all.
  *
- * What this cannot see: stores through a shared writable mapping after the first one that the kernel
- * noticed, as with make(1) and git(1), and file systems that keep whole seconds only.
+ * What this cannot see: stores through a shared writable mapping after the first one that the
+ * kernel noticed, as with make(1) and git(1), and file systems that keep whole seconds only.
  */
 #ifndef KILN_IMAGE_SOURCE_H
 #define KILN_IMAGE_SOURCE_H
@@ -29,12 +29,16 @@ struct kiln__source_id {
 	char hex[KILN__DIGEST_HEX];
 	/*
 	 * False if the input changed within the clock tick (4 to 10 ms) in which it was
-	 * looked at: a further change in that tick would not show, so nothing may be recorded under this id.
+	 * looked at: a further change in that tick would not show, so nothing may be recorded under
+	 * this id.
 	 */
 	bool settled;
 };
 
-/* Of a path that leads to a file. KILN_ENOENT ... naming it; KILN_EINVAL if it is no regular file or block device. */
+/*
+ * Of a path that leads to a file. KILN_ENOENT ... naming it; KILN_EINVAL if it is no regular file
+ * or block device.
+ */
 int kiln__source_file(const char *path, struct kiln__source_id *ret, kiln_error *err);
 
 /* Of an open file. @name is what messages call it. */

@@ -42,6 +42,7 @@ struct kiln__session {
 	size_t input_window;
 	uint64_t id;
 	bool hello;
+	bool input_placed; /* the offset at which its input begins is known */
 	bool started;   /* and the handler knows */
 	bool attached;  /* STARTED has come on this connection */
 	bool input_end; /* the user has ended it */
@@ -251,6 +252,9 @@ static int on_started(struct kiln__session *s, const struct kiln__frame *frame, 
 
 	if (r < 0)
 		return r;
+	if (!s->input_placed) /* and nothing was written yet: see kiln__session_write() */
+		s->input.start = s->input.end = started.stdin_at;
+	s->input_placed = true;
 	/* Input that the process does not read was dropped here, and is not counted there. */
 	if (started.id != s->id ||
 	    (!s->input_closed && !kiln__window_holds(&s->input, started.stdin_at)))
@@ -511,6 +515,7 @@ int kiln__session_start(struct kiln__session **ret, kiln_loop *loop, struct kiln
 	while (own.id == 0)
 		kiln__os_random(&own.id, sizeof(own.id));
 	s->id = own.id;
+	s->input_placed = true;
 	kiln__frame_pack(&s->start, KILN__AGENT_START, 0, 1, &kiln__agent_start_record, &own);
 	if (!s->start.failed &&
 	    s->start.len > KILN__FRAME_HEADER + kiln__agent_limit(KILN__AGENT_START)) {
@@ -576,6 +581,10 @@ size_t kiln__session_write(struct kiln__session *s, const void *bytes, size_t le
 
 	if (s->input_closed || s->input_end || s->over)
 		return len;
+	if (!s->input_placed) {
+		s->input_short = true;
+		return 0;
+	}
 	n = kiln__window_put(&s->input, bytes, len);
 	if (n < 0)
 		n = 0;

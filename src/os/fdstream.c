@@ -27,12 +27,12 @@ struct fdstream {
 	bool paused;
 	bool offering; /* on_data is on the stack: a resume is noted in "again" */
 	bool again;
-	bool eof;          /* the peer closed its side, and the handler knows */
+	bool eof; /* the peer closed its side, and the handler knows */
 	bool want_write;
 	bool broken;
 	bool is_socket;
-	unsigned calls;    /* handler calls on the stack */
-	bool closed;       /* close was called from a handler */
+	unsigned calls; /* handler calls on the stack */
+	bool closed;    /* close was called from a handler */
 };
 
 static void update(struct fdstream *s)

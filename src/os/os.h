@@ -277,8 +277,8 @@ void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes
 void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
 
 /*
- * Forgets the child; one still running goes on, and once ended stays a zombie until
- * this process ends (detached: it does not). NULL is allowed.
+ * Forgets the child, reaping it if it has ended; one still running goes on, and once
+ * ended stays a zombie until this process ends (detached: it does not). NULL is allowed.
  */
 void kiln__child_free(struct kiln__child *child);
 

@@ -917,6 +917,25 @@ static void a_crash_waits_while_it_is_paused(void **state)
 	vm_close(&vm);
 }
 
+/* Whatever it was about to die of. */
+static void an_end_that_was_asked_for_is_no_failure(void **state)
+{
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	vm_open(&vm);
+	vm_make_ready(&vm);
+	vm_type(&vm, "kernel panic\n");
+	vm_await_console(&vm, "Kernel panic");
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	op_begin(&op, &vm, kiln_machine_kill);
+	op_await_ok(&op);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_STOPPED);
+	assert_int_equal(kiln_machine_exit(vm.machine).kind, KILN_EXIT_KILLED);
+	vm_close(&vm);
+}
+
 #define MANY 100
 
 static void a_hundred_machines_live_on_one_loop(void **state)
@@ -1011,6 +1030,7 @@ int main(int argc, char **argv)
 		kiln_test(a_start_that_takes_too_long_is_not_ready_in_time),
 		kiln_test(a_pause_that_fails_changes_nothing),
 		kiln_test(a_crash_waits_while_it_is_paused),
+		kiln_test(an_end_that_was_asked_for_is_no_failure),
 		kiln_test(a_hundred_machines_live_on_one_loop),
 		kiln_test(what_it_cannot_do_is_refused_by_its_key),
 		kiln_test(auto_never_means_fake),

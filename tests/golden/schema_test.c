@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The published schema is the table of keys: docs/machine.schema.json (argument 1) is
- * what the table yields, and the library carries just that.
+ * What is published is the table of keys: docs/machine.schema.json (argument 1), which the
+ * library carries, and docs/man/config-keys.scd (argument 2).
  */
 #include <kiln/config.h>
 
@@ -11,29 +11,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-int main(int argc, char **argv)
+static char *read_file(const char *path)
 {
-	char *table = kiln__publish_schema();
-	char *file = calloc(1, 1 << 20);
-	FILE *stream = argc > 1 ? fopen(argv[1], "r") : NULL;
+	char *text = calloc(1, 1 << 20);
+	FILE *stream = fopen(path, "rb");
 
-	if (!table || !file || !stream || fread(file, 1, (1 << 20) - 1, stream) == 0) {
-		fprintf(stderr, "cannot read the schema\n");
-		return 2;
+	if (!text || !stream || fread(text, 1, (1 << 20) - 1, stream) == 0) {
+		fprintf(stderr, "cannot read %s\n", path);
+		exit(2);
 	}
 	fclose(stream);
-	if (strcmp(file, table) != 0) {
+	return text;
+}
+
+static int compare(const char *path, const char *what, char *table)
+{
+	char *file = read_file(path);
+	int differs = !table || strcmp(file, table) != 0;
+
+	if (differs)
 		fprintf(stderr,
 			"%s is not what the table of keys says; make it anew:\n"
-			"build/src/config/publish-schema >docs/machine.schema.json\n",
-			argv[1]);
-		return 1;
-	}
+			"build/src/config/publish-schema %s >%s\n",
+			path, what, path);
+	free(file);
+	free(table);
+	return differs;
+}
+
+int main(int argc, char **argv)
+{
+	char *file;
+	int differs;
+
+	if (argc != 3)
+		return 2;
+	differs = compare(argv[1], "schema", kiln__publish_schema());
+	differs |= compare(argv[2], "man", kiln__publish_man());
+	file = read_file(argv[1]);
 	if (strcmp(file, kiln_config_schema()) != 0) {
 		fprintf(stderr, "kiln_config_schema() is not %s\n", argv[1]);
-		return 1;
+		differs = 1;
 	}
-	free(table);
 	free(file);
-	return 0;
+	return differs;
 }

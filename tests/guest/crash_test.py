@@ -33,7 +33,7 @@ def test_command_killed_at_any_moment(home):
         child.wait()
         rows = home.vms()
         for row in rows:
-            assert row["state"] in ("created", "starting", "running", "ready", "stopped", "failed"), row
+            assert row["state"] in ("created", "starting", "running", "ready", "stopping", "stopped", "failed"), row
             home.ok("rm", "-f", row["id"])
         home.assert_clean()
 

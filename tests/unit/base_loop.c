@@ -444,7 +444,7 @@ static void the_descriptor_of_a_loop_embeds_it_in_another(void **state)
 
 #define loop_test(name)                                                                            \
 	{                                                                                          \
-		#name, name, setup, teardown, NULL                                                 \
+#name, name, setup, teardown, NULL                                                 \
 	}
 
 int main(void)

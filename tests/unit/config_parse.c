@@ -425,6 +425,10 @@ static void documents_have_limits(void **state)
 	assert_int_equal(kiln_config_parse(text, 1024 * 1024, &config, &err), KILN_EINVAL);
 	assert_string_equal(err.message, "not a configuration: nested deeper than 16");
 	free(text);
+	parse_refused("[ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ ", KILN_EINVAL,
+		      "not a configuration: nested deeper than 16");
+	parse_refused("[ [ [ [ [ [ [ [ [ [ [ [ [ [ [ [ ", KILN_EINVAL,
+		      "not JSON: line 1, column 32: ']' expected near end of file");
 	/* Brackets in strings are not nesting. */
 	config = parse_ok("{'cmdline': '\\\\[[[[[[[[[[[[[[[[[[[['}");
 	kiln_config_free(config);

@@ -51,7 +51,10 @@ static void open_once(void)
 }
 
 #ifdef _WIN32
-/* Files, sockets and devices: what a handle is else (threads of a pool ...) comes and goes by itself. */
+/*
+ * Files, sockets and devices: what a handle is else (threads of a pool ...) comes and goes by
+ * itself.
+ */
 static unsigned long count_open(bool open[MAX_FDS])
 {
 	unsigned long count = 0;

@@ -29,7 +29,7 @@ int kiln_test_end(void **state);
 
 #define kiln_test(name)                                                                            \
 	{                                                                                          \
-		#name, name, kiln_test_begin, kiln_test_end, NULL                                  \
+#name, name, kiln_test_begin, kiln_test_end, NULL                                  \
 	}
 
 /* No event that a test waits for takes nearly this long, not even under a sanitizer. */

@@ -161,7 +161,7 @@ static void what_is_no_directory_is_refused(void **state)
 
 #define watch_test(name)                                                                           \
 	{                                                                                          \
-		#name, name, setup, teardown, NULL                                                 \
+#name, name, setup, teardown, NULL                                                 \
 	}
 
 int main(void)

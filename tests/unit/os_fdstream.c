@@ -13,16 +13,16 @@
 struct side {
 	struct kiln__stream *stream;
 	struct kiln__buf got;
-	size_t take;     /* consume at most this many bytes a call */
-	size_t limit;    /* and no more than this in all */
+	size_t take;  /* consume at most this many bytes a call */
+	size_t limit; /* and no more than this in all */
 	bool eof;
 	bool writable;
 	bool error;
 	kiln_error err;
-	bool something;  /* any call */
+	bool something; /* any call */
 	bool resume_inside;
 	const char *close_in;
-	size_t until;    /* something_enough is set once this much has come */
+	size_t until; /* something_enough is set once this much has come */
 	bool enough;
 };
 
@@ -399,7 +399,7 @@ static void writing_to_a_vanished_peer_fails(void **state)
 
 #define stream_test(name)                                                                          \
 	{                                                                                          \
-		#name, name, setup, teardown, NULL                                                 \
+#name, name, setup, teardown, NULL                                                 \
 	}
 
 int main(void)

@@ -118,9 +118,9 @@ static void a_failed_replacement_leaves_nothing(void **state)
 	assert_true(kiln__os_replace_file(path, "x", 1, 0600, false, &err) < 0);
 	assert_non_null(strstr(err.message, "target"));
 	assert_int_equal(count_names(kiln_test_dir()), 1);
-	assert_int_equal(kiln__os_replace_file(kiln_test_path("absent/file"), "x", 1, 0600, false,
-					       &err),
-			 KILN_ENOENT);
+	assert_int_equal(
+		kiln__os_replace_file(kiln_test_path("absent/file"), "x", 1, 0600, false, &err),
+		KILN_ENOENT);
 }
 
 static void a_name_is_claimed_only_once(void **state)
@@ -196,6 +196,48 @@ static void parts_are_locked_one_by_one_and_apart_from_the_whole(void **state)
 	kiln__os_close(copy);
 	assert_int_equal(kiln__os_part_is_locked(second, 1, &err), 0);
 	kiln__os_close(second);
+}
+
+static void set(void *data)
+{
+	*(bool *)data = true;
+}
+
+static void who_waits_for_a_part_is_told_once_it_is_free(void **state)
+{
+	const char *path = kiln_test_path("lock");
+	struct kiln__lockwait *wait;
+	struct kiln__lockwait *other;
+	kiln_loop *loop;
+	kiln_fd holder;
+	bool told = false;
+	bool other_told = false;
+	kiln_error err;
+
+	(void)state;
+	if (kiln_test_on_wine())
+		skip(); /* says that a lock is pending, and never that it was got */
+	write_file(path, "");
+	kiln_ok(kiln_loop_new(&loop, &err), &err);
+	kiln_ok(kiln__os_open(&holder, path, KILN__OPEN_WRITE, &err), &err);
+	kiln_ok(kiln__os_lock_part(holder, 3, false, &err), &err);
+	kiln_ok(kiln__lockwait_new(&wait, loop, path, 3, set, &told, &err), &err);
+	/* Another part is free, and so at once. */
+	kiln_ok(kiln__lockwait_new(&other, loop, path, 4, set, &other_told, &err), &err);
+	kiln_test_run_until(loop, &other_told);
+	assert_false(told);
+	kiln__lockwait_free(other);
+	/* One that is given up while it waits. */
+	kiln_ok(kiln__lockwait_new(&other, loop, path, 3, set, &other_told, &err), &err);
+	kiln__lockwait_free(other);
+	kiln__os_close(holder);
+	kiln_test_run_until(loop, &told);
+	kiln__lockwait_free(wait);
+	kiln__lockwait_free(NULL);
+	assert_int_equal(
+		kiln__lockwait_new(&wait, loop, kiln_test_path("absent"), 3, set, &told, NULL),
+		KILN_ENOENT);
+	kiln_loop_free(loop);
 }
 
 static void a_link_says_what_it_was_made_to_say(void **state)
@@ -334,6 +376,7 @@ int main(void)
 		kiln_test(a_name_is_claimed_only_once),
 		kiln_test(a_lock_belongs_to_the_open_file_and_its_duplicates),
 		kiln_test(parts_are_locked_one_by_one_and_apart_from_the_whole),
+		kiln_test(who_waits_for_a_part_is_told_once_it_is_free),
 		kiln_test(a_link_says_what_it_was_made_to_say),
 		kiln_test(what_a_file_is_can_be_told),
 		kiln_test(opening_beneath_stays_beneath),

@@ -4,10 +4,11 @@
  * enters the jail, does one thing and tells by its exit code how that went. The filter is
  * made of these lines, as the runner's is of its own:
  *
- * syscalls: read write close openat newfstatat fstat lseek unlink unlinkat rename renameat renameat2
- * syscalls: sendto fchmod linkat getrandom capget prctl(0=39) prlimit64 socket(0=1) ioctl(1=0x5421)
- * syscalls: rt_sigprocmask rt_sigaction rt_sigreturn munmap mmap madvise futex gettid getpid
- * syscalls: clock_gettime exit exit_group
+ * syscalls: read write close openat newfstatat fstat lseek unlink unlinkat
+ * syscalls: rename renameat renameat2 sendto fchmod linkat getrandom capget
+ * syscalls: prctl(0=39) prlimit64 socket(0=1) ioctl(1=0x5421) clock_gettime
+ * syscalls: rt_sigprocmask rt_sigaction rt_sigreturn munmap mmap madvise
+ * syscalls: futex gettid getpid exit exit_group
  */
 #include "kiln_test.h"
 
@@ -32,7 +33,7 @@
 /* Exit codes of the parts: 0, an errno, or one of these. */
 #define NO_LANDLOCK 200
 #define NOT_JAILED  201
-#define WRONG	    202
+#define WRONG       202
 
 static char *self;
 static pid_t parent;

@@ -566,6 +566,18 @@ static void a_detached_program_is_not_our_child(void **state)
 	assert_int_equal(kiln__child_spawn(&child, &spawn, &err), KILN_ENOENT);
 }
 
+static void a_child_that_has_ended_leaves_no_zombie_when_freed(void **state)
+{
+	struct kiln__child *child = spawn_part((struct kiln__spawn){0}, "exit", "3");
+	siginfo_t info;
+
+	(void)state;
+	assert_int_equal(waitid(P_PID, (id_t)kiln__child_pid(child), &info, WEXITED | WNOWAIT), 0);
+	kiln__child_free(child);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
 static void a_child_reaped_by_others_has_ended_all_the_same(void **state)
 {
 	struct kiln__child *child = spawn_part((struct kiln__spawn){0}, "exit", "3");
@@ -604,6 +616,7 @@ int main(int argc, char **argv)
 		kiln_test(a_signal_is_told_from_an_exit),
 		kiln_test(directory_and_session_are_as_asked),
 		kiln_test(a_detached_program_is_not_our_child),
+		kiln_test(a_child_that_has_ended_leaves_no_zombie_when_freed),
 		kiln_test(a_child_reaped_by_others_has_ended_all_the_same),
 #endif
 	};

@@ -748,8 +748,12 @@ static void a_reset_is_an_error_after_what_is_held(void **state)
 	open_from_host(&f, &user);
 	kiln__stream_resume(user.stream);
 	send_data(&f, f.host_port, "data", 4);
+	send_credit(&f, f.host_port, 0, 0);
+	assert_int_equal(kiln__stream_write(user.stream, "x", 1), 0);
 	send_op(&f, f.host_port, KILN__VSOCK_RST, 0);
 	assert_int_equal(user.errors, 0);
+	assert_int_equal(user.writable, 1); /* who waits to write learns it now */
+	assert_int_equal(kiln__stream_write(user.stream, "x", 1), KILN_EIO);
 	user.allowance = SIZE_MAX;
 	kiln__stream_resume(user.stream);
 	assert_string_equal(user.got.data, "data");

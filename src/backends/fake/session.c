@@ -382,6 +382,7 @@ static void take_over(struct kiln__fake_session *s, struct kiln__fake_conn *conn
 		.id = s->id,
 		.pid = s->pid,
 		.stdin_at = s->input.end,
+		.stdin_taken = s->input.start,
 		.stdin_window = KILN__AGENT_STDIN_WINDOW,
 		.output_window = KILN__AGENT_OUTPUT_WINDOW,
 		.start_ns = s->start_ns,

@@ -42,6 +42,7 @@ struct kiln__instance {
 	struct kiln__stream *console;
 	struct kiln__vsock *vsock;
 	struct kiln__vhost_user *vhost_user;
+	struct kiln__deferred *killing;
 	enum kiln__end end; /* what its SHUTDOWN event said */
 	bool end_known;
 	bool killed;
@@ -382,6 +383,20 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	return 0;
 }
 
+/*
+ * Guest memory is let go first, so that it is QEMU's end that frees it, as it would without
+ * us: that takes longer than all else the runner does in its life.
+ */
+static void on_killing(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	kiln__vhost_user_free(vm->vhost_user);
+	vm->vhost_user = NULL;
+	if (vm->vmm)
+		kiln__vmm_kill(vm->vmm);
+}
+
 static int qemu_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
 		     kiln_error *err)
 {
@@ -397,6 +412,8 @@ static int qemu_open(struct kiln__instance **ret, const struct kiln__backend_hos
 		.root_disk = host->spec->root.kind != KILN__ROOT_NONE,
 	};
 	r = kiln__qemu_machine_of(host->spec, &vm->plan.machine, err);
+	if (r == 0)
+		r = kiln__deferred_new(&vm->killing, host->loop, on_killing, vm, err);
 	if (r < 0) {
 		free(vm);
 		return r;
@@ -441,8 +458,7 @@ static void qemu_resume(struct kiln__instance *vm, kiln_done_fn done, void *data
 static void qemu_kill(struct kiln__instance *vm)
 {
 	vm->killed = true;
-	if (vm->vmm)
-		kiln__vmm_kill(vm->vmm);
+	kiln__deferred_schedule(vm->killing); /* we may be inside a handler of the device */
 }
 
 static void qemu_connect(struct kiln__instance *vm, uint32_t port, kiln__connect_fn done,
@@ -481,6 +497,7 @@ static void qemu_free(struct kiln__instance *vm)
 		return;
 	/* First, since what it completes may call back in here: kill, mostly. */
 	kiln__qmp_free(kiln__take(vm->qmp));
+	kiln__deferred_free(vm->killing);
 	kiln__vmm_free(vm->vmm);
 	kiln__vhost_user_free(vm->vhost_user);
 	kiln__vsock_free(vm->vsock);

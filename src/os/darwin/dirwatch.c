@@ -84,7 +84,9 @@ static bool is_known(const struct kiln__dirwatch *watch, int directory, ino_t in
 	return false;
 }
 
-/* Watches the files of a directory that are not watched yet. One that cannot be opened is left out. */
+/*
+ * Watches the files of a directory that are not watched yet. One that cannot be opened is left out.
+ */
 static void look_for_files(struct kiln__dirwatch *watch, int directory, const char *path)
 {
 	char **names;

@@ -51,7 +51,9 @@ int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *
 		return kiln__fail(err, KILN_EINVAL, "%lld is not a process", (long long)pid);
 	if (proc_pid_rusage((int)pid, RUSAGE_INFO_V2, (rusage_info_t *)&info) != 0)
 		return kiln__fail_errno(err, errno, "cannot measure process %lld", (long long)pid);
-	/* Its times are in ticks of the absolute clock, which are no nanoseconds on Apple silicon. */
+	/*
+	 * Its times are in ticks of the absolute clock, which are no nanoseconds on Apple silicon.
+	 */
 	mach_timebase_info(&base);
 	*ret = (struct kiln__os_usage){
 		.cpu_ns = (info.ri_user_time + info.ri_system_time) * base.numer / base.denom,
@@ -76,8 +78,8 @@ int kiln__os_data_dir(char **ret, kiln_error *err)
 		return kiln__posix_give(ret, strdup(dir), err);
 	dir = kiln__posix_absolute_env("HOME");
 	if (dir)
-		return kiln__posix_give(
-			ret, kiln__strf("%s/Library/Application Support/kiln", dir), err);
+		return kiln__posix_give(ret, kiln__strf("%s/Library/Application Support/kiln", dir),
+					err);
 	kiln__fail(err, KILN_EINVAL, "no directory for durable data");
 	kiln__hint(err, "set HOME, or KILN_HOME to an absolute path");
 	return KILN_EINVAL;

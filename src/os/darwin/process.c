@@ -63,7 +63,10 @@ int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_erro
 		return kiln__fail_errno(err, -queue, "cannot open process %lld", (long long)pid);
 	if (put_number(queue, (pid_t)pid) < 0)
 		return kiln__fail_errno(err, errno, "cannot open process %lld", (long long)pid);
-	/* Looked at after the queue was made: what is seen is that process, or a later one of its number. */
+	/*
+	 * Looked at after the queue was made: what is seen is that process, or a later one of its
+	 * number.
+	 */
 	if (!has_word((pid_t)pid, word) || has_ended(queue))
 		return kiln__fail(err, KILN_ENOENT, "process %lld is none of this machine",
 				  (long long)pid);

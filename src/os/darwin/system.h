@@ -11,7 +11,10 @@
 #define KILN__POSIX_SEND_FLAGS 0
 #define KILN__POSIX_RECV_FLAGS 0
 
-/* There is no MSG_CMSG_CLOEXEC: posix_spawn()'s POSIX_SPAWN_CLOEXEC_DEFAULT closes the gap for our children. */
+/*
+ * There is no MSG_CMSG_CLOEXEC: posix_spawn()'s POSIX_SPAWN_CLOEXEC_DEFAULT closes the gap for our
+ * children.
+ */
 static inline void kiln__posix_received(int fd)
 {
 	fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -59,7 +59,9 @@ int kiln__os_open_beneath(kiln_fd *ret, kiln_fd root, const char *path, unsigned
 	};
 	long fd;
 
-	/* EAGAIN: a rename anywhere made the kernel unsure about ".."; openat2(2) says try again. */
+	/*
+	 * EAGAIN: a rename anywhere made the kernel unsure about ".."; openat2(2) says try again.
+	 */
 	do
 		fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
 	while (fd < 0 && (errno == EINTR || errno == EAGAIN));

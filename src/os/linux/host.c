@@ -38,7 +38,7 @@ void kiln__os_random(void *bytes, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			abort(); /* no such call, or a bad pointer: going on with no randomness is worse */
+			abort(); /* going on with no randomness is worse */
 		at += n;
 		len -= (size_t)n;
 	}
@@ -104,7 +104,10 @@ static int rough_usage(int64_t pid, struct kiln__os_usage *usage, kiln_error *er
 	return 0;
 }
 
-/* From smaps_rollup, exact, which takes the right to trace the process: inside a jail there is none. */
+/*
+ * From smaps_rollup, exact, which takes the right to trace the process: inside a jail there is
+ * none.
+ */
 static int memory_usage(int64_t pid, struct kiln__os_usage *usage, kiln_error *err)
 {
 	kiln__autofree char *text = NULL;

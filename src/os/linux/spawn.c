@@ -71,8 +71,8 @@ static long place_fds(struct plan *plan)
 	long null;
 
 	for (size_t i = 0; i < spawn->fd_count; i++) {
-		plan->moved[i] = (int)syscall(SYS_fcntl, spawn->fds[i].from, F_DUPFD_CLOEXEC,
-					      plan->top + 1);
+		plan->moved[i] =
+			(int)syscall(SYS_fcntl, spawn->fds[i].from, F_DUPFD_CLOEXEC, plan->top + 1);
 		if (plan->moved[i] < 0)
 			return fail(plan, STEP_FDS);
 	}
@@ -187,8 +187,8 @@ static int report(const struct plan *plan, kiln_error *err)
 
 	switch (plan->failed) {
 	case STEP_FDS:
-		return kiln__fail_errno(err, plan->code, "cannot start %s: handing over descriptors",
-					spawn->path);
+		return kiln__fail_errno(err, plan->code,
+					"cannot start %s: handing over descriptors", spawn->path);
 	case STEP_CWD:
 		return kiln__fail_errno(err, plan->code, "cannot start %s in directory %s",
 					spawn->path, spawn->cwd);

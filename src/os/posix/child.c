@@ -20,7 +20,8 @@
 static int check(const struct kiln__spawn *spawn, int *top, kiln_error *err)
 {
 	if (spawn->detached && spawn->die_with_parent)
-		return kiln__fail(err, KILN_EINVAL, "a detached process cannot end with its parent");
+		return kiln__fail(err, KILN_EINVAL,
+				  "a detached process cannot end with its parent");
 	for (size_t i = 0; i < spawn->fd_count; i++) {
 		int to = spawn->fds[i].to;
 
@@ -135,6 +136,7 @@ void kiln__child_free(struct kiln__child *child)
 	if (!child)
 		return;
 	kiln__watch_free(child->watch);
+	has_ended(child); /* one that has, unnoticed, is reaped and leaves no zombie */
 	close(child->event);
 	free(child);
 }

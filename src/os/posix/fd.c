@@ -98,8 +98,8 @@ int kiln__os_pwrite_full(kiln_fd fd, const void *bytes, size_t len, uint64_t off
 	if (r < 0)
 		return r;
 	while (done < len) {
-		ssize_t n = pwrite(fd, (const char *)bytes + done, len - done,
-				   (off_t)(offset + done));
+		ssize_t n =
+			pwrite(fd, (const char *)bytes + done, len - done, (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -136,7 +136,8 @@ int kiln__os_set_nonblocking(kiln_fd fd, bool on, kiln_error *err)
 
 	if (flags >= 0 && (wanted == flags || fcntl(fd, F_SETFL, wanted) == 0))
 		return 0;
-	return kiln__fail_errno(err, errno, "cannot make a descriptor %sblocking", on ? "non-" : "");
+	return kiln__fail_errno(err, errno, "cannot make a descriptor %sblocking",
+				on ? "non-" : "");
 }
 
 bool kiln__os_is_socket(kiln_fd fd)

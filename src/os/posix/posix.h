@@ -27,7 +27,9 @@ int kiln__posix_give_name(int fd, const char *path);
 /* open()'s flags for KILN__OPEN_..., close-on-exec included. */
 int kiln__posix_open_flags(unsigned flags);
 
-/* A new stream socket, close-on-exec, that never raises SIGPIPE. A descriptor or a negative errno. */
+/*
+ * A new stream socket, close-on-exec, that never raises SIGPIPE. A descriptor or a negative errno.
+ */
 int kiln__posix_local_socket(void);
 
 /* accept(), close-on-exec, blocking. A descriptor or a negative errno. */
@@ -36,7 +38,9 @@ int kiln__posix_accept(int listener);
 /* Binds @fd with mode 0600 before anybody can connect. 0 or a negative errno. */
 int kiln__posix_bind_private(int fd, const struct sockaddr_un *addr);
 
-/* The value of environment variable @name if it is an absolute path and may be trusted, else NULL. */
+/*
+ * The value of environment variable @name if it is an absolute path and may be trusted, else NULL.
+ */
 const char *kiln__posix_absolute_env(const char *name);
 
 /* *ret = @text; out of memory if that is NULL. */

@@ -38,9 +38,8 @@ int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err)
 		return kiln__fail_errno(err, -fd, "cannot make a socket");
 	r = kiln__posix_bind_private(fd, &addr);
 	if (r < 0)
-		return r == -EADDRINUSE
-			       ? kiln__fail(err, KILN_EEXIST, "%s is there already", path)
-			       : kiln__fail_errno(err, -r, "cannot listen at %s", path);
+		return r == -EADDRINUSE ? kiln__fail(err, KILN_EEXIST, "%s is there already", path)
+					: kiln__fail_errno(err, -r, "cannot listen at %s", path);
 	if (listen(fd, SOMAXCONN) < 0 || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
 		r = kiln__fail_errno(err, errno, "cannot listen at %s", path);
 		unlink(path);
@@ -142,7 +141,10 @@ ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const k
 	return n < 0 ? -errno : n;
 }
 
-/* Takes the descriptors of @msg into @fds, and closes those beyond @max. Returns how many there were. */
+/*
+ * Takes the descriptors of @msg into @fds, and closes those beyond @max. Returns how many there
+ * were.
+ */
 static size_t take_fds(struct msghdr *msg, kiln_fd *fds, size_t max)
 {
 	size_t total = 0;

@@ -93,7 +93,10 @@ int kiln__os_remove(const char *path, kiln_error *err)
 	return kiln__fail_errno(err, errno, "cannot remove %s", path);
 }
 
-/* The directory @name of @at itself, not what a link there points to. A descriptor or a negative errno. */
+/*
+ * The directory @name of @at itself, not what a link there points to. A descriptor or a negative
+ * errno.
+ */
 static int open_directory(int at, const char *name)
 {
 	int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -106,9 +109,9 @@ static int open_directory(int at, const char *name)
 }
 
 struct removal {
-	int top;         /* the tree's own directory */
+	int top;          /* the tree's own directory */
 	unsigned hoisted; /* directories moved up to it so far */
-	bool again;      /* some were moved in this round */
+	bool again;       /* some were moved in this round */
 };
 
 static int hoist(struct removal *removal, int at, const char *name)

@@ -20,7 +20,7 @@
 struct kiln__child {
 	struct kiln__win32_program program;
 	bool ended;
-	struct kiln__exit how; /* once ended */
+	struct kiln__exit how;     /* once ended */
 	struct kiln__waker *waker; /* while watched */
 	HANDLE wait;
 	void (*fn)(void *data, struct kiln__exit how);

@@ -139,8 +139,7 @@ static void free_directory(struct directory *directory)
 	if (directory->wait)
 		UnregisterWaitEx(directory->wait, INVALID_HANDLE_VALUE);
 	/* The system writes into the request until it says that it has ended. */
-	if (CancelIoEx(directory->handle, &directory->request) ||
-	    GetLastError() != ERROR_NOT_FOUND)
+	if (CancelIoEx(directory->handle, &directory->request) || GetLastError() != ERROR_NOT_FOUND)
 		GetOverlappedResult(directory->handle, &directory->request, &len, TRUE);
 	CloseHandle(directory->handle);
 	if (directory->answered)
@@ -158,9 +157,9 @@ int kiln__dirwatch_add(struct kiln__dirwatch *watch, const char *path, int *ret_
 
 	if (r < 0)
 		return r;
-	handle = CreateFileW(wide, FILE_LIST_DIRECTORY,
-			     FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-			     OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OVERLAPPED, NULL);
+	handle = CreateFileW(
+		wide, FILE_LIST_DIRECTORY, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+		NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OVERLAPPED, NULL);
 	if (handle == INVALID_HANDLE_VALUE)
 		return kiln__win32_fail(err, GetLastError(), "cannot watch %s", path);
 	directory = calloc(1, sizeof(*directory));

@@ -72,7 +72,9 @@ int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *er
 #endif
 #define STATUS_REPARSE_POINT_ENCOUNTERED ((NTSTATUS)0xC000050B)
 
-/* "a/./b" as the NT object manager wants it, which knows neither "." nor ".."; NULL if it leads up. */
+/*
+ * "a/./b" as the NT object manager wants it, which knows neither "." nor ".."; NULL if it leads up.
+ */
 static WCHAR *plain_relative(const char *path)
 {
 	kiln__autobuf plain = KILN__BUF_INIT;
@@ -124,7 +126,8 @@ int kiln__os_open_beneath(kiln_fd *ret, kiln_fd root, const char *path, unsigned
 	InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE | OBJ_DONT_REPARSE,
 				   (HANDLE)root, NULL);
 	nt = NtCreateFile(&file, wanted_access(flags) | SYNCHRONIZE, &attributes, &status, NULL,
-			  FILE_ATTRIBUTE_NORMAL, SHARE_ALL, nt_disposition(flags), options, NULL, 0);
+			  FILE_ATTRIBUTE_NORMAL, SHARE_ALL, nt_disposition(flags), options, NULL,
+			  0);
 	if (nt == STATUS_REPARSE_POINT_ENCOUNTERED)
 		return kiln__fail(err, KILN_EACCES, "%s contains a link", path);
 	if (nt < 0)
@@ -142,7 +145,8 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err)
 	int64_t time;
 
 	if (!GetFileInformationByHandle((HANDLE)fd, &info) ||
-	    !GetFileInformationByHandleEx((HANDLE)fd, FileStandardInfo, &standard, sizeof(standard)))
+	    !GetFileInformationByHandleEx((HANDLE)fd, FileStandardInfo, &standard,
+					  sizeof(standard)))
 		return kiln__win32_fail(err, GetLastError(), "cannot look at an open file");
 	time = (int64_t)((uint64_t)info.ftLastWriteTime.dwHighDateTime << 32 |
 			 info.ftLastWriteTime.dwLowDateTime);
@@ -204,9 +208,9 @@ int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len
 /* --- replacing ---------------------------------------------------------------------------- */
 
 /* Not in every winbase.h: FileRenameInfoEx, of Windows 10 1709, and its flags. */
-#define RENAME_INFO_EX       ((FILE_INFO_BY_HANDLE_CLASS)22)
-#define RENAME_REPLACE       0x1
-#define RENAME_POSIX         0x2
+#define RENAME_INFO_EX ((FILE_INFO_BY_HANDLE_CLASS)22)
+#define RENAME_REPLACE 0x1
+#define RENAME_POSIX   0x2
 
 /* Over a file that others have open, too, as elsewhere: its handles go on to show the old one. */
 static bool rename_posix(const WCHAR *from, const WCHAR *to)

@@ -141,8 +141,8 @@ int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *
 
 	if (pid <= 0 || pid > UINT32_MAX)
 		return kiln__fail(err, KILN_EINVAL, "%lld is not a process", (long long)pid);
-	process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ, FALSE,
-			      (DWORD)pid);
+	process =
+		OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ, FALSE, (DWORD)pid);
 	if (!process || !GetProcessTimes(process, &made, &ended, &kernel, &user) ||
 	    !GetProcessMemoryInfo(process, (PROCESS_MEMORY_COUNTERS *)&memory, sizeof(memory)))
 		r = kiln__win32_fail(err, GetLastError(), "cannot measure process %lld",

@@ -12,6 +12,11 @@
 #define WHOLE 0x7fffffff
 #define PARTS 0x7ffffffe
 
+OVERLAPPED kiln__win32_part_place(unsigned part)
+{
+	return (OVERLAPPED){.Offset = part, .OffsetHigh = PARTS};
+}
+
 static bool lock(kiln_fd fd, DWORD where, DWORD part, DWORD flags)
 {
 	OVERLAPPED place = {.Offset = part, .OffsetHigh = where};

@@ -249,7 +249,10 @@ ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const k
 			  size_t count)
 {
 	(void)fds;
-	/* No SCM_RIGHTS; handles go to a process by DuplicateHandle(), which is a protocol's business. */
+	/*
+	 * No SCM_RIGHTS; handles go to a process by DuplicateHandle(), which is a protocol's
+	 * business.
+	 */
 	return count ? -ENOTSUP : kiln__os_write(socket, bytes, len);
 }
 

@@ -122,8 +122,8 @@ static int put_handle(struct plan *plan, int number, HANDLE handle, kiln_error *
 		return kiln__fail(err, KILN_EINVAL, "descriptor number %d is out of range", number);
 	if (!DuplicateHandle(GetCurrentProcess(), handle, GetCurrentProcess(), &copy, 0, TRUE,
 			     DUPLICATE_SAME_ACCESS))
-		return kiln__win32_fail(err, GetLastError(), "cannot start %s: handing over handles",
-					plan->spawn->path);
+		return kiln__win32_fail(err, GetLastError(),
+					"cannot start %s: handing over handles", plan->spawn->path);
 	plan->by_number[number] = copy;
 	plan->list[plan->count++] = copy;
 	if (number > plan->top)
@@ -219,8 +219,7 @@ static int make_attributes(struct plan *plan, kiln_error *err)
 	if (ok && plan->job)
 		ok = UpdateProcThreadAttribute(plan->attributes, 0, PROC_THREAD_ATTRIBUTE_JOB_LIST,
 					       &plan->job, sizeof(plan->job), NULL, NULL);
-	return ok ? 0
-		  : kiln__win32_fail(err, GetLastError(), "cannot start %s", plan->spawn->path);
+	return ok ? 0 : kiln__win32_fail(err, GetLastError(), "cannot start %s", plan->spawn->path);
 }
 
 static int start(struct plan *plan, struct kiln__win32_program *ret, kiln_error *err)
@@ -228,23 +227,25 @@ static int start(struct plan *plan, struct kiln__win32_program *ret, kiln_error 
 	DWORD flags = CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
 	PROCESS_INFORMATION made;
 	STARTUPINFOEXW startup = {
-		.StartupInfo = {
-			.cb = sizeof(startup),
-			.dwFlags = STARTF_USESTDHANDLES,
-			.hStdInput = plan->by_number[0],
-			.hStdOutput = plan->by_number[1],
-			.hStdError = plan->by_number[2],
-			.cbReserved2 = (WORD)plan->crt.len,
-			.lpReserved2 = (BYTE *)plan->crt.data,
-		},
+		.StartupInfo =
+			{
+				.cb = sizeof(startup),
+				.dwFlags = STARTF_USESTDHANDLES,
+				.hStdInput = plan->by_number[0],
+				.hStdOutput = plan->by_number[1],
+				.hStdError = plan->by_number[2],
+				.cbReserved2 = (WORD)plan->crt.len,
+				.lpReserved2 = (BYTE *)plan->crt.data,
+			},
 		.lpAttributeList = plan->attributes,
 	};
 
 	if (plan->spawn->new_session)
 		flags |= DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP;
-	if (!CreateProcessW(plan->path, plan->command, NULL, NULL, TRUE, flags, plan->env, plan->cwd,
-			    &startup.StartupInfo, &made))
-		return kiln__win32_fail(err, GetLastError(), "cannot execute %s", plan->spawn->path);
+	if (!CreateProcessW(plan->path, plan->command, NULL, NULL, TRUE, flags, plan->env,
+			    plan->cwd, &startup.StartupInfo, &made))
+		return kiln__win32_fail(err, GetLastError(), "cannot execute %s",
+					plan->spawn->path);
 	CloseHandle(made.hThread);
 	ret->process = made.hProcess;
 	ret->id = made.dwProcessId;
@@ -276,7 +277,8 @@ int kiln__win32_spawn(const struct kiln__spawn *spawn, struct kiln__win32_progra
 	int r;
 
 	if (spawn->detached && spawn->die_with_parent)
-		return kiln__fail(err, KILN_EINVAL, "a detached process cannot end with its parent");
+		return kiln__fail(err, KILN_EINVAL,
+				  "a detached process cannot end with its parent");
 	r = make_words(&plan, err);
 	if (r == 0)
 		r = put_handles(&plan, err);

@@ -6,7 +6,8 @@
 
 struct kiln__win32_program {
 	HANDLE process;
-	HANDLE job; /* of a program tied to this process: closing it, as our end does, kills; else NULL */
+	/* Of a program tied to this process: closing it, as our end does, kills. Else NULL. */
+	HANDLE job;
 	DWORD id;
 };
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories: making, listing, removing. A link found in a tree is removed itself, never followed. */
+/*
+ * Directories: making, listing, removing. A link found in a tree is removed itself, never followed.
+ */
 #include "win32.h"
 
 #include "buf.h"
@@ -97,7 +99,9 @@ static bool is_own(WCHAR *path)
 
 int kiln__os_make_private_dir(const char *path, kiln_error *err)
 {
-	/* Full control to the owner, the system and administrators; nothing inherited from above. */
+	/*
+	 * Full control to the owner, the system and administrators; nothing inherited from above.
+	 */
 	static const WCHAR rights[] = L"D:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 	SECURITY_ATTRIBUTES security = {.nLength = sizeof(security)};
 	kiln__autofree WCHAR *wide = NULL;

@@ -9,13 +9,15 @@
 #include "os.h"
 
 #define WIN32_LEAN_AND_MEAN
-#include <winsock2.h>
 #include <windows.h>
+#include <winsock2.h>
 
 /* The errno that comes near a code of GetLastError() or WSAGetLastError(). */
 int kiln__win32_errno(DWORD code);
 
-/* As kiln__fail_errno(), from GetLastError()'s or WSAGetLastError()'s code, in the system's words. */
+/*
+ * As kiln__fail_errno(), from GetLastError()'s or WSAGetLastError()'s code, in the system's words.
+ */
 int kiln__win32_fail(kiln_error *err, DWORD code, const char *fmt, ...) KILN_PRINTF(3, 4);
 
 /* UTF-8 to UTF-16 and back, malloc'ed; NULL if it is no UTF-8, or out of memory. */
@@ -27,6 +29,9 @@ int kiln__win32_path(WCHAR **ret, const char *path, kiln_error *err);
 
 /* The value of an environment variable, malloc'ed; NULL if it is not set. */
 char *kiln__win32_env(const char *name);
+
+/* The byte that stands for a numbered part of a file in locks (lock.c). */
+OVERLAPPED kiln__win32_part_place(unsigned part);
 
 /* Starts Winsock, once for the process, which never stops it. */
 int kiln__win32_start_sockets(kiln_error *err);

@@ -437,7 +437,7 @@ static void on_timer(void *data)
 /* --- making and freeing ------------------------------------------------------------------------
  */
 
-/* The most that a transport of another VMM may choose: QEMU's virtio-mmio lets drivers have 1024. */
+/* What the transports of other VMMs may choose: QEMU's virtio-mmio lets drivers have 1024. */
 static const uint16_t queue_sizes[KILN__VSOCK_QUEUES] = {1024, 1024, 1024};
 
 /* Stream sockets only: SEQPACKET (VIRTIO_VSOCK_F_SEQPACKET) is not offered, and its packets get a

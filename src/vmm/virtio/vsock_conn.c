@@ -290,6 +290,18 @@ static bool deliver(struct kiln__vsock_conn *conn)
 	return leave(conn);
 }
 
+void kiln__vsock_conn_writable(struct kiln__vsock_conn *conn)
+{
+	if (!conn->want_write || conn->user_gone)
+		return;
+	conn->want_write = false;
+	kiln__list_remove(&conn->writing);
+	enter(conn);
+	if (conn->stream.handler && conn->stream.handler->on_writable)
+		conn->stream.handler->on_writable(conn->stream.handler_data);
+	leave(conn);
+}
+
 /* The answer to kiln__vsock_connect() is no; nobody has the stream. */
 static void fail_connect(struct kiln__vsock_conn *conn, int code, const char *text)
 {
@@ -304,7 +316,10 @@ static void fail_connect(struct kiln__vsock_conn *conn, int code, const char *te
 	leave(conn);
 }
 
-/* The other side, or the whole device, is gone: the user learns it after what is held. */
+/*
+ * The other side, or the whole device, is gone: the user learns it after what is held, but if it
+ * waits to write, at once, by the write that fails.
+ */
 static void fail(struct kiln__vsock_conn *conn, int code, const char *text)
 {
 	if (conn->connected) {
@@ -315,7 +330,10 @@ static void fail(struct kiln__vsock_conn *conn, int code, const char *text)
 		conn->failure = code;
 		conn->failure_text = text;
 	}
-	deliver(conn);
+	enter(conn);
+	kiln__vsock_conn_writable(conn);
+	if (leave(conn))
+		deliver(conn);
 }
 
 void kiln__vsock_conn_abort(struct kiln__vsock_conn *conn, int code, const char *text)
@@ -360,18 +378,6 @@ void kiln__vsock_conn_end_all(struct kiln__vsock *vsock, int code, const char *t
 		else
 			maybe_free(conn);
 	}
-}
-
-void kiln__vsock_conn_writable(struct kiln__vsock_conn *conn)
-{
-	if (!conn->want_write || conn->user_gone)
-		return;
-	conn->want_write = false;
-	kiln__list_remove(&conn->writing);
-	enter(conn);
-	if (conn->stream.handler && conn->stream.handler->on_writable)
-		conn->stream.handler->on_writable(conn->stream.handler_data);
-	leave(conn);
 }
 
 void kiln__vsock_conn_expired(struct kiln__vsock_conn *conn)
@@ -592,7 +598,7 @@ static ssize_t stream_write(struct kiln__stream *stream, const void *bytes, size
 			conn->credit_asked = true;
 			break;
 		}
-		/* No control packet is overtaken: while one waits, there is no buffer for this either. */
+		/* Overtakes no control packet: while one waits, there is no buffer for this either. */
 		sent = kiln__vsock_send(conn->vsock, conn, KILN__VSOCK_RW, 0, from + done, n);
 		if (sent < 0) {
 			wait_for_buffer(conn);

@@ -20,14 +20,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEADLINE_MS 60000
+#define DEADLINE_MS (vm.soak ? 600000 : 60000)
 #define MIB         ((uint64_t)1 << 20)
+#define BULK        (vm.soak ? 1024 * MIB : 64 * MIB)
 
 static struct {
 	const char *kernel;
 	const char *initrd;
 	const char *machine;
 	const char *cmdline;
+	bool soak;
 	kiln_loop *loop;
 	struct kiln__timer *deadline;
 	bool late;
@@ -446,29 +448,29 @@ static void guest_connects_to_the_host(void **state)
 	qmp("qmp_capabilities", "return");
 }
 
-static void sixty_four_mebibytes_reach_the_guest_whole(void **state)
+static void a_long_stream_reaches_the_guest_whole(void **state)
 {
 	struct job job = {0};
 
 	(void)state;
-	start(&job, OP_SINK, 64 * MIB);
+	start(&job, OP_SINK, BULK);
 	run_until(&job.done);
 	assert_int_equal(job.error, 0);
 	assert_int_equal(job.result_len, sizeof(job.result));
 	assert_int_equal(job.result.status, 0);
-	assert_int_equal(job.result.length, 64 * MIB);
+	assert_int_equal(job.result.length, BULK);
 	assert_int_equal(job.result.wrong, 0);
 }
 
-static void sixty_four_mebibytes_reach_the_host_whole(void **state)
+static void a_long_stream_reaches_the_host_whole(void **state)
 {
 	struct job job = {0};
 
 	(void)state;
-	start(&job, OP_SOURCE, 64 * MIB);
+	start(&job, OP_SOURCE, BULK);
 	run_until(&job.done);
 	assert_true(job.eof);
-	assert_int_equal(job.received, 64 * MIB);
+	assert_int_equal(job.received, BULK);
 	assert_int_equal(job.wrong, 0);
 }
 
@@ -535,11 +537,11 @@ static void a_connection_from_the_guest_carries_data_whole(void **state)
 	struct job job = {.request.port = TAKEN_PORT};
 
 	(void)state;
-	start(&job, OP_DIAL, 64 * MIB);
+	start(&job, OP_DIAL, BULK);
 	run_until(&incoming.done);
 	run_until(&job.done);
 	assert_int_equal(job.result.status, 0);
-	assert_int_equal(incoming.received, 64 * MIB);
+	assert_int_equal(incoming.received, BULK);
 	assert_int_equal(incoming.wrong, 0);
 }
 
@@ -630,8 +632,8 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(guest_connects_to_the_host),
-		cmocka_unit_test(sixty_four_mebibytes_reach_the_guest_whole),
-		cmocka_unit_test(sixty_four_mebibytes_reach_the_host_whole),
+		cmocka_unit_test(a_long_stream_reaches_the_guest_whole),
+		cmocka_unit_test(a_long_stream_reaches_the_host_whole),
 		cmocka_unit_test(a_slow_reader_loses_nothing),
 		cmocka_unit_test(both_directions_flow_at_once),
 		cmocka_unit_test(half_close_lets_the_answer_through),
@@ -651,5 +653,6 @@ int main(int argc, char **argv)
 	vm.initrd = argv[2];
 	vm.machine = argv[3];
 	vm.cmdline = argv[4];
+	vm.soak = getenv("KILN_SOAK") != NULL;
 	return cmocka_run_group_tests(tests, boot, shut_down);
 }

@@ -3,16 +3,16 @@
 #include "cache.h"
 #include "os.h"
 
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -114,7 +114,8 @@ static void a_failed_maker_leaves_nothing(void **state)
 	char *path = NULL;
 
 	(void)state;
-	assert_int_equal(kiln__cache_get(cache, "a-1", make_file, &counting, &path, &err), KILN_EFORMAT);
+	assert_int_equal(kiln__cache_get(cache, "a-1", make_file, &counting, &path, &err),
+			 KILN_EFORMAT);
 	assert_null(path);
 	assert_empty("objects");
 	assert_empty("tmp");
@@ -123,7 +124,8 @@ static void a_failed_maker_leaves_nothing(void **state)
 
 static int make_dir(void *data, const char *path, kiln_error *err)
 {
-	kiln__autofree char *file = kiln__strf("%s/sub/file", path), *sub = kiln__strf("%s/sub", path);
+	kiln__autofree char *file = kiln__strf("%s/sub/file", path),
+			    *sub = kiln__strf("%s/sub", path);
 
 	(void)data;
 	assert_int_equal(kiln__os_mkdir_p(sub, 0700, err), 0);
@@ -179,7 +181,7 @@ static void a_record_out_of_the_cache_is_a_miss(void **state)
 
 struct gate {
 	int started; /* write end: a maker is inside */
-	int go;	     /* read end: at its end, makers go on */
+	int go;      /* read end: at its end, makers go on */
 	int count;   /* one byte appended by each maker */
 };
 
@@ -216,7 +218,8 @@ static void ten_concurrent_makers_make_it_once(void **state)
 			char *path = NULL;
 
 			close(go[1]);
-			_exit(kiln__cache_get(cache, "a-1", make_slowly, &gate, &path, NULL) || !path);
+			_exit(kiln__cache_get(cache, "a-1", make_slowly, &gate, &path, NULL) ||
+			      !path);
 		}
 	}
 	/* One is inside; closing the gate's last writer lets it go on. */
@@ -239,7 +242,8 @@ static void ten_concurrent_makers_make_it_once(void **state)
 static void a_killed_maker_leaves_nothing_visible(void **state)
 {
 	struct counting counting = {.text = "other"};
-	kiln__autofree char *object = inside("objects/a-1"), *temporary = inside("tmp/a-1"), *path = NULL;
+	kiln__autofree char *object = inside("objects/a-1"), *temporary = inside("tmp/a-1"),
+			    *path = NULL;
 	int started[2], go[2], status;
 	struct gate gate;
 	pid_t child;

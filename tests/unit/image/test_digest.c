@@ -16,7 +16,8 @@ static void check(const void *bytes, size_t len, size_t step, const char *expect
 
 	kiln__digest_init(&digest);
 	for (size_t at = 0; at < len; at += step)
-		kiln__digest_add(&digest, (const char *)bytes + at, len - at < step ? len - at : step);
+		kiln__digest_add(&digest, (const char *)bytes + at,
+				 len - at < step ? len - at : step);
 	kiln__digest_final_hex(&digest, hex);
 	assert_string_equal(hex, expected);
 }
@@ -35,7 +36,8 @@ static void digests_agree_with_an_independent_implementation(void **state)
 	check(bytes, 128, 128, "6b89237e0a469a721c700b8bbcb51b6231c48e71ff023e0e3444ec84882ae32e");
 	check(bytes, 129, 129, "524a9dc9d008a9ce1d9d2a111bcd10d2461a02dadf30ec5a47225501608a87eb");
 	check(bytes, 256, 256, "e7001e3026924e6650fcd5b274bc3ddf556a6c7fedfe038383c0f4ad5f26cfc9");
-	check(bytes, 1000, 1000, "1d16566788d72e44f7c8ca9aaf73edc64bb03fc69322cb735f49974d7c9ce383");
+	check(bytes, 1000, 1000,
+	      "1d16566788d72e44f7c8ca9aaf73edc64bb03fc69322cb735f49974d7c9ce383");
 }
 
 static void pieces_of_any_size_give_the_same_digest(void **state)
@@ -47,7 +49,8 @@ static void pieces_of_any_size_give_the_same_digest(void **state)
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (uint8_t)(i * 7 + 1);
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
-		check(bytes, sizeof(bytes), steps[i], "1d16566788d72e44f7c8ca9aaf73edc64bb03fc69322cb735f49974d7c9ce383");
+		check(bytes, sizeof(bytes), steps[i],
+		      "1d16566788d72e44f7c8ca9aaf73edc64bb03fc69322cb735f49974d7c9ce383");
 }
 
 static void fields_do_not_run_into_each_other(void **state)

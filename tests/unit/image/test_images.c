@@ -4,6 +4,8 @@
 #include "images.h"
 #include "os.h"
 
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,12 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
-#include <time.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -109,7 +109,10 @@ static void le(uint8_t *at, uint64_t value, unsigned size)
 static void make_vmlinux(uint8_t elf[ELF_SIZE])
 {
 	memset(elf, 0, ELF_SIZE);
-	memcpy(elf, "\x7f" "ELF\2\1\1", 7);
+	memcpy(elf,
+	       "\x7f"
+	       "ELF\2\1\1",
+	       7);
 	le(elf + 16, 2, 2);
 	le(elf + 18, 62, 2);
 	le(elf + 32, 64, 8);
@@ -207,7 +210,8 @@ static size_t size_of(const char *path)
 
 static void an_initramfs_is_named_by_what_is_in_it(void **state)
 {
-	kiln__autofree char *first = NULL, *second = NULL, *third = NULL, *init = NULL, *image = NULL;
+	kiln__autofree char *first = NULL, *second = NULL, *third = NULL, *init = NULL,
+			    *image = NULL;
 	kiln__autofree char *modules = kiln__strf("%s/modules", dir), *order = NULL;
 	const char *const none[] = {"absent?", NULL}, *const absent[] = {"absent", NULL};
 	struct kiln__kernel kernel = {.release = "6.1.2-test"};
@@ -222,11 +226,12 @@ static void an_initramfs_is_named_by_what_is_in_it(void **state)
 	if (kiln__initramfs_get(&images, &kernel, init, none, &first, &err))
 		fail_msg("%s", err.message);
 	/* The same contents in a new file: the same object. */
+	unlink(init);
 	free(init);
-	unlink(kiln__strf("%s/init", dir));
 	init = put("init", "one", 3);
 	assert_int_equal(kiln__initramfs_get(&images, &kernel, init, none, &second, NULL), 0);
 	assert_string_equal(first, second);
+	free(kiln__take(second));
 	free(init);
 	init = put("init", "other", 5);
 	assert_int_equal(kiln__initramfs_get(&images, &kernel, init, none, &third, NULL), 0);
@@ -237,7 +242,8 @@ static void an_initramfs_is_named_by_what_is_in_it(void **state)
 	assert_non_null(strstr(err.message, "'absent'"));
 }
 
-/* --- roots ------------------------------------------------------------------------------------- */
+/* --- roots -------------------------------------------------------------------------------------
+ */
 
 static char *make_root(void)
 {
@@ -277,14 +283,17 @@ static void a_squashfs_is_taken_as_it_is(void **state)
 
 static void what_is_no_archive_is_refused(void **state)
 {
-	kiln__autofree char *text = put("text", "this is no tar archive\n", 23), *empty = put("empty", "", 0);
+	kiln__autofree char *text = put("text", "this is no tar archive\n", 23),
+			    *empty = put("empty", "", 0);
 	kiln__autofree char *path = NULL;
 	kiln_error err = KILN_ERROR_INIT;
 
 	(void)state;
-	assert_int_equal(kiln__root_image_get(&images, text, KILN_FD_NONE, &path, &err), KILN_EFORMAT);
+	assert_int_equal(kiln__root_image_get(&images, text, KILN_FD_NONE, &path, &err),
+			 KILN_EFORMAT);
 	assert_non_null(strstr(err.message, text));
-	assert_int_equal(kiln__root_image_get(&images, empty, KILN_FD_NONE, &path, &err), KILN_EFORMAT);
+	assert_int_equal(kiln__root_image_get(&images, empty, KILN_FD_NONE, &path, &err),
+			 KILN_EFORMAT);
 	assert_non_null(strstr(err.message, "is empty"));
 	assert_int_equal(kiln__root_image_get(&images, "/proc/no-such", KILN_FD_NONE, &path, &err),
 			 KILN_ENOENT);
@@ -338,7 +347,8 @@ static void a_missing_helper_is_said(void **state)
 
 	(void)state;
 	setenv("KILN_IMAGE", "/proc/no-such", 1);
-	assert_int_equal(kiln__root_image_get(&images, root, KILN_FD_NONE, &path, &err), KILN_ENOENT);
+	assert_int_equal(kiln__root_image_get(&images, root, KILN_FD_NONE, &path, &err),
+			 KILN_ENOENT);
 	assert_nothing_left();
 }
 

@@ -23,7 +23,7 @@ static void put(uint8_t *at, uint64_t value, unsigned size)
 static void make_bzimage(uint8_t image[BZ_SIZE])
 {
 	memset(image, 0, BZ_SIZE);
-	image[0x1f1] = 1;		 /* two sectors of set-up code */
+	image[0x1f1] = 1;                 /* two sectors of set-up code */
 	put(image + 0x1f4, 3072 / 16, 4); /* syssize */
 	put(image + 0x1fe, 0xaa55, 2);
 	memcpy(image + 0x202, "HdrS", 4);
@@ -41,7 +41,10 @@ static void make_bzimage(uint8_t image[BZ_SIZE])
 static void make_vmlinux(uint8_t elf[ELF_SIZE])
 {
 	memset(elf, 0, ELF_SIZE);
-	memcpy(elf, "\x7f" "ELF\2\1\1", 7);
+	memcpy(elf,
+	       "\x7f"
+	       "ELF\2\1\1",
+	       7);
 	put(elf + 16, 2, 2);
 	put(elf + 18, 62, 2);
 	put(elf + 32, 64, 8);
@@ -80,7 +83,7 @@ static void make_arm64(uint8_t image[IMAGE_SIZE])
 	put(image + 0x46, 1, 2);
 	put(image + 0x54, 16, 2);
 	put(image + 0x58 + 16 + 16, IMAGE_SIZE - 512, 4); /* SizeOfRawData */
-	put(image + 0x58 + 16 + 20, 512, 4);		  /* PointerToRawData */
+	put(image + 0x58 + 16 + 20, 512, 4);              /* PointerToRawData */
 }
 
 static void make_zboot(uint8_t image[IMAGE_SIZE])
@@ -142,8 +145,8 @@ static void arm64_images_plain_and_compressed_are_known(void **state)
 	assert_string_equal(info.arch, "aarch64");
 	assert_string_equal(info.compression, "zstd22");
 	assert_int_equal(info.payload_offset, 1024);
-	assert_int_equal(kiln__kernel_identify("k", (const uint8_t *)"\x1f\x8b\x08\0", 4, &info, NULL),
-			 0);
+	assert_int_equal(
+		kiln__kernel_identify("k", (const uint8_t *)"\x1f\x8b\x08\0", 4, &info, NULL), 0);
 	assert_int_equal(info.format, KILN__KERNEL_COMPRESSED);
 	assert_null(info.arch);
 	assert_string_equal(info.compression, "gzip");
@@ -248,7 +251,10 @@ static void the_machine_s_architecture_is_compared(void **state)
 
 /* --- hostile ------------------------------------------------------------------------------ */
 
-/* Cut at any length and with any header byte changed, nothing is read beyond the end (ASan and valgrind see it). */
+/*
+ * Cut at any length and with any header byte changed, nothing is read beyond the end (ASan and
+ * valgrind see it).
+ */
 static void no_header_is_trusted(void **state)
 {
 	void (*const makers[])(uint8_t *) = {make_bzimage, make_vmlinux, make_arm64, make_zboot};

@@ -73,16 +73,15 @@ static void dependencies_come_first_and_once(void **state)
 	struct kiln__modules *modules = setup();
 
 	(void)state;
-	expect(modules,
-	       (const char *[]){"virtio_net", "vmw_vsock_virtio_transport", "vsock", NULL},
-	       (const char *[]){"kernel/drivers/virtio/virtio.ko", "kernel/drivers/net/virtio-net.ko",
-				"kernel/net/vmw_vsock/vsock.ko",
+	expect(modules, (const char *[]){"virtio_net", "vmw_vsock_virtio_transport", "vsock", NULL},
+	       (const char *[]){"kernel/drivers/virtio/virtio.ko",
+				"kernel/drivers/net/virtio-net.ko", "kernel/net/vmw_vsock/vsock.ko",
 				"kernel/net/vmw_vsock/vmw_vsock_virtio_transport_common.ko.xz",
 				"kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko.xz", NULL});
 	/* A second resolve starts afresh; '-' and '_' are one. */
 	expect(modules, (const char *[]){"virtio-net", NULL},
-	       (const char *[]){"kernel/drivers/virtio/virtio.ko", "kernel/drivers/net/virtio-net.ko",
-				NULL});
+	       (const char *[]){"kernel/drivers/virtio/virtio.ko",
+				"kernel/drivers/net/virtio-net.ko", NULL});
 	kiln__modules_free(modules);
 }
 
@@ -102,8 +101,8 @@ static void a_missing_module_is_named_unless_optional(void **state)
 	const char **got = NULL;
 
 	(void)state;
-	assert_int_equal(kiln__modules_resolve(modules, (const char *[]){"nosuch", NULL}, read_nothing,
-					       NULL, &got, &err),
+	assert_int_equal(kiln__modules_resolve(modules, (const char *[]){"nosuch", NULL},
+					       read_nothing, NULL, &got, &err),
 			 KILN_ENOENT);
 	assert_non_null(strstr(err.message, "'nosuch'"));
 	assert_null(got);
@@ -122,8 +121,8 @@ static void without_modules_dep_the_modules_tell(void **state)
 	(void)state;
 	assert_int_equal(kiln__modules_new(&modules, NULL), 0);
 	assert_int_equal(kiln__modules_add_order(modules, order, strlen(order), NULL), 0);
-	assert_int_equal(kiln__modules_resolve(modules, (const char *[]){"a", NULL}, read_table, pairs,
-					       &got, NULL),
+	assert_int_equal(kiln__modules_resolve(modules, (const char *[]){"a", NULL}, read_table,
+					       pairs, &got, NULL),
 			 0);
 	assert_string_equal(got[0], "kernel/b.ko");
 	assert_string_equal(got[1], "kernel/c-d.ko");
@@ -144,8 +143,8 @@ static void cycles_and_endless_depth_are_refused(void **state)
 	(void)state;
 	assert_int_equal(kiln__modules_new(&modules, NULL), 0);
 	assert_int_equal(kiln__modules_add_dep(modules, cycle, strlen(cycle), NULL), 0);
-	assert_int_equal(kiln__modules_resolve(modules, (const char *[]){"a", NULL}, read_nothing, NULL,
-					       &got, &err),
+	assert_int_equal(kiln__modules_resolve(modules, (const char *[]){"a", NULL}, read_nothing,
+					       NULL, &got, &err),
 			 KILN_EFORMAT);
 	kiln__modules_free(modules);
 
@@ -161,8 +160,9 @@ static void cycles_and_endless_depth_are_refused(void **state)
 
 static void paths_that_leave_the_directory_are_refused(void **state)
 {
-	static const char *const bad[] = {"/etc/shadow.ko:", "../x.ko:", "kernel/../../x.ko:",
-					  "kernel/..:", "x", ":", "kernel/:"};
+	static const char *const bad[] = {
+		"/etc/shadow.ko:", "../x.ko:", "kernel/../../x.ko:", "kernel/..:", "x", ":",
+		"kernel/:"};
 	kiln_error err;
 
 	(void)state;
@@ -186,14 +186,15 @@ static void modinfo_is_found_and_checked(void **state)
 {
 	static const char names[] = "\0.modinfo";
 	static const char info[] = "license=GPL\0depends=vsock,virtio\0name=x";
-	uint8_t elf[512] = "\x7f" "ELF\2\1\1";
+	uint8_t elf[512] = "\x7f"
+			   "ELF\2\1\1";
 	kiln__autobuf out = KILN__BUF_INIT;
 
 	(void)state;
-	put(elf + 40, 64, 8);  /* e_shoff */
-	put(elf + 58, 64, 2);  /* e_shentsize */
-	put(elf + 60, 2, 2);   /* e_shnum */
-	put(elf + 62, 0, 2);   /* e_shstrndx */
+	put(elf + 40, 64, 8); /* e_shoff */
+	put(elf + 58, 64, 2); /* e_shentsize */
+	put(elf + 60, 2, 2);  /* e_shnum */
+	put(elf + 62, 0, 2);  /* e_shstrndx */
 	put(elf + 64 + 24, 192, 8);
 	put(elf + 64 + 32, sizeof(names), 8);
 	put(elf + 128, 1, 4);

@@ -176,6 +176,11 @@ class Roots(unittest.TestCase):
         self.refused(Tar().add("d/" * 1500 + "f"), "EOVERFLOW", "levels deep")
         self.refused(Tar().add("x" * 256), "EFORMAT", "longer than 255")
 
+    def test_messages_are_fit_for_a_terminal(self):
+        image, error, code = make_root(Tar(tarfile.GNU_FORMAT).add("../\x1b[31m\n").bytes())
+        self.assertEqual(code, 1)
+        self.assertIn("?[31m?", error["message"])
+
     def test_damaged_archives_are_refused(self):
         whole = debian_like().bytes()
         for cut in (600, 5000, 200000, len(whole) // 2):
@@ -231,15 +236,30 @@ class Roots(unittest.TestCase):
                 self.assertEqual(files["sub/file"][1], "12345/54321")
                 self.assertEqual(files["null"][:3], ("crw-------", "0/0", "1,3"))
 
+    def test_root_reads_other_users_files(self):
+        if os.geteuid() != 0:
+            self.skipTest("not root")
+        with tempfile.TemporaryDirectory() as d:
+            os.chmod(d, 0o755)
+            with open(d + "/private", "wb") as f:
+                f.write(b"of another user")
+            os.chown(d + "/private", 12345, 12345)
+            os.chmod(d + "/private", 0o600)
+            image, result, code = make_root(d)
+            self.assertEqual(code, 0, result)
+            self.assertEqual(extract(image, "private"), b"of another user")
+
     def test_an_unreadable_file_is_named(self):
         if os.geteuid() == 0:
             self.skipTest("root reads everything")
         with tempfile.TemporaryDirectory() as d:
-            open(d + "/secret", "w").close()
-            os.chmod(d + "/secret", 0)
+            os.mkdir(d + "/sub")
+            open(d + "/sub/secret", "w").close()
+            os.chmod(d + "/sub/secret", 0)
             image, error, code = make_root(d)
             self.assertEqual((code, error["code"]), (1, "EACCES"))
-            self.assertIn("'secret'", error["message"])
+            self.assertIn("'sub/secret'", error["message"])
+            self.assertIn("tar", error["hint"])
 
 
 class Initramfs(unittest.TestCase):

@@ -36,7 +36,8 @@ static int check(const char *path)
 	static const char *const programs[] = {"/usr/sbin/e2fsck", "/sbin/e2fsck"};
 
 	for (size_t i = 0; i < 2; i++) {
-		kiln__autofree char *command = kiln__strf("%s -f -n %s >/dev/null 2>&1", programs[i], path);
+		kiln__autofree char *command =
+			kiln__strf("%s -f -n %s >/dev/null 2>&1", programs[i], path);
 
 		if (!access(programs[i], X_OK))
 			return system(command);
@@ -47,8 +48,8 @@ static int check(const char *path)
 
 static void disks_of_all_sizes_are_sparse_and_clean(void **state)
 {
-	static const uint64_t sizes[] = {16 << 20, (16 << 20) + 12345, 300 << 20, 5ull << 30, 16ull << 30,
-					 1ull << 40};
+	static const uint64_t sizes[] = {16 << 20,   (16 << 20) + 12345, 300 << 20,
+					 5ull << 30, 16ull << 30,        1ull << 40};
 	kiln__autofree char *path = kiln__strf("%s/disk", dir);
 	struct stat info;
 	kiln_error err = KILN_ERROR_INIT;

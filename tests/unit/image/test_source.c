@@ -3,6 +3,7 @@
 #include "os.h"
 #include "source.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -65,8 +65,10 @@ static void expect_change(struct kiln__source_id *id, bool changed)
 
 static void whatever_changes_in_a_tree_changes_its_id(void **state)
 {
-	kiln__autofree char *sub = kiln__strf("%s/sub", dir), *file = kiln__strf("%s/sub/file", dir);
-	kiln__autofree char *moved = kiln__strf("%s/sub/moved", dir), *link = kiln__strf("%s/link", dir);
+	kiln__autofree char *sub = kiln__strf("%s/sub", dir),
+			    *file = kiln__strf("%s/sub/file", dir);
+	kiln__autofree char *moved = kiln__strf("%s/sub/moved", dir),
+			    *link = kiln__strf("%s/link", dir);
 	struct timespec old[2] = {{1, 0}, {1, 0}};
 	struct kiln__source_id id;
 	char *text;
@@ -77,7 +79,8 @@ static void whatever_changes_in_a_tree_changes_its_id(void **state)
 	put("sub/file", "contents");
 	id = tree();
 	expect_change(&id, false);
-	assert_int_equal(kiln__os_read_file(file, 100, &text, &len, NULL), 0); /* reading is no change */
+	assert_int_equal(kiln__os_read_file(file, 100, &text, &len, NULL),
+			 0); /* reading is no change */
 	free(text);
 	expect_change(&id, false);
 	put("sub/file", "CONTENTS"); /* in place, of the same length: no directory changes */
