@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PID 1 of an arm64 guest that has a KVM of its own: makes the preflight there and tells how it went. */
+/* PID 1 of an arm64 guest that has a KVM of its own: makes the preflight there and tells how it
+ * went. */
 #include "preflight.h"
 
 #include <stdio.h>
