@@ -96,6 +96,14 @@ int configure(const struct args *args, kiln_config **ret, kiln_error *err);
 int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),
 		  void *data, kiln_error *err);
 
+/* --- console.c ------------------------------------------------------------------------------------- */
+
+/*
+ * A VM's console on this terminal, until it ends, or a signal comes, or, with @keys, ctrl-p
+ * ctrl-q is typed.
+ */
+int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_error *err);
+
 /* --- verbs ------------------------------------------------------------------------------------------- */
 
 int verb_run(struct cli *cli, const struct args *args);

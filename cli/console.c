@@ -19,8 +19,10 @@ struct console {
 	struct input *input;
 	struct output *output;
 	bool raw;
+	bool keys; /* ctrl-p ctrl-q leaves it */
 	bool over;
 	int code;
+	int killed_by;
 	kiln_error err; /* code 0: none */
 };
 
@@ -77,6 +79,7 @@ static size_t on_data(void *data, const void *bytes, size_t len)
 	if (n >= 0)
 		return (size_t)n;
 	if (n == -EPIPE) {
+		console->killed_by = SIGPIPE;
 		finish(console, 128 + SIGPIPE);
 	} else {
 		kiln__fail_errno(&err, (int)-n, "cannot write to standard output");
@@ -111,10 +114,12 @@ static void on_signal(void *data, int number)
 {
 	struct console *console = data;
 
-	if (number == SIGCONT && console->raw)
+	if (number == SIGCONT && console->raw) {
 		terminal_raw(false);
-	else if (number != SIGCONT && number != SIGWINCH)
+	} else if (number != SIGCONT && number != SIGWINCH) {
+		console->killed_by = number;
 		finish(console, 128 + number);
+	}
 }
 
 static void on_stream(void *data, kiln_stream *stream, const kiln_error *err)
@@ -135,51 +140,57 @@ static void on_stream(void *data, kiln_stream *stream, const kiln_error *err)
 	console->stream = stream;
 	kiln_stream_listen(stream, &callbacks);
 	if (console->raw) {
-		fputs("kiln: on the console; ctrl-p ctrl-q leaves it\r\n", stderr);
+		if (console->keys)
+			fputs("kiln: on the console; ctrl-p ctrl-q leaves it\n", stderr);
 		terminal_raw(false);
 	}
-	if (input_new(&console->input, console->loop, console->raw ? &keys_sink : &plain_sink,
-		      console, &why) == 0)
+	if (input_new(&console->input, console->loop,
+		      console->raw && console->keys ? &keys_sink : &plain_sink, console, &why) == 0)
 		input_resume(console->input);
 	kiln_stream_resume(stream);
 }
 
-static int run(struct console *console, kiln_vm *vm, kiln_error *err)
+int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_error *err)
 {
+	struct console console = {
+		.loop = kiln_manager_loop(cli->manager),
+		.raw = terminal_is_input(),
+		.keys = keys,
+	};
 	struct signals *signals = NULL;
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
-	r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console, err);
+	r = output_new(&console.output, console.loop, STDOUT_FILENO, on_room, &console, err);
 	if (r == 0)
-		r = signals_new(&signals, console->loop, on_signal, console, err);
+		r = signals_new(&signals, console.loop, on_signal, &console, err);
 	if (r == 0)
-		kiln_vm_console(vm, on_stream, console);
-	while (r == 0 && !console->over && kiln_loop_step(console->loop))
+		kiln_vm_console(vm, on_stream, &console);
+	while (r == 0 && !console.over && kiln_loop_step(console.loop))
 		;
 	terminal_restore();
-	input_free(console->input);
-	kiln_stream_close(console->stream);
-	output_free(console->output);
+	input_free(console.input);
+	kiln_stream_close(console.stream);
+	output_free(console.output);
 	signals_free(signals);
-	if (r == 0 && console->err.code)
-		*err = console->err;
-	return r < 0 ? r : console->err.code;
+	cli->killed_by = console.killed_by;
+	*ret_code = console.code;
+	if (r == 0 && console.err.code)
+		*err = console.err;
+	return r < 0 ? r : console.err.code;
 }
 
 int verb_console(struct cli *cli, const struct args *args)
 {
-	struct console console = {.raw = terminal_is_input()};
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_vm *vm = NULL;
+	int code = 0;
 	int r = cli_manager(cli, &err);
 
 	if (r == 0)
 		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
-	if (r == 0) {
-		console.loop = kiln_manager_loop(cli->manager);
-		r = run(&console, vm, &err);
-	}
+	if (r == 0)
+		r = console_run(cli, vm, true, &code, &err);
 	kiln_vm_free(vm);
-	return r < 0 ? complain(args->positional[0], &err) : console.code;
+	return r < 0 ? complain(args->positional[0], &err) : code;
 }

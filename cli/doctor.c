@@ -7,6 +7,7 @@
 #include "err.h"
 #include "os.h"
 #include "preflight.h"
+#include "resolve.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -176,7 +177,7 @@ static void print_health(const struct health *health)
 	if (health->kernel.path)
 		print_line("ok", health->kernel.path, "", "");
 	else
-		print_line("no", "none cached yet", health->kernel.why.message,
+		print_line("no", health->kernel.why.message, "",
 			   health->kernel.why.hint);
 }
 
@@ -192,10 +193,17 @@ static json_t *health_json(const struct health *health)
 	return object;
 }
 
+/* What a VM without a kernel of its own boots. Nothing is downloaded for the sake of a report. */
 static void find_kernel(struct kernel_found *ret)
 {
-	*ret = (struct kernel_found){0};
-	kiln__fail(&ret->why, KILN_ENOENT, "it is found with the first run");
+	struct kiln__home home = {0};
+	int r = kiln__home_init(&home, NULL, NULL, NULL, &ret->why);
+
+	if (r == 0)
+		r = kiln__resolve_default_kernel(&home, kiln__os_arch(), &ret->path, &ret->why);
+	if (r < 0)
+		kiln__hint(&ret->why, "the first run without --kernel downloads one");
+	kiln__home_done(&home);
 }
 
 /* Fails if nothing here can run a VM: emulation counts. */

@@ -33,11 +33,13 @@ struct foreground {
 	kiln_session *session;
 	bool starting; /* a start that was asked for has not ended */
 	bool start_failed;
+	bool orphan; /* freed, but for what the start is still to be told to */
 	bool running;  /* the process is */
 	bool raw;      /* the terminal is to be */
 	bool over;
 	enum foreground_end end;
 	int code;
+	kiln_error lost; /* what the session said while the start, which may tell more, was not done */
 };
 
 static void finish(struct foreground *fg, enum foreground_end end, int code)
@@ -173,9 +175,10 @@ static void on_exit_of_process(void *data, kiln_exit how, const kiln_error *err)
 	trace_once(fg->cli->trace, TRACE_EXIT);
 	if (!err)
 		finish(fg, FOREGROUND_EXITED, exit_code(how));
-	else if (!fg->starting || err->code == KILN_ENOCMD || err->code == KILN_ENOEXEC)
+	else if (fg->starting)
+		fg->lost = *err;
+	else
 		fail(fg, err);
-	/* Else the start tells why. */
 }
 
 static kiln_session_callbacks callbacks_of(struct foreground *fg)
@@ -210,44 +213,20 @@ static void on_start_done(void *data, int result, const kiln_error *err)
 	struct foreground *fg = data;
 
 	fg->starting = false;
+	if (fg->orphan) {
+		free(fg);
+		return;
+	}
 	trace_once(fg->cli->trace, TRACE_RUNNING);
 	if (result < 0) {
 		fg->start_failed = true;
 		if (err->code != KILN_ECANCELED)
 			fail(fg, err);
+	} else if (fg->lost.code) {
+		fail(fg, &fg->lost);
 	} else {
 		tell_emulation(fg);
 	}
-}
-
-int foreground_attach(struct foreground *fg, kiln_vm *vm, const kiln_start_options *start,
-		      kiln_error *err)
-{
-	kiln_attach_options options = KILN_ATTACH_OPTIONS_INIT;
-	kiln_session_callbacks callbacks = callbacks_of(fg);
-
-	fg->vm = vm;
-	if (start) {
-		fg->starting = true;
-		kiln_vm_start(vm, start, on_start_done, fg);
-	}
-	options.stdin_open = fg->options.input;
-	if (fg->options.tty)
-		terminal_size(&options.rows, &options.cols);
-	return kiln_vm_attach(vm, &options, &callbacks, &fg->session, err);
-}
-
-int foreground_exec(struct foreground *fg, kiln_vm *vm, kiln_exec_options *options,
-		    kiln_error *err)
-{
-	kiln_session_callbacks callbacks = callbacks_of(fg);
-
-	fg->vm = vm;
-	options->stdin_open = fg->options.input;
-	options->tty = fg->options.tty;
-	if (options->tty)
-		terminal_size(&options->rows, &options->cols);
-	return kiln_vm_exec(vm, options, &callbacks, &fg->session, err);
 }
 
 /* --- signals ------------------------------------------------------------------------------------------ */
@@ -271,6 +250,58 @@ static void on_signal(void *data, int number)
 	}
 }
 
+/*
+ * Not sooner: making a root image or fetching a kernel is done inside the call that starts a VM,
+ * and takes long enough for somebody to change his mind. A signal then just kills us.
+ */
+static int take_over(struct foreground *fg, kiln_error *err)
+{
+	int r = signals_new(&fg->signals, kiln_manager_loop(fg->cli->manager), on_signal, fg, err);
+
+	if (r == 0 && fg->raw)
+		terminal_raw(true);
+	return r;
+}
+
+/* --- beginning ------------------------------------------------------------------------------- */
+
+int foreground_attach(struct foreground *fg, kiln_vm *vm, const kiln_start_options *start,
+		      kiln_error *err)
+{
+	kiln_attach_options options = KILN_ATTACH_OPTIONS_INIT;
+	kiln_session_callbacks callbacks = callbacks_of(fg);
+	int r;
+
+	fg->vm = vm;
+	if (start) {
+		fg->starting = true;
+		kiln_vm_start(vm, start, on_start_done, fg);
+	}
+	r = take_over(fg, err);
+	if (r < 0)
+		return r;
+	options.stdin_open = fg->options.input;
+	if (fg->options.tty)
+		terminal_size(&options.rows, &options.cols);
+	return kiln_vm_attach(vm, &options, &callbacks, &fg->session, err);
+}
+
+int foreground_exec(struct foreground *fg, kiln_vm *vm, kiln_exec_options *options,
+		    kiln_error *err)
+{
+	kiln_session_callbacks callbacks = callbacks_of(fg);
+	int r = take_over(fg, err);
+
+	if (r < 0)
+		return r;
+	fg->vm = vm;
+	options->stdin_open = fg->options.input;
+	options->tty = fg->options.tty;
+	if (options->tty)
+		terminal_size(&options->rows, &options->cols);
+	return kiln_vm_exec(vm, options, &callbacks, &fg->session, err);
+}
+
 /* --- life --------------------------------------------------------------------------------------------- */
 
 int foreground_new(struct foreground **ret, struct cli *cli, const struct foreground_options *options,
@@ -286,17 +317,13 @@ int foreground_new(struct foreground **ret, struct cli *cli, const struct foregr
 	fg->options = *options;
 	fg->raw = options->input && options->tty && terminal_is_input();
 	signal(SIGPIPE, SIG_IGN); /* a closed pipe is told by EPIPE */
-	r = signals_new(&fg->signals, loop, on_signal, fg, err);
-	if (r == 0)
-		r = output_new(&fg->out, loop, STDOUT_FILENO, on_room, fg, err);
+	r = output_new(&fg->out, loop, STDOUT_FILENO, on_room, fg, err);
 	if (r == 0)
 		r = output_new(&fg->err, loop, STDERR_FILENO, on_room, fg, err);
 	if (r < 0) {
 		foreground_free(fg);
 		return r;
 	}
-	if (fg->raw)
-		terminal_raw(true);
 	*ret = fg;
 	return 0;
 }
@@ -311,7 +338,9 @@ void foreground_free(struct foreground *fg)
 	output_free(fg->out);
 	output_free(fg->err);
 	signals_free(fg->signals);
-	free(fg);
+	fg->orphan = true;
+	if (!fg->starting)
+		free(fg);
 }
 
 enum foreground_end foreground_run(struct foreground *fg, int *ret_code)

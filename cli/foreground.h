@@ -18,14 +18,14 @@ struct foreground_options {
 
 struct foreground;
 
-/* What passes between here and the process; signals are events from now on. */
+/* What passes between here and the process. */
 int foreground_new(struct foreground **ret, struct cli *cli, const struct foreground_options *options,
 		   kiln_error *err);
 void foreground_free(struct foreground *fg); /* NULL is allowed; puts the terminal back */
 
 /*
  * The process: the VM's main one, which @start says to start first (NULL: it is there), or
- * a command.
+ * a command. Signals are events and the terminal is raw from then on.
  */
 int foreground_attach(struct foreground *fg, kiln_vm *vm, const kiln_start_options *start,
 		      kiln_error *err);

@@ -6,14 +6,25 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+static void on_log(void *data, enum kiln_log_level level, const char *text)
+{
+	(void)level;
+	tell(data, "%s", text);
+}
+
 int cli_manager(struct cli *cli, kiln_error *err)
 {
+	kiln_manager_options options = KILN_MANAGER_OPTIONS_INIT;
+
 	if (cli->manager)
 		return 0;
-	return kiln_manager_new(&cli->manager, NULL, NULL, err);
+	if (cli->talks)
+		options.log = (kiln_log){.fn = on_log, .data = cli, .level = KILN_LOG_INFO};
+	return kiln_manager_new(&cli->manager, NULL, &options, err);
 }
 
 void cli_progress(struct cli *cli, const struct args *args)
@@ -71,12 +82,25 @@ static int help(int argc, char **argv)
 	return 0;
 }
 
+/*
+ * A descriptor that was closed when we began must not be given to something else, which
+ * would then be read or written as if it were the user's. What stands in fails as a
+ * closed one does: it is open the wrong way round.
+ */
+static void hold_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+			_exit(EXIT_KILN);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argv[1];
 	const struct verb *verb;
 	kiln_error err = KILN_ERROR_INIT;
 
+	hold_standard_descriptors();
 	if (argc < 2) {
 		fputs("kiln: what is to be done?\n      see \"kiln --help\"\n", stderr);
 		return EXIT_KILN;

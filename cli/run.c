@@ -56,24 +56,108 @@ int verb_create(struct cli *cli, const struct args *args)
 
 /* --- run -d, start ------------------------------------------------------------------------------ */
 
-/* Starts it and leaves it: its id may be used for anything once this has returned. */
-static int start_detached(struct cli *cli, kiln_vm *vm, kiln_error *err)
+/* Until the process runs, or it is known that it will not. */
+struct starting {
+	bool begun;     /* the start is done, well or badly */
+	bool over;      /* and so is the process's */
+	kiln_error err; /* code 0: none */
+};
+
+static void note(struct starting *starting, const kiln_error *err)
+{
+	starting->over = true;
+	if (err && !starting->err.code)
+		starting->err = *err;
+}
+
+static void on_start(void *data, int result, const kiln_error *err)
+{
+	struct starting *starting = data;
+
+	starting->begun = true;
+	if (result < 0) {
+		starting->err = *err; /* what the session has to say of it follows from this */
+		starting->over = true;
+	}
+}
+
+static void on_process(void *data)
+{
+	note(data, NULL);
+}
+
+/* One that has ended already has run. */
+static void on_process_exit(void *data, kiln_exit how, const kiln_error *err)
+{
+	(void)how;
+	note(data, err);
+}
+
+/* Its output is in its log; nothing of it is wanted here. */
+static size_t on_process_output(void *data, int fd, const void *bytes, size_t len)
+{
+	(void)data;
+	(void)fd;
+	(void)bytes;
+	return len;
+}
+
+static int start_process(struct cli *cli, kiln_vm *vm, const kiln_start_options *options,
+			 kiln_error *err)
+{
+	kiln_session_callbacks callbacks = KILN_SESSION_CALLBACKS_INIT;
+	struct starting starting = {0};
+	kiln_session *session = NULL;
+	int r;
+
+	callbacks.on_started = on_process;
+	callbacks.on_output = on_process_output;
+	callbacks.on_exit = on_process_exit;
+	callbacks.data = &starting;
+	/* The loop runs until the start is done, whatever happens: it is told to this frame. */
+	kiln_vm_start(vm, options, on_start, &starting);
+	r = kiln_vm_attach(vm, NULL, &callbacks, &session, err);
+	while (!(starting.begun && (starting.over || r < 0)) &&
+	       kiln_loop_step(kiln_manager_loop(cli->manager)))
+		;
+	kiln_session_free(session);
+	if (r == 0 && starting.err.code) {
+		*err = starting.err;
+		r = err->code;
+	}
+	return r;
+}
+
+static bool has_process(const kiln_config *config)
+{
+	const char *value;
+
+	return kiln_config_get(config, "process.args[0]", &value, NULL) == 0 ||
+	       kiln_config_get(config, "process.entrypoint[0]", &value, NULL) == 0;
+}
+
+/* Starts it and leaves it: once this has returned it is ready, and its process runs. */
+static int start_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config, kiln_error *err)
 {
 	kiln_start_options options = KILN_START_OPTIONS_INIT;
 	int r;
 
 	options.on_progress = on_progress;
 	options.data = cli;
+	if (has_process(config))
+		return start_process(cli, vm, &options, err);
 	r = kiln_vm_start_sync(vm, &options, -1, err);
 	return r < 0 ? r : kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
 }
 
-static int run_detached(struct cli *cli, kiln_vm *vm)
+static int run_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config)
 {
 	kiln_error err = KILN_ERROR_INIT;
 
-	if (start_detached(cli, vm, &err) < 0)
-		return complain(NULL, &err);
+	if (start_detached(cli, vm, config, &err) < 0) {
+		complain(NULL, &err);
+		return exit_code_of_error(&err);
+	}
 	printf("%s\n", kiln_vm_id(vm));
 	return 0;
 }
@@ -137,15 +221,49 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 	return code;
 }
 
+/*
+ * A VM with an init of its own and no process of ours: its console is what there is. Standard
+ * input goes there, as a serial line has no other.
+ */
+static int run_console(struct cli *cli, kiln_vm *vm)
+{
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	kiln_vm_info info = KILN_VM_INFO_INIT;
+	kiln_error err = KILN_ERROR_INIT;
+	int code = EXIT_KILN;
+	int r;
+
+	start.foreground = true;
+	start.on_progress = on_progress;
+	start.data = cli;
+	r = kiln_vm_start_sync(vm, &start, -1, &err);
+	if (r == 0)
+		r = console_run(cli, vm, false, &code, &err);
+	if (r == 0 && cli->killed_by)
+		kiln_vm_kill_sync(vm, -1, NULL);
+	if (r == 0)
+		r = kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, -1, &err);
+	if (r == 0)
+		r = kiln_vm_status(vm, &info, &err);
+	if (r < 0)
+		return complain(NULL, &err);
+	if (info.state == KILN_STATE_FAILED)
+		return complain(NULL, &info.failure);
+	write_trace(cli, vm);
+	return cli->killed_by ? code : exit_code(info.exit);
+}
+
+/* What has no process of ours must have an init of its own. */
 static int need_command(const kiln_config *config, kiln_error *err)
 {
-	const char *value;
+	const char *init;
 
-	if (kiln_config_get(config, "process.args[0]", &value, NULL) == 0 ||
-	    kiln_config_get(config, "process.entrypoint[0]", &value, NULL) == 0)
+	if (has_process(config) ||
+	    (kiln_config_get(config, "init", &init, NULL) == 0 && strcmp(init, "root") == 0) ||
+	    kiln_config_get(config, "initrd.path", &init, NULL) == 0)
 		return 0;
 	kiln__fail(err, KILN_EINVAL, "run: there is no command to run");
-	kiln__hint(err, "put one behind the options, or run the VM in the background (-d)");
+	kiln__hint(err, "put one behind the options, or use --init root, or -d");
 	return KILN_EINVAL;
 }
 
@@ -162,7 +280,12 @@ static int run_vm(struct cli *cli, const struct args *args, const kiln_config *c
 		r = create(cli, args, config, ephemeral, &vm, err);
 	if (r < 0)
 		return complain(NULL, err);
-	code = detach ? run_detached(cli, vm) : run_foreground(cli, vm, config);
+	if (detach)
+		code = run_detached(cli, vm, config);
+	else if (has_process(config))
+		code = run_foreground(cli, vm, config);
+	else
+		code = run_console(cli, vm);
 	kiln_vm_free(vm);
 	return code;
 }
@@ -184,47 +307,57 @@ int verb_run(struct cli *cli, const struct args *args)
 	return code;
 }
 
-/* --- start ------------------------------------------------------------------------------------------ */
-
-static int start_attached(struct cli *cli, const struct args *args, kiln_vm *vm)
+/* Runs what was begun, in the foreground of a VM that lives its own life. */
+static int finish_foreground(struct foreground *fg, int r, kiln_error *err)
 {
-	kiln_start_options start = KILN_START_OPTIONS_INIT;
-	struct foreground_options options = {.may_detach = true};
-	struct foreground *fg = NULL;
-	kiln_config *config = NULL;
-	kiln_error err = KILN_ERROR_INIT;
 	int code = EXIT_KILN;
-	int r = kiln_vm_config(vm, &config, &err);
 
-	start.on_progress = on_progress;
-	start.data = cli;
-	if (r == 0) {
-		options.tty = is_true(config, "process.tty");
-		options.input = is_true(config, "process.stdin") && args_has(args, OPT_INTERACTIVE);
-		r = foreground_new(&fg, cli, &options, &err);
-	}
-	if (r == 0)
-		r = foreground_attach(fg, vm, &start, &err);
 	if (r == 0)
 		foreground_run(fg, &code);
 	foreground_free(fg);
-	kiln_config_free(config);
-	return r < 0 ? complain(NULL, &err) : code;
+	return r < 0 ? complain(NULL, err) : code;
+}
+
+/* --- start ------------------------------------------------------------------------------------------ */
+
+static int start_attached(struct cli *cli, const struct args *args, kiln_vm *vm,
+			  const kiln_config *config)
+{
+	const struct foreground_options options = {
+		.tty = is_true(config, "process.tty"),
+		.input = is_true(config, "process.stdin") && args_has(args, OPT_INTERACTIVE),
+		.may_detach = true,
+	};
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	struct foreground *fg = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	int r = foreground_new(&fg, cli, &options, &err);
+
+	start.on_progress = on_progress;
+	start.data = cli;
+	if (r == 0)
+		r = foreground_attach(fg, vm, &start, &err);
+	return finish_foreground(fg, r, &err);
 }
 
 static int start_one(struct cli *cli, const struct args *args, const char *name)
 {
+	bool attach = args_has(args, OPT_ATTACH);
+	kiln_config *config = NULL;
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_vm *vm = NULL;
 	int code = 0;
 	int r = kiln_manager_find(cli->manager, name, &vm, &err);
 
-	if (r == 0 && args_has(args, OPT_ATTACH))
-		code = start_attached(cli, args, vm);
+	if (r == 0)
+		r = kiln_vm_config(vm, &config, &err);
+	if (r == 0 && attach)
+		code = start_attached(cli, args, vm, config);
 	else if (r == 0)
-		r = start_detached(cli, vm, &err);
-	if (r == 0 && !args_has(args, OPT_ATTACH))
+		r = start_detached(cli, vm, config, &err);
+	if (r == 0 && !attach)
 		printf("%s\n", name);
+	kiln_config_free(config);
 	kiln_vm_free(vm);
 	return r < 0 ? complain(name, &err) : code;
 }
@@ -250,17 +383,6 @@ int verb_start(struct cli *cli, const struct args *args)
 }
 
 /* --- exec and attach ---------------------------------------------------------------------------------- */
-
-/* Runs what was begun, in the foreground of a VM that lives its own life. */
-static int finish_foreground(struct foreground *fg, int r, kiln_error *err)
-{
-	int code = EXIT_KILN;
-
-	if (r == 0)
-		foreground_run(fg, &code);
-	foreground_free(fg);
-	return r < 0 ? complain(NULL, err) : code;
-}
 
 static int add_env(void *data, const char *value, kiln_error *err)
 {

@@ -46,6 +46,7 @@ struct kiln__kernel_request {
 				release, if there is one */
 	const char *arch;    /* of the machine, "x86_64" or "aarch64" */
 	bool refresh;        /* DISTRO: ask apt whether there is a newer one */
+	bool only_cached;    /* DISTRO: do not ask apt at all; KILN_ENOENT if there is none yet */
 };
 
 struct kiln__kernel {

@@ -258,6 +258,8 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 		return kiln__fail_nomem(err);
 	if (!request->refresh && kiln__cache_find(images->cache, record, ret, NULL) == 0)
 		return 0;
+	if (request->only_cached)
+		return kiln__fail(err, KILN_ENOENT, "no kernel has been downloaded yet");
 	return kiln__apt_kernel(images, request->arch, record, ret, err);
 }
 

@@ -215,6 +215,7 @@ int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch
 		.origin = KILN__KERNEL_DISTRO,
 		.fd = KILN_FD_NONE,
 		.arch = arch,
+		.only_cached = true,
 	};
 	struct kiln__images images = {.progress = on_progress, .data = (void *)(uintptr_t)home};
 	struct kiln__kernel kernel;

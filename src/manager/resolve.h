@@ -20,7 +20,10 @@
 int kiln__resolve(const struct kiln__home *home, const char *config_text, json_t **ret,
 		  kiln_error *err);
 
-/* The kernel file that a machine of @arch gets when its configuration names none, malloc'ed. Blocks; may download. */
+/*
+ * The kernel file that a machine of @arch gets when its configuration names none, malloc'ed.
+ * Downloads nothing: KILN_ENOENT if there is none yet.
+ */
 int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch, char **ret_path,
 				 kiln_error *err);
 
