@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off: a declaration is read up to the end of its line */
 /*
  * What the runner gives up before the guest runs. What it keeps: its open descriptors,
  * making and replacing files in the VM's two directories, reading /proc (for stats), and
@@ -24,6 +25,7 @@
  * The end; abort() signals this process itself:
  * syscalls: rt_sigaction tgkill exit exit_group
  */
+/* clang-format on */
 #include "runner.h"
 
 #include "err.h"

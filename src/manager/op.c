@@ -271,19 +271,23 @@ static void on_answer(void *data, json_t *result, const kiln_error *err)
 static void on_raw(void *data, struct kiln__stream *stream, const kiln_error *err)
 {
 	struct kiln__op *op = data;
+	kiln_vm *vm = op->vm;
 
 	op->number = 0;
 	if (err) {
-		on_lost(op, op->own ? op->own : op->vm->lifeline, err);
+		on_lost(op, op->own ? op->own : vm->lifeline, err);
 		return;
 	}
-	/* The connection has become the stream. */
+	/* The connection has become the stream, which may speak at any time: it is given on at
+	 * once. */
 	if (op->own)
 		op->own = NULL;
 	else
-		op->vm->lifeline = NULL;
+		vm->lifeline = NULL;
 	op->got = stream;
-	kiln__op_finish(op, NULL);
+	kiln__vm_hold(vm);
+	tell(op);
+	kiln__vm_let_go(vm);
 }
 
 static bool wants_stream(const struct kiln__op *op)

@@ -8,24 +8,62 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * Until its receiver listens and resumes it, a stream takes nothing: data waits below,
+ * the end and an error are kept here.
+ */
 struct kiln_stream {
 	struct kiln__stream *inner;
 	kiln_stream_callbacks callbacks;
+	bool resumed;
+	bool eof;    /* not told yet */
+	bool broken; /* not told yet; "why" */
+	kiln_error why;
+	unsigned busy;
+	bool closed;
 };
+
+static bool leave(kiln_stream *stream)
+{
+	if (--stream->busy == 0 && stream->closed) {
+		free(stream);
+		return false;
+	}
+	return !stream->closed;
+}
 
 static size_t on_data(void *data, const void *bytes, size_t len)
 {
 	kiln_stream *stream = data;
 
+	if (!stream->resumed || !stream->callbacks.on_data)
+		return 0;
 	return stream->callbacks.on_data(stream->callbacks.data, bytes, len);
+}
+
+/* Tells what was kept. */
+static void tell_end(kiln_stream *stream)
+{
+	if (!stream->resumed)
+		return;
+	stream->busy++;
+	if (stream->eof && stream->callbacks.on_eof) {
+		stream->eof = false;
+		stream->callbacks.on_eof(stream->callbacks.data);
+	}
+	if (stream->broken && !stream->closed && stream->callbacks.on_error) {
+		stream->broken = false;
+		stream->callbacks.on_error(stream->callbacks.data, &stream->why);
+	}
+	leave(stream);
 }
 
 static void on_eof(void *data)
 {
 	kiln_stream *stream = data;
 
-	if (stream->callbacks.on_eof)
-		stream->callbacks.on_eof(stream->callbacks.data);
+	stream->eof = true;
+	tell_end(stream);
 }
 
 static void on_writable(void *data)
@@ -40,8 +78,9 @@ static void on_error(void *data, const kiln_error *err)
 {
 	kiln_stream *stream = data;
 
-	if (stream->callbacks.on_error)
-		stream->callbacks.on_error(stream->callbacks.data, err);
+	stream->broken = true;
+	stream->why = *err;
+	tell_end(stream);
 }
 
 static const struct kiln__stream_handler handler = {on_data, on_eof, on_writable, on_error};
@@ -50,8 +89,10 @@ kiln_stream *kiln__stream_wrap(struct kiln__stream *inner)
 {
 	kiln_stream *stream = calloc(1, sizeof(*stream));
 
-	if (stream)
-		stream->inner = inner;
+	if (!stream)
+		return NULL;
+	stream->inner = inner;
+	kiln__stream_set_handler(inner, &handler, stream);
 	return stream;
 }
 
@@ -61,12 +102,15 @@ void kiln_stream_listen(kiln_stream *stream, const kiln_stream_callbacks *callba
 
 	memset(&stream->callbacks, 0, sizeof(stream->callbacks));
 	memcpy(&stream->callbacks, callbacks, size);
-	kiln__stream_set_handler(stream->inner, &handler, stream);
 }
 
 void kiln_stream_resume(kiln_stream *stream)
 {
+	stream->resumed = true;
+	stream->busy++;
 	kiln__stream_resume(stream->inner);
+	if (leave(stream))
+		tell_end(stream);
 }
 
 int64_t kiln_stream_write(kiln_stream *stream, const void *bytes, size_t len)
@@ -84,7 +128,9 @@ void kiln_stream_close(kiln_stream *stream)
 	if (!stream)
 		return;
 	kiln__stream_close(stream->inner);
-	free(stream);
+	stream->closed = true;
+	if (stream->busy == 0)
+		free(stream);
 }
 
 /* --- connect and console --------------------------------------------------------------- */

@@ -110,8 +110,8 @@ struct kiln__control *kiln__control_of(const struct kiln__control_call *call);
 
 /*
  * A connection that carries no more messages. @stream is the receiver's: it sets
- * a handler and resumes delivery; bytes that came behind the last message are
- * still in it. The connection has been freed. On failure @stream is NULL, @err says
+ * a handler before it returns, and resumes delivery; bytes that came behind the last message
+ * are still in it. The connection has been freed. On failure @stream is NULL, @err says
  * why, and the connection goes on (its end is reported by on_closed as usual).
  */
 typedef void (*kiln__control_raw_fn)(void *data, struct kiln__stream *stream,

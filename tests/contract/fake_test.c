@@ -286,8 +286,8 @@ static void process_start(struct process *p, struct vm *vm, bool input, const ch
 	for (; *words; words++)
 		kiln__strs_add(&argv, *words);
 	start.argv = (struct kiln__strs){argv.data, argv.len};
-	kiln_ok(kiln__session_start(&p->session, vm->loop, connect_agent(vm), &start, &process_handler,
-				    p, &err),
+	kiln_ok(kiln__session_start(&p->session, vm->loop, connect_agent(vm), &start,
+				    &process_handler, p, &err),
 		&err);
 }
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -453,7 +453,8 @@ static void a_session_is_taken_up_again_without_loss(void **state)
 		kiln_test_run_until(vm.loop, &p.over);
 		assert_true(p.failed && p.retryable);
 		p.failed = p.over = false;
-		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err), &err);
+		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err),
+			&err);
 	}
 	assert_true(cuts >= 8);
 	assert_pattern(&p.out[0], total);
@@ -531,7 +532,8 @@ static void a_session_whose_input_waits_is_taken_up_again(void **state)
 		kiln_test_run_until(vm.loop, &p.over);
 		assert_true(p.failed && p.retryable);
 		p.failed = p.over = false;
-		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err), &err);
+		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err),
+			&err);
 		kiln_test_settle(vm.loop);
 		kiln_test_settle(vm.loop);
 	}
@@ -762,7 +764,8 @@ static void a_stop_goes_through_the_agent(void **state)
 	vm_close(&vm);
 }
 
-/* --- readiness ------------------------------------------------------------------------------------ */
+/* --- readiness
+ * ------------------------------------------------------------------------------------ */
 
 static void a_port_that_answers_makes_it_ready(void **state)
 {
@@ -801,7 +804,8 @@ static void a_command_makes_it_ready_or_fail(void **state)
 	vm_close(&vm);
 }
 
-/* --- faults ------------------------------------------------------------------------------------------ */
+/* --- faults
+ * ------------------------------------------------------------------------------------------ */
 
 static void a_start_that_fails_tells_why(void **state)
 {
@@ -917,6 +921,25 @@ static void a_crash_waits_while_it_is_paused(void **state)
 	vm_close(&vm);
 }
 
+/* Whatever it was about to die of. */
+static void an_end_that_was_asked_for_is_no_failure(void **state)
+{
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	vm_open(&vm);
+	vm_make_ready(&vm);
+	vm_type(&vm, "kernel panic\n");
+	vm_await_console(&vm, "Kernel panic");
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	op_begin(&op, &vm, kiln_machine_kill);
+	op_await_ok(&op);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_STOPPED);
+	assert_int_equal(kiln_machine_exit(vm.machine).kind, KILN_EXIT_KILLED);
+	vm_close(&vm);
+}
+
 #define MANY 100
 
 static void a_hundred_machines_live_on_one_loop(void **state)
@@ -1011,6 +1034,7 @@ int main(int argc, char **argv)
 		kiln_test(a_start_that_takes_too_long_is_not_ready_in_time),
 		kiln_test(a_pause_that_fails_changes_nothing),
 		kiln_test(a_crash_waits_while_it_is_paused),
+		kiln_test(an_end_that_was_asked_for_is_no_failure),
 		kiln_test(a_hundred_machines_live_on_one_loop),
 		kiln_test(what_it_cannot_do_is_refused_by_its_key),
 		kiln_test(auto_never_means_fake),

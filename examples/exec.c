@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Boots a VM from a root file system, runs a command in it, and shows what it wrote: exec ROOT COMMAND... */
+#include <kiln/manager.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static int fail(const kiln_error *err)
+{
+	fprintf(stderr, "%s%s%s\n", err->message, err->hint[0] ? "\n" : "", err->hint);
+	return 125;
+}
+
+static int run(kiln_vm *vm, const char *const *command, kiln_error *err)
+{
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	kiln_exec_options options = KILN_EXEC_OPTIONS_INIT;
+	kiln_exec_result result = KILN_EXEC_RESULT_INIT;
+	int code;
+
+	start.foreground = true; /* the VM ends with this process, however that ends */
+	options.argv = command;
+	if (kiln_vm_start_sync(vm, &start, 60000, err) < 0 ||
+	    kiln_vm_wait_sync(vm, KILN_STATE_READY, 60000, err) < 0 ||
+	    kiln_vm_exec_sync(vm, &options, 1 << 20, &result, 60000, err) < 0)
+		return fail(err);
+	fwrite(result.out, 1, result.out_len, stdout);
+	fwrite(result.err, 1, result.err_len, stderr);
+	code = result.exit.kind == KILN_EXIT_SIGNALED ? 128 + result.exit.code : result.exit.code;
+	kiln_exec_result_done(&result);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	kiln_create_options create = KILN_CREATE_OPTIONS_INIT;
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_manager *manager = NULL;
+	kiln_config *config = NULL;
+	kiln_vm *vm = NULL;
+	struct stat st;
+	int code;
+
+	if (argc < 3 || stat(argv[1], &st) < 0)
+		return fprintf(stderr, "usage: exec ROOT COMMAND...\n"), 2;
+	create.ephemeral = true;
+	if (kiln_manager_new(&manager, NULL, NULL, &err) < 0 || kiln_config_new(&config, &err) < 0 ||
+	    kiln_config_set(config, S_ISDIR(st.st_mode) ? "root.directory" : "root.tar",
+			    realpath(argv[1], NULL), &err) < 0 ||
+	    kiln_manager_create(manager, config, &create, &vm, &err) < 0)
+		code = fail(&err);
+	else
+		code = run(vm, (const char *const *)argv + 2, &err);
+	kiln_vm_free(vm);
+	kiln_config_free(config);
+	kiln_manager_free(manager);
+	return code;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A damaged stream ends its own connection, with a reason, and nothing else. */
+#include "rig.h"
+
+#include <string.h>
+
+static struct rig rig;
+
+static int up(void **state)
+{
+	int r = kiln_test_begin(state);
+
+	rig_up(&rig);
+	return r;
+}
+
+static int down(void **state)
+{
+	struct proc proc = {.rig = NULL};
+
+	/* Whatever was done to it, it goes on. */
+	proc_run(&proc, &rig, &(struct kiln__agent_start){.argv = ARGV("echo", "alive")});
+	proc_said(&proc, "alive\n", "", 0);
+	proc_done(&proc);
+	rig_down(&rig);
+	return kiln_test_end(state);
+}
+
+#define hostile_test(name)                                                                         \
+	{                                                                                          \
+#name, name, up, down, NULL                                                        \
+	}
+
+static void add_hello(struct kiln__buf *buf)
+{
+	const struct kiln__agent_hello hello = {.version_min = KILN__AGENT_VERSION_MIN,
+						.version_max = KILN__AGENT_VERSION};
+
+	kiln__frame_pack(buf, KILN__AGENT_HELLO, 0, 0, &kiln__agent_hello_record, &hello);
+}
+
+/*
+ * Sends bytes on a connection of their own and reads all that comes, to the end. Yields
+ * the error that the agent ended it with; code 0 if there was none.
+ */
+static void send_bytes(const void *bytes, size_t len, kiln_error *ret)
+{
+	kiln_fd fd = rig_connect_raw(&rig);
+	struct kiln__frame_reader reader;
+	struct kiln__frame frame;
+	uint8_t answer[4096];
+	kiln_error err;
+	bool whole;
+	ssize_t n;
+
+	*ret = (kiln_error)KILN_ERROR_INIT;
+	kiln__frame_reader_init(&reader, kiln__agent_limit);
+	kiln_ok(kiln__os_set_nonblocking(fd, false, &err), &err);
+	kiln_ok(kiln__os_write_full(fd, bytes, len, &err), &err);
+	kiln__os_shutdown_write(fd);
+	while ((n = kiln__os_read(fd, answer, sizeof(answer))) > 0)
+		for (size_t at = 0; at < (size_t)n;) {
+			int64_t used = kiln__frame_read(&reader, answer + at, (size_t)n - at,
+							&frame, &whole, &err);
+			struct kiln__agent_error error;
+
+			kiln_ok(used, &err);
+			at += (size_t)used;
+			if (!whole || frame.type != KILN__AGENT_ERROR)
+				continue;
+			kiln_ok(kiln__record_unpack(&kiln__agent_error_record, frame.body,
+						    frame.len, &error, &err),
+				&err);
+			kiln__agent_error_to(&error, ret);
+		}
+	kiln__frame_reader_done(&reader);
+	kiln__os_close(fd);
+}
+
+static void rubbish_is_refused(void **state)
+{
+	kiln_error err;
+
+	(void)state;
+	send_bytes("GET / HTTP/1.1\r\n\r\n", 18, &err);
+	assert_int_equal(err.code, KILN_EPROTO);
+	send_bytes("\0\0\0\0\0\0\0\0", 8, &err);
+	assert_int_equal(err.code, KILN_EPROTO);
+}
+
+static void a_version_that_it_does_not_speak_is_refused_by_number(void **state)
+{
+	const struct kiln__agent_hello hello = {.version_min = 0x200, .version_max = 0x2ff};
+	struct kiln__buf buf = KILN__BUF_INIT;
+	kiln_error err;
+
+	(void)state;
+	kiln__frame_pack(&buf, KILN__AGENT_HELLO, 0, 0, &kiln__agent_hello_record, &hello);
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, KILN_ENOTSUP);
+	assert_non_null(strstr(err.message, "0x200"));
+	kiln__buf_done(&buf);
+}
+
+static void frames_that_do_not_belong_are_refused(void **state)
+{
+	struct kiln__buf buf = KILN__BUF_INIT;
+	kiln_error err;
+
+	(void)state;
+	add_hello(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_DONE, 0, 3, NULL, NULL); /* without a session */
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, KILN_ENOTSUP);
+	kiln__buf_clear(&buf);
+	add_hello(&buf);
+	kiln__frame_pack(&buf, 200, KILN__FRAME_OPTIONAL, 3, NULL,
+			 NULL); /* unknown, but optional */
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, 0);
+	kiln__buf_done(&buf);
+}
+
+static void start_then(const void *frames, size_t len, int code)
+{
+	const struct kiln__agent_start start = {.id = 99, .argv = ARGV("cat"), .input = true};
+	const struct kiln__agent_attach attach = {.id = 99};
+	struct kiln__agent_signal kill = {.id = 99, .number = 9};
+	struct kiln__buf buf = KILN__BUF_INIT;
+	kiln_error err;
+
+	add_hello(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_START, 0, 1, &kiln__agent_start_record, &start);
+	kiln__buf_add(&buf, frames, len);
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, code);
+	/* The process is still there, and has not seen anything of it. */
+	rig_request(&rig, KILN__AGENT_KILL, &kiln__agent_signal_record, &kill, NULL);
+	assert_int_equal(rig.error.code, 0);
+	do
+		rig_request(&rig, KILN__AGENT_LIST, NULL, NULL, &kiln__agent_list_record);
+	while (!rig.answer.list.sessions[0].exited);
+	assert_int_equal(rig.answer.list.sessions[0].signal, 9);
+	/* Take its status. */
+	kiln__buf_clear(&buf);
+	add_hello(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_ATTACH, 0, 1, &kiln__agent_attach_record, &attach);
+	kiln__frame_pack(&buf, KILN__AGENT_DONE, 0, 0, NULL, NULL);
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, 0);
+	kiln__buf_done(&buf);
+}
+
+static void input_beyond_its_window_or_out_of_order_ends_the_connection(void **state)
+{
+	struct kiln__buf buf = KILN__BUF_INIT;
+	uint8_t head[KILN__FRAME_DATA_HEAD];
+
+	(void)state;
+	kiln__frame_data_head(head, KILN__AGENT_STDIN, 0, 1, 3);
+	kiln__buf_add(&buf, head, sizeof(head));
+	kiln__buf_adds(&buf, "abc");
+	start_then(buf.data, buf.len, KILN_EPROTO);
+	kiln__buf_done(&buf);
+}
+
+static void an_acknowledgement_of_what_was_not_sent_ends_the_connection(void **state)
+{
+	const struct kiln__agent_ack ack = {.stdout_at = 1};
+	struct kiln__buf buf = KILN__BUF_INIT;
+
+	(void)state;
+	kiln__frame_pack(&buf, KILN__AGENT_ACK, 0, 0, &kiln__agent_ack_record, &ack);
+	start_then(buf.data, buf.len, KILN_EPROTO);
+	kiln__buf_done(&buf);
+}
+
+static void done_before_the_end_ends_the_connection(void **state)
+{
+	struct kiln__buf buf = KILN__BUF_INIT;
+
+	(void)state;
+	kiln__frame_pack(&buf, KILN__AGENT_DONE, 0, 0, NULL, NULL);
+	start_then(buf.data, buf.len, KILN_EPROTO);
+	kiln__buf_done(&buf);
+}
+
+static void an_attach_beyond_what_there_is_is_refused(void **state)
+{
+	const struct kiln__agent_attach none = {.id = 12345};
+	const struct kiln__agent_start start = {.id = 98, .argv = ARGV("sleep", "100")};
+	const struct kiln__agent_attach beyond = {.id = 98, .stdout_at = 1};
+	struct kiln__agent_signal kill = {.id = 98, .number = 9};
+	struct proc proc = {.rig = NULL};
+	struct kiln__buf buf = KILN__BUF_INIT;
+	kiln_error err;
+
+	(void)state;
+	add_hello(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_ATTACH, 0, 1, &kiln__agent_attach_record, &none);
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, KILN_ENOENT);
+	proc_start(&proc, &rig, &start);
+	kiln_test_run_until(rig.loop, &proc.started);
+	kiln__buf_clear(&buf);
+	add_hello(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_ATTACH, 0, 1, &kiln__agent_attach_record, &beyond);
+	send_bytes(buf.data, buf.len, &err);
+	assert_int_equal(err.code, KILN_EOVERFLOW);
+	/* its client is still the one that it had */
+	rig_request(&rig, KILN__AGENT_KILL, &kiln__agent_signal_record, &kill, NULL);
+	proc_wait(&proc);
+	assert_int_equal(proc.how.signal, 9);
+	proc_done(&proc);
+	kiln__buf_done(&buf);
+}
+
+static void a_hundred_and_thirty_processes_are_too_many(void **state)
+{
+	static struct proc procs[130];
+	unsigned running = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 130; i++) {
+		procs[i] = (struct proc){.rig = NULL};
+		proc_start(&procs[i], &rig,
+			   &(struct kiln__agent_start){.argv = ARGV("cat"), .input = true});
+	}
+	for (size_t i = 0; i < 130; i++) {
+		while (!procs[i].started && !procs[i].over)
+			kiln_loop_step(rig.loop);
+		running += procs[i].started;
+		if (procs[i].failed)
+			assert_int_equal(procs[i].error.code, KILN_EBUSY);
+	}
+	assert_int_equal(running, KILN__AGENT_MAX_SESSIONS);
+	for (size_t i = 0; i < 130; i++) {
+		if (procs[i].started) {
+			kiln__session_end_input(procs[i].session);
+			proc_wait(&procs[i]);
+		}
+		proc_done(&procs[i]);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		hostile_test(rubbish_is_refused),
+		hostile_test(a_version_that_it_does_not_speak_is_refused_by_number),
+		hostile_test(frames_that_do_not_belong_are_refused),
+		hostile_test(input_beyond_its_window_or_out_of_order_ends_the_connection),
+		hostile_test(an_acknowledgement_of_what_was_not_sent_ends_the_connection),
+		hostile_test(done_before_the_end_ends_the_connection),
+		hostile_test(an_attach_beyond_what_there_is_is_refused),
+		hostile_test(a_hundred_and_thirty_processes_are_too_many),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
