@@ -394,30 +394,30 @@ static int explain(const struct child *child, kiln_error *err)
 	return err->code;
 }
 
-/* Memory that the child shares and that this file keeps: its stack and its result. */
-static char *child_memory(void)
+/* A page that parent and child share even where clone() does not make them share all. */
+static void *shared_page(void)
 {
-	static char *memory;
+	static void *page;
 
-	if (!memory) {
-		void *got = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				 -1, 0);
+	if (!page) {
+		void *got = mmap(NULL, sizeof(*((struct child *)NULL)->result),
+				 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-		memory = got == MAP_FAILED ? NULL : got;
+		page = got == MAP_FAILED ? NULL : got;
 	}
-	return memory;
+	return page;
 }
 
 static int run_child(struct child *child, kiln_error *err)
 {
-	char *memory = child_memory();
+	static _Alignas(16) char stack[STACK]; /* one child at a time uses it, until it executes */
 	int pid;
 
-	if (!memory)
+	child->result = shared_page();
+	if (!child->result)
 		return kiln__fail_nomem(err);
-	child->result = (void *)memory;
 	child->result->error = 0;
-	pid = clone(child_main, memory + STACK, SHARE_MEMORY | CLONE_VFORK | SIGCHLD, child);
+	pid = clone(child_main, stack + STACK, SHARE_MEMORY | CLONE_VFORK | SIGCHLD, child);
 	if (pid < 0) {
 		kiln__fail_errno(err, errno, "cannot start a process");
 		return kiln__stage(err, "fork");

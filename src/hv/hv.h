@@ -79,10 +79,11 @@ enum kiln__hv_exit_kind {
 /* One access, as the instruction made it. data: of the guest if it writes, for it if it reads. */
 struct kiln__hv_access {
 	uint64_t address; /* port number or guest-physical address */
-	uint32_t size;    /* of one element: 1 to 8 bytes, also odd where it crossed a page; ports: 1, 2 or 4 */
-	uint32_t count;   /* elements, > 1 only for string port I/O */
-	bool write;       /* by the guest */
-	uint8_t *data;    /* size * count bytes, valid until the next run */
+	uint32_t size;  /* of one element: 1 to 8 bytes, also odd where it crossed a page; ports: 1,
+			   2 or 4 */
+	uint32_t count; /* elements, > 1 only for string port I/O */
+	bool write;     /* by the guest */
+	uint8_t *data;  /* size * count bytes, valid until the next run */
 };
 
 enum kiln__hv_failure_kind {

@@ -19,11 +19,12 @@
 enum kiln__hv_check_state {
 	KILN__HV_CHECK_OK,
 	KILN__HV_CHECK_FAILED,
-	KILN__HV_CHECK_SKIPPED, /* not possible after what failed, or this processor has no such thing */
+	KILN__HV_CHECK_SKIPPED, /* not possible after what failed, or this processor has no such
+				   thing */
 };
 
 struct kiln__hv_check {
-	char name[24];    /* "open", "create-vm", "xrstor" ...: stable, for scripts */
+	char name[24]; /* "open", "create-vm", "xrstor" ...: stable, for scripts */
 	enum kiln__hv_check_state state;
 	char detail[192]; /* what was seen; one line, may be empty */
 	char hint[192];   /* what to do about a failure; one line, may be empty */
@@ -53,8 +54,8 @@ struct kiln__hv_preflight_options {
  * an error: fails only where no report can be made (out of memory). Blocks for some
  * 10 to 50 ms, and at most for a deadline per step; any thread, and reentrant.
  */
-int kiln__hv_preflight(struct kiln__hv_report *ret, const struct kiln__hv_preflight_options *options,
-		       kiln_error *err);
+int kiln__hv_preflight(struct kiln__hv_report *ret,
+		       const struct kiln__hv_preflight_options *options, kiln_error *err);
 
 /*
  * The same from the record in @directory (the user's runtime directory), if there is
@@ -68,24 +69,25 @@ int kiln__hv_preflight_cached(struct kiln__hv_report *ret, const char *directory
 /* --- the host --------------------------------------------------------------------- */
 
 enum kiln__hv_fact { /* yes, no, or it cannot be told */
-	KILN__HV_NO,
-	KILN__HV_YES,
-	KILN__HV_UNKNOWN,
+		     KILN__HV_NO,
+		     KILN__HV_YES,
+		     KILN__HV_UNKNOWN,
 };
 
 /* What else of this host decides how well VMs run. */
 struct kiln__hv_facts {
-	char cpu_vendor[16];              /* "AuthenticAMD", "GenuineIntel", "ARM" ... */
+	char cpu_vendor[16]; /* "AuthenticAMD", "GenuineIntel", "ARM" ... */
 	char cpu_model[80];
-	char extension[8];                /* "vmx", "svm", or "" if the processor shows neither */
-	char module[32];                  /* what serves the device: "kvm_amd", "kvm_intel", "kvm_pvm", or "" */
-	enum kiln__hv_fact in_vm;         /* this host is a virtual machine itself */
-	enum kiln__hv_fact nests;         /* guests of this host may run VMs in turn */
-	enum kiln__hv_fact cgroup2;       /* a cgroup2 hierarchy is mounted */
-	enum kiln__hv_fact favordynmods;  /* ... with that option: creating a VM waits for no RCU grace period */
-	enum kiln__hv_fact vhost_vsock;   /* /dev/vhost-vsock is there */
-	enum kiln__hv_fact vhost_net;     /* /dev/vhost-net is there */
-	enum kiln__hv_fact tun;           /* /dev/net/tun is there */
+	char extension[8]; /* "vmx", "svm", or "" if the processor shows neither */
+	char module[32];   /* what serves the device: "kvm_amd", "kvm_intel", "kvm_pvm", or "" */
+	enum kiln__hv_fact in_vm;        /* this host is a virtual machine itself */
+	enum kiln__hv_fact nests;        /* guests of this host may run VMs in turn */
+	enum kiln__hv_fact cgroup2;      /* a cgroup2 hierarchy is mounted */
+	enum kiln__hv_fact favordynmods; /* ... with that option: creating a VM waits for no RCU
+					    grace period */
+	enum kiln__hv_fact vhost_vsock;  /* /dev/vhost-vsock is there */
+	enum kiln__hv_fact vhost_net;    /* /dev/vhost-net is there */
+	enum kiln__hv_fact tun;          /* /dev/net/tun is there */
 };
 
 /* Reads them. @root as above, and put before /dev too. What cannot be read is UNKNOWN or empty. */

@@ -6,16 +6,16 @@
 #include "hv.h"
 
 enum kiln__hv_x86_gpr { /* the encoding order of Intel SDM vol. 2, 2.1.5 */
-	KILN__X86_RAX,
-	KILN__X86_RCX,
-	KILN__X86_RDX,
-	KILN__X86_RBX,
-	KILN__X86_RSP,
-	KILN__X86_RBP,
-	KILN__X86_RSI,
-	KILN__X86_RDI,
-	KILN__X86_R8, /* to R15 */
-	KILN__X86_GPRS = 16,
+			KILN__X86_RAX,
+			KILN__X86_RCX,
+			KILN__X86_RDX,
+			KILN__X86_RBX,
+			KILN__X86_RSP,
+			KILN__X86_RBP,
+			KILN__X86_RSI,
+			KILN__X86_RDI,
+			KILN__X86_R8, /* to R15 */
+			KILN__X86_GPRS = 16,
 };
 
 /* Access rights in bits as in a descriptor's second half shifted right by 8 (SDM vol. 3, 3.4.5). */
@@ -64,7 +64,8 @@ struct kiln__hv_x86_state {
 
 #define KILN__X86_RFLAGS_FIXED 0x2u /* bit 1 is always set */
 
-/* On the vCPU's thread, between runs. Pending events and what is not in the struct stay as they are. */
+/* On the vCPU's thread, between runs. Pending events and what is not in the struct stay as they
+ * are. */
 int kiln__hv_x86_get_state(struct kiln__hv_vcpu *vcpu, struct kiln__hv_x86_state *ret,
 			   kiln_error *err);
 int kiln__hv_x86_set_state(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86_state *state,

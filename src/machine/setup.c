@@ -40,6 +40,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 		return;
 	}
 	root->upper_device = KILN__OVERLAY_SERIAL;
+	root->upper_options = "noinit_itable"; /* it is all zeros already */
 	root->ephemeral = true;
 }
 

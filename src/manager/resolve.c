@@ -6,12 +6,16 @@
 #include "images.h"
 #include "log.h"
 #include "os.h"
+#include "scratch.h"
 #include "spec.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_MODULES 24
+
+/* An ephemeral disk's size where the configuration names none: sparse, so a bound, not a cost. */
+#define OVERLAY_DEFAULT (UINT64_C(16) << 30)
 
 static void on_progress(void *data, const char *text)
 {
@@ -155,8 +159,29 @@ static int add_root(const struct kiln__images *images, const struct kiln__spec *
 	return r;
 }
 
+/* A new disk for each start: what was written in the last one is gone, as it is from memory. */
+static int add_overlay(const struct kiln__spec *spec, const char *dir, json_t *resolved,
+		       kiln_error *err)
+{
+	uint64_t size = spec->root.overlay_size ? spec->root.overlay_size : OVERLAY_DEFAULT;
+	kiln__autofree char *path = NULL;
+	int r;
+
+	if (!has_overlay(spec) || spec->root.overlay != KILN__OVERLAY_DISK)
+		return 0;
+	path = kiln__strf("%s/overlay", dir);
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__os_remove(path, err);
+	if (r == 0)
+		r = kiln__scratch_create(path, size, err);
+	if (r == 0)
+		json_object_set_new(resolved, "overlay", json_string(path));
+	return r;
+}
+
 static int resolve(const struct kiln__images *images, const struct kiln__spec *spec,
-		   json_t *resolved, kiln_error *err)
+		   const char *dir, json_t *resolved, kiln_error *err)
 {
 	struct kiln__kernel kernel = {.image = NULL};
 	int r = get_kernel(images, spec, &kernel, err);
@@ -169,16 +194,15 @@ static int resolve(const struct kiln__images *images, const struct kiln__spec *s
 	if (r < 0)
 		return kiln__stage(err, "initramfs"), r;
 	r = add_root(images, spec, resolved, err);
-	if (r == 0 && has_overlay(spec) && spec->root.overlay == KILN__OVERLAY_DISK)
-		r = kiln__fail(err, KILN_ENOTSUP,
-			       "root.overlay.kind: \"disk\" is not supported yet by this version");
+	if (r == 0)
+		r = add_overlay(spec, dir, resolved, err);
 	if (r < 0)
 		kiln__stage(err, "root");
 	return r;
 }
 
-int kiln__resolve(const struct kiln__home *home, const char *config_text, json_t **ret,
-		  kiln_error *err)
+int kiln__resolve(const struct kiln__home *home, const char *dir, const char *config_text,
+		  json_t **ret, kiln_error *err)
 {
 	kiln__cleanup(kiln_config_free_autop) kiln_config *config = NULL;
 	kiln__cleanup(kiln__spec_free_autop) struct kiln__spec *spec = NULL;
@@ -198,7 +222,7 @@ int kiln__resolve(const struct kiln__home *home, const char *config_text, json_t
 		return kiln__fail_nomem(err);
 	images.cache = cache;
 	if (strcmp(spec->backend, "fake") != 0)
-		r = resolve(&images, spec, resolved, err);
+		r = resolve(&images, spec, dir, resolved, err);
 	if (r < 0) {
 		json_decref(resolved);
 		return r;

@@ -15,10 +15,10 @@
 
 /*
  * Blocks. *ret is the "resolved" object of docs/control-protocol.md, a new reference;
- * empty for a backend that boots nothing.
+ * empty for a backend that boots nothing. @dir: the VM's directory, where an ephemeral disk is made.
  */
-int kiln__resolve(const struct kiln__home *home, const char *config_text, json_t **ret,
-		  kiln_error *err);
+int kiln__resolve(const struct kiln__home *home, const char *dir, const char *config_text,
+		  json_t **ret, kiln_error *err);
 
 /*
  * The kernel file that a machine of @arch gets when its configuration names none, malloc'ed.

@@ -310,7 +310,7 @@ static int resolve(const kiln_vm *vm, json_t **ret, kiln_error *err)
 	kiln__autofree char *text = NULL;
 	int r = kiln__vmdir_read_config(vm->dir, &text, err);
 
-	return r < 0 ? r : kiln__resolve(vm->dir->home, text, ret, err);
+	return r < 0 ? r : kiln__resolve(vm->dir->home, vm->dir->path, text, ret, err);
 }
 
 void kiln__vm_start_for(struct kiln__op *op)

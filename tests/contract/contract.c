@@ -73,7 +73,8 @@ static const struct subject fake = {
 
 static const char *qemu_missing(void)
 {
-	return access("/usr/bin/qemu-system-x86_64", X_OK) < 0 ? "there is no qemu-system-x86_64" : NULL;
+	return access("/usr/bin/qemu-system-x86_64", X_OK) < 0 ? "there is no qemu-system-x86_64"
+							       : NULL;
 }
 
 static void qemu_configure(kiln_config *config)
@@ -235,7 +236,8 @@ void vm_make_ready(struct vm *vm)
 
 void vm_type(struct vm *vm, const char *text)
 {
-	assert_int_equal(kiln__machine_console_write(vm->machine, text, strlen(text)), strlen(text));
+	assert_int_equal(kiln__machine_console_write(vm->machine, text, strlen(text)),
+			 strlen(text));
 }
 
 void vm_free(struct vm *vm)

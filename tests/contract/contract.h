@@ -80,7 +80,8 @@ void vm_await(struct vm *vm, enum kiln_state state);
 void vm_await_console(struct vm *vm, const char *text);
 void vm_type(struct vm *vm, const char *text); /* on its console */
 
-/* Frees the machine and checks that nothing comes after it; vm_close() does so and frees the rest. */
+/* Frees the machine and checks that nothing comes after it; vm_close() does so and frees the rest.
+ */
 void vm_free(struct vm *vm);
 void vm_close(struct vm *vm);
 

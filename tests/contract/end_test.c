@@ -65,7 +65,8 @@ static void a_stop_of_what_still_starts_kills_it(void **state)
 	op_begin(&stop, &vm, kiln_machine_stop, 100000);
 	op_await_ok(&stop);
 	op_await_code(&start, KILN_EDIED);
-	assert_passed(&vm, KILN_STATE_STARTING, KILN_STATE_STOPPING, KILN_STATE_STOPPED, PASSED_END);
+	assert_passed(&vm, KILN_STATE_STARTING, KILN_STATE_STOPPING, KILN_STATE_STOPPED,
+		      PASSED_END);
 	vm_close(&vm);
 }
 
@@ -281,7 +282,8 @@ static void assert_no_process(int64_t pid)
 }
 #endif
 
-/* Frees it in a state with everything pending that can be; each is told once, before free returns. */
+/* Frees it in a state with everything pending that can be; each is told once, before free returns.
+ */
 static void free_in(enum kiln_state state)
 {
 	struct op ready, stopped, pause, stop;

@@ -286,8 +286,8 @@ static void process_start(struct process *p, struct vm *vm, bool input, const ch
 	for (; *words; words++)
 		kiln__strs_add(&argv, *words);
 	start.argv = (struct kiln__strs){argv.data, argv.len};
-	kiln_ok(kiln__session_start(&p->session, vm->loop, connect_agent(vm), &start, &process_handler,
-				    p, &err),
+	kiln_ok(kiln__session_start(&p->session, vm->loop, connect_agent(vm), &start,
+				    &process_handler, p, &err),
 		&err);
 }
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -453,7 +453,8 @@ static void a_session_is_taken_up_again_without_loss(void **state)
 		kiln_test_run_until(vm.loop, &p.over);
 		assert_true(p.failed && p.retryable);
 		p.failed = p.over = false;
-		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err), &err);
+		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err),
+			&err);
 	}
 	assert_true(cuts >= 8);
 	assert_pattern(&p.out[0], total);
@@ -531,7 +532,8 @@ static void a_session_whose_input_waits_is_taken_up_again(void **state)
 		kiln_test_run_until(vm.loop, &p.over);
 		assert_true(p.failed && p.retryable);
 		p.failed = p.over = false;
-		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err), &err);
+		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err),
+			&err);
 		kiln_test_settle(vm.loop);
 		kiln_test_settle(vm.loop);
 	}
@@ -762,7 +764,8 @@ static void a_stop_goes_through_the_agent(void **state)
 	vm_close(&vm);
 }
 
-/* --- readiness ------------------------------------------------------------------------------------ */
+/* --- readiness
+ * ------------------------------------------------------------------------------------ */
 
 static void a_port_that_answers_makes_it_ready(void **state)
 {
@@ -801,7 +804,8 @@ static void a_command_makes_it_ready_or_fail(void **state)
 	vm_close(&vm);
 }
 
-/* --- faults ------------------------------------------------------------------------------------------ */
+/* --- faults
+ * ------------------------------------------------------------------------------------------ */
 
 static void a_start_that_fails_tells_why(void **state)
 {

@@ -332,6 +332,7 @@ static void step(void)
 static void check(void)
 {
 	unsigned count = 0;
+	unsigned deadlines = 0;
 	uint32_t credit = 0;
 
 	kiln__list_foreach (link, &f.vsock->conns) {
@@ -339,13 +340,15 @@ static void check(void)
 			kiln__list_entry(link, struct kiln__vsock_conn, all);
 
 		count++;
+		deadlines += conn->deadline != 0;
 		credit += conn->buf_alloc;
 		if (conn->held_end - conn->held_at > conn->buf_alloc || conn->calls)
 			abort();
 		if (conn->rx_cnt - conn->fwd_cnt > conn->buf_alloc)
 			abort();
 	}
-	if (count != f.vsock->conn_count || credit != f.vsock->credit_given)
+	if (deadlines != f.vsock->deadlines || count != f.vsock->conn_count ||
+	    credit != f.vsock->credit_given)
 		abort();
 }
 

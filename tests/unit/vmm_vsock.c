@@ -257,6 +257,7 @@ static void the_host_connects_and_data_flows_both_ways(void **state)
 	assert_memory_equal(packet.payload, "question", 8);
 	send_data(&f, f.host_port, "answer", 6);
 	assert_string_equal(user.got.data, "answer");
+	assert_false(kiln__timer_armed(f.vsock->timer)); /* nothing is due any more */
 	user_done(&user);
 	tear_down(&f);
 }

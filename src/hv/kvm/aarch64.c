@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The KVM port's AArch64 part. */
-#include "internal.h"
 #include "arm64.h"
+#include "internal.h"
 
 #include "err.h"
 
@@ -11,7 +11,8 @@
 
 #define DEFAULT_IPA_BITS 40
 
-/* PSTATE: EL1 with its own stack pointer, debug, SError, IRQ and FIQ masked (Arm ARM, C5.2.18 SPSR_EL1). */
+/* PSTATE: EL1 with its own stack pointer, debug, SError, IRQ and FIQ masked (Arm ARM, C5.2.18
+ * SPSR_EL1). */
 #define PSTATE_EL1H_MASKED 0x3c5u
 
 const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
@@ -21,12 +22,14 @@ const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
 	{0, NULL},
 };
 
-/* KVM_CREATE_VM's type is the size of the guest's physical address space; a small host has fewer than 40 bits. */
+/* KVM_CREATE_VM's type is the size of the guest's physical address space; a small host has fewer
+ * than 40 bits. */
 unsigned long kiln__kvm_vm_type(const struct kiln__hv *hv)
 {
 	int bits = kiln__kvm_ioctl(hv->fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE);
 
-	return bits > 0 && bits < DEFAULT_IPA_BITS ? KVM_VM_TYPE_ARM_IPA_SIZE((unsigned long)bits) : 0;
+	return bits > 0 && bits < DEFAULT_IPA_BITS ? KVM_VM_TYPE_ARM_IPA_SIZE((unsigned long)bits)
+						   : 0;
 }
 
 int kiln__kvm_vm_setup(struct kiln__hv_vm *vm, kiln_error *err)
@@ -45,7 +48,8 @@ static int set_reg(struct kiln__hv_vcpu *vcpu, uint64_t id, uint64_t value, kiln
 	struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)&value};
 
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_ONE_REG, &reg) < 0)
-		return kiln__fail_errno(err, errno, "KVM_SET_ONE_REG 0x%llx", (unsigned long long)id);
+		return kiln__fail_errno(err, errno, "KVM_SET_ONE_REG 0x%llx",
+					(unsigned long long)id);
 	return 0;
 }
 
@@ -55,9 +59,9 @@ int kiln__hv_arm64_start(struct kiln__hv_vcpu *vcpu, uint64_t pc, uint64_t x0, k
 		uint64_t id;
 		uint64_t value;
 	} regs[] = {
-		{CORE_REG(regs.regs[0]), x0}, {CORE_REG(regs.regs[1]), 0}, {CORE_REG(regs.regs[2]), 0},
-		{CORE_REG(regs.regs[3]), 0},  {CORE_REG(regs.pc), pc},
-		{CORE_REG(regs.pstate), PSTATE_EL1H_MASKED},
+		{CORE_REG(regs.regs[0]), x0}, {CORE_REG(regs.regs[1]), 0},
+		{CORE_REG(regs.regs[2]), 0},  {CORE_REG(regs.regs[3]), 0},
+		{CORE_REG(regs.pc), pc},      {CORE_REG(regs.pstate), PSTATE_EL1H_MASKED},
 	};
 	struct kvm_vcpu_init init;
 

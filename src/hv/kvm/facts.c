@@ -177,28 +177,34 @@ static void explain_missing(const struct kiln__preflight *run, kiln_error *error
 	kiln__hv_facts(&facts, run->root);
 	if (facts.module[0])
 		kiln__hint(error,
-			   "the kernel has %s loaded, so the device is only not visible here: a container "
+			   "the kernel has %s loaded, so the device is only not visible here: a "
+			   "container "
 			   "needs it passed in (docker run --device %s)",
 			   facts.module, run->device);
 	else if (facts.extension[0])
 		kiln__hint(error,
-			   "the processor has %s, but KVM's module is not loaded: modprobe %s, and see dmesg "
+			   "the processor has %s, but KVM's module is not loaded: modprobe %s, and "
+			   "see dmesg "
 			   "if that fails",
 			   facts.extension,
 			   strcmp(facts.extension, "vmx") == 0 ? "kvm_intel" : "kvm_amd");
 	else if (facts.in_vm == KILN__HV_YES)
-		kiln__hint(error, "this host is a virtual machine whose processor shows neither vmx nor svm: "
-				  "turn on nested virtualization where it was made");
+		kiln__hint(
+			error,
+			"this host is a virtual machine whose processor shows neither vmx nor svm: "
+			"turn on nested virtualization where it was made");
 	else
-		kiln__hint(error, "the processor shows neither vmx nor svm: turn on virtualization (VT-x, "
-				  "AMD-V, SVM) in the firmware's set-up");
+		kiln__hint(error,
+			   "the processor shows neither vmx nor svm: turn on virtualization (VT-x, "
+			   "AMD-V, SVM) in the firmware's set-up");
 }
 #else
 static void explain_missing(const struct kiln__preflight *run, kiln_error *error)
 {
 	(void)run;
-	kiln__hint(error, "the kernel has no KVM, was not entered at EL2, or (in a container) the device "
-			  "was not passed in");
+	kiln__hint(error,
+		   "the kernel has no KVM, was not entered at EL2, or (in a container) the device "
+		   "was not passed in");
 }
 #endif
 
@@ -208,17 +214,20 @@ static void explain_refused(const struct kiln__preflight *run, kiln_error *error
 
 	if (error->os_errno == EPERM)
 		kiln__hint(error,
-			   "file permissions are not it: a container's device policy or a security module "
+			   "file permissions are not it: a container's device policy or a security "
+			   "module "
 			   "forbids %s",
 			   run->device);
 	else if (stat(run->device, &st) == 0 && st.st_gid != 0 && (st.st_mode & 060) == 060)
 		kiln__hint(error,
-			   "join the group that owns %s (gid %u, usually kvm): sudo usermod -aG kvm USER, "
+			   "join the group that owns %s (gid %u, usually kvm): sudo usermod -aG "
+			   "kvm USER, "
 			   "then log in again",
 			   run->device, (unsigned)st.st_gid);
 	else
 		kiln__hint(error,
-			   "only its owner may use %s: sudo chgrp kvm %s && sudo chmod 660 %s, and join "
+			   "only its owner may use %s: sudo chgrp kvm %s && sudo chmod 660 %s, and "
+			   "join "
 			   "group kvm",
 			   run->device, run->device, run->device);
 }
@@ -232,8 +241,9 @@ void kiln__preflight_explain_open(const struct kiln__preflight *run, kiln_error 
 		break;
 	case ENODEV:
 	case ENXIO:
-		kiln__hint(error, "the node is there but nothing serves it: load KVM's module (modprobe "
-				  "kvm_intel or kvm_amd)");
+		kiln__hint(error,
+			   "the node is there but nothing serves it: load KVM's module (modprobe "
+			   "kvm_intel or kvm_amd)");
 		break;
 	case EACCES:
 	case EPERM:

@@ -44,9 +44,11 @@ struct kiln__hv_vcpu {
 
 /* ioctl(2), again while it is interrupted. The result, or -1 with errno. */
 int kiln__kvm_ioctl(int fd, unsigned long request, unsigned long arg);
-#define kiln__kvm_ioctl_p(fd, request, pointer) kiln__kvm_ioctl(fd, request, (unsigned long)(pointer))
+#define kiln__kvm_ioctl_p(fd, request, pointer)                                                    \
+	kiln__kvm_ioctl(fd, request, (unsigned long)(pointer))
 
-/* What a VM must be made with on this architecture (KVM_CREATE_VM's type), and what it needs before vCPUs. */
+/* What a VM must be made with on this architecture (KVM_CREATE_VM's type), and what it needs before
+ * vCPUs. */
 unsigned long kiln__kvm_vm_type(const struct kiln__hv *hv);
 int kiln__kvm_vm_setup(struct kiln__hv_vm *vm, kiln_error *err);
 

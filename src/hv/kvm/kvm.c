@@ -17,8 +17,8 @@
  */
 #include "internal.h"
 
-#include "err.h"
 #include "buf.h"
+#include "err.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,16 +65,16 @@ int kiln__hv_open(struct kiln__hv **ret, const char *device, kiln_error *err)
 		close(fd);
 		if (version < 0)
 			return kiln__fail(err, KILN_ENOTSUP, "%s is not KVM's device", path);
-		kiln__fail(err, KILN_ENOTSUP, "%s speaks version %d of the KVM interface, not %d", path,
-			   version, KVM_API_VERSION);
+		kiln__fail(err, KILN_ENOTSUP, "%s speaks version %d of the KVM interface, not %d",
+			   path, version, KVM_API_VERSION);
 		kiln__hint(err, "a Linux kernel of 2.6.22 or later is needed");
 		return KILN_ENOTSUP;
 	}
 	size = kiln__kvm_ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < (int)sizeof(struct kvm_run)) {
 		close(fd);
-		return kiln__fail(err, KILN_ENOTSUP, "%s shares %d bytes per vCPU, fewer than %zu", path,
-				  size, sizeof(struct kvm_run));
+		return kiln__fail(err, KILN_ENOTSUP, "%s shares %d bytes per vCPU, fewer than %zu",
+				  path, size, sizeof(struct kvm_run));
 	}
 	hv = calloc(1, sizeof(*hv));
 	if (!hv) {
@@ -96,9 +96,12 @@ void kiln__hv_free(struct kiln__hv *hv)
 }
 
 static const struct kiln__kvm_feature features[] = {
-	{KVM_CAP_USER_MEMORY, "user-memory"}, {KVM_CAP_SYNC_MMU, "sync-mmu"},
-	{KVM_CAP_READONLY_MEM, "readonly-mem"}, {KVM_CAP_IRQCHIP, "irqchip"},
-	{KVM_CAP_IRQFD, "irqfd"}, {KVM_CAP_IOEVENTFD, "ioeventfd"},
+	{KVM_CAP_USER_MEMORY, "user-memory"},
+	{KVM_CAP_SYNC_MMU, "sync-mmu"},
+	{KVM_CAP_READONLY_MEM, "readonly-mem"},
+	{KVM_CAP_IRQCHIP, "irqchip"},
+	{KVM_CAP_IRQFD, "irqfd"},
+	{KVM_CAP_IOEVENTFD, "ioeventfd"},
 	{KVM_CAP_MP_STATE, "mp-state"},
 	{0, NULL},
 };
@@ -157,8 +160,8 @@ void kiln__hv_vm_free(struct kiln__hv_vm *vm)
 	free(vm);
 }
 
-static int set_slot(struct kiln__hv_vm *vm, size_t slot, uint64_t address, void *host, uint64_t size,
-		    unsigned flags, kiln_error *err)
+static int set_slot(struct kiln__hv_vm *vm, size_t slot, uint64_t address, void *host,
+		    uint64_t size, unsigned flags, kiln_error *err)
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = (uint32_t)slot,
@@ -362,9 +365,11 @@ static void decode_failure(const struct kvm_run *run, struct kiln__hv_failure *r
 	} else {
 		ret->kind = KILN__HV_FAILURE_EMULATION;
 		ret->code = run->internal.suberror;
-		/* api.rst, emulation_failure: flags are there with one word of data, the bytes with three. */
+		/* api.rst, emulation_failure: flags are there with one word of data, the bytes with
+		 * three. */
 		if (run->emulation_failure.ndata >= 3 &&
-		    run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES &&
+		    run->emulation_failure.flags &
+			    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES &&
 		    run->emulation_failure.insn_size <= KILN__HV_MAX_INSN) {
 			ret->insn_len = run->emulation_failure.insn_size;
 			memcpy(ret->insn, run->emulation_failure.insn_bytes, ret->insn_len);
@@ -452,7 +457,8 @@ static void describe_failure(const struct kiln__hv_failure *failure, char *text,
 			 failure->insn_len ? ", instruction bytes" : "", bytes);
 		break;
 	case KILN__HV_FAILURE_ENTRY:
-		snprintf(text, size, "the processor refused to enter the guest (hardware reason 0x%llx)",
+		snprintf(text, size,
+			 "the processor refused to enter the guest (hardware reason 0x%llx)",
 			 (unsigned long long)failure->code);
 		break;
 	case KILN__HV_FAILURE_INTERNAL:
@@ -472,7 +478,8 @@ void kiln__hv_exit_describe(const struct kiln__hv_exit *exit, char *text, size_t
 
 	switch (exit->kind) {
 	case KILN__HV_EXIT_PORT:
-		snprintf(text, size, "%s port 0x%llx, %u bytes", access->write ? "write to" : "read of",
+		snprintf(text, size, "%s port 0x%llx, %u bytes",
+			 access->write ? "write to" : "read of",
 			 (unsigned long long)access->address, access->size);
 		break;
 	case KILN__HV_EXIT_MMIO:

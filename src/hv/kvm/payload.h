@@ -18,7 +18,7 @@
 #define PAYLOAD_STACK       0xa000  /* its top */
 #define PAYLOAD_SCRATCH     0x10000 /* XSAVE area and operands, 64 KiB */
 #define PAYLOAD_CODE        0x20000
-#define PAYLOAD_DEVICE      0x180000 /* no memory there: an access is an MMIO exit */
+#define PAYLOAD_DEVICE      0x180000   /* no memory there: an access is an MMIO exit */
 #define PAYLOAD_UNMAPPED    0x40000000 /* virtual: no page there either */
 
 /* Code runs where a kernel does, in the topmost 2 GiB; memory is also mapped one to one. */
@@ -43,9 +43,9 @@
 #define PAYLOAD_ARM_EXCEPTION 0x108
 #define PAYLOAD_ARM_ECHO      0x110
 
-#define PAYLOAD_MAGIC    0x6b696c6e /* what steps store to say "I was here" */
-#define PAYLOAD_PATTERN  0x0123456789abcdef
-#define PAYLOAD_PATTERN2 0x0fedcba987654321
+#define PAYLOAD_MAGIC          0x6b696c6e /* what steps store to say "I was here" */
+#define PAYLOAD_PATTERN        0x0123456789abcdef
+#define PAYLOAD_PATTERN2       0x0fedcba987654321
 #define PAYLOAD_KERNEL_ADDRESS 0xffffffff81234560 /* some address as kernels put into MSRs */
 
 #endif

@@ -55,7 +55,8 @@ void kiln__preflight_add(struct kiln__preflight *run, const char *name,
 static bool may_pass(const kiln_error *error)
 {
 	return error->code == KILN_ENOMEM || error->code == KILN_EBUSY ||
-	       error->code == KILN_ETIMEDOUT || error->os_errno == EMFILE || error->os_errno == ENFILE;
+	       error->code == KILN_ETIMEDOUT || error->os_errno == EMFILE ||
+	       error->os_errno == ENFILE;
 }
 
 bool kiln__preflight_call(struct kiln__preflight *run, const char *name, int code,
@@ -77,12 +78,15 @@ static const char *whose_fault(const struct kiln__preflight *run)
 
 	kiln__hv_facts(&facts, run->root);
 	if (strcmp(facts.module, "kvm_pvm") == 0)
-		return "this KVM (kvm_pvm) emulates the guest's kernel mode without hardware support; use a "
+		return "this KVM (kvm_pvm) emulates the guest's kernel mode without hardware "
+		       "support; use a "
 		       "host with AMD-V or VT-x, or let kiln emulate (TCG)";
 	if (facts.in_vm == KILN__HV_YES)
-		return "this host is a virtual machine whose hypervisor nests incompletely; use another host, "
+		return "this host is a virtual machine whose hypervisor nests incompletely; use "
+		       "another host, "
 		       "or let kiln emulate (TCG)";
-	return "the kernel's KVM does not behave as this processor does; update the kernel, or let kiln "
+	return "the kernel's KVM does not behave as this processor does; update the kernel, or let "
+	       "kiln "
 	       "emulate (TCG)";
 }
 
@@ -122,7 +126,8 @@ static bool create_vm(struct kiln__preflight *run)
 	const char *hint = "see the kernel's log (dmesg) for KVM's own words";
 
 	if (code == KILN_EBUSY)
-		hint = "another hypervisor (VirtualBox, VMware ...) holds the processor's virtualization "
+		hint = "another hypervisor (VirtualBox, VMware ...) holds the processor's "
+		       "virtualization "
 		       "extensions: stop its VMs";
 	else if (code == KILN_ENOMEM)
 		hint = "free some memory and try again";
@@ -137,7 +142,8 @@ static void skip_rest(struct kiln__preflight *run)
 	const char *const *name = kiln__preflight_guest_checks;
 
 	for (size_t i = run->report->count; i < hosts; i++)
-		kiln__preflight_add(run, host_checks[i], KILN__HV_CHECK_SKIPPED, NULL, "not reached");
+		kiln__preflight_add(run, host_checks[i], KILN__HV_CHECK_SKIPPED, NULL,
+				    "not reached");
 	for (size_t i = hosts; i < run->report->count && *name; i++)
 		name++;
 	for (; *name; name++)
@@ -172,14 +178,15 @@ static void conclude(struct kiln__preflight *run)
 		copy_line(report->hint, sizeof(report->hint), first->hint);
 }
 
-void kiln__preflight_run(struct kiln__hv_report *ret, const struct kiln__hv_preflight_options *options,
-			 bool *ret_final)
+void kiln__preflight_run(struct kiln__hv_report *ret,
+			 const struct kiln__hv_preflight_options *options, bool *ret_final)
 {
 	struct kiln__preflight run = {
 		.report = ret,
 		.root = options && options->root ? options->root : "",
 		.device = options && options->device ? options->device : DEFAULT_DEVICE,
-		.deadline_ms = options && options->deadline_ms ? options->deadline_ms : DEFAULT_DEADLINE_MS,
+		.deadline_ms = options && options->deadline_ms ? options->deadline_ms
+							       : DEFAULT_DEADLINE_MS,
 		.final = true,
 	};
 
@@ -193,8 +200,8 @@ void kiln__preflight_run(struct kiln__hv_report *ret, const struct kiln__hv_pref
 	*ret_final = run.final;
 }
 
-int kiln__hv_preflight(struct kiln__hv_report *ret, const struct kiln__hv_preflight_options *options,
-		       kiln_error *err)
+int kiln__hv_preflight(struct kiln__hv_report *ret,
+		       const struct kiln__hv_preflight_options *options, kiln_error *err)
 {
 	bool final;
 

@@ -96,12 +96,13 @@ static int run_vcpu(struct guest *guest, const struct step *step, struct kiln__h
 		if (code < 0)
 			break;
 		if (exit.kind == KILN__HV_EXIT_KICKED)
-			return kiln__fail(err, KILN_ETIMEDOUT, "the guest did not come back within %u ms",
-					  limit);
+			return kiln__fail(err, KILN_ETIMEDOUT,
+					  "the guest did not come back within %u ms", limit);
 		if (exit.kind == KILN__HV_EXIT_MMIO)
 			outcome = on_mmio(guest, &exit.access, &reason);
 		else
-			outcome = exit.kind == KILN__HV_EXIT_SHUTDOWN && step->powers_off ? ENDED : BROKEN;
+			outcome = exit.kind == KILN__HV_EXIT_SHUTDOWN && step->powers_off ? ENDED
+											  : BROKEN;
 	}
 	if (code == 0 && outcome == BROKEN) {
 		kiln__hv_exit_describe(&exit, text, sizeof(text));
@@ -141,11 +142,12 @@ void kiln__preflight_guest(struct kiln__preflight *run)
 	uint8_t *memory;
 	int code;
 
-	memory = mmap(NULL, PAYLOAD_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
+	memory = mmap(NULL, PAYLOAD_MEMORY_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED) {
 		kiln__fail_nomem(&error);
-		kiln__preflight_call(run, "vcpu", KILN_ENOMEM, &error, "free some memory and try again");
+		kiln__preflight_call(run, "vcpu", KILN_ENOMEM, &error,
+				     "free some memory and try again");
 		return;
 	}
 	memcpy(memory + PAYLOAD_CODE, kiln__payload_start, code_size);
@@ -161,7 +163,8 @@ out:
 	munmap(memory, PAYLOAD_MEMORY_SIZE);
 }
 
-/* MIDR_EL1, which Linux lets user space read (Documentation/arch/arm64/cpu-feature-registers.rst). */
+/* MIDR_EL1, which Linux lets user space read (Documentation/arch/arm64/cpu-feature-registers.rst).
+ */
 void kiln__preflight_cpu_model(char *text, size_t size)
 {
 	uint64_t midr;

@@ -9,10 +9,10 @@
 /* A preflight under way. */
 struct kiln__preflight {
 	struct kiln__hv_report *report;
-	const char *root;     /* "" for this host */
+	const char *root; /* "" for this host */
 	const char *device;
 	unsigned deadline_ms;
-	bool final;           /* the same would be found again: worth a record */
+	bool final; /* the same would be found again: worth a record */
 	struct kiln__hv *hv;
 	struct kiln__hv_vm *vm;
 };
@@ -47,7 +47,7 @@ void kiln__preflight_explain_open(const struct kiln__preflight *run, kiln_error 
 void kiln__preflight_cpu_model(char *text, size_t size);
 
 /* Makes the preflight; @ret_final tells whether its outcome deserves a record. */
-void kiln__preflight_run(struct kiln__hv_report *ret, const struct kiln__hv_preflight_options *options,
-			 bool *ret_final);
+void kiln__preflight_run(struct kiln__hv_report *ret,
+			 const struct kiln__hv_preflight_options *options, bool *ret_final);
 
 #endif

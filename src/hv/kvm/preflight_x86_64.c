@@ -9,8 +9,8 @@
 #include "preflight_internal.h"
 #include "x86.h"
 
-#include "err.h"
 #include "cleanup.h"
+#include "err.h"
 
 #include <cpuid.h>
 #include <inttypes.h>
@@ -41,11 +41,11 @@ struct guest {
 	uint8_t *memory; /* PAYLOAD_MEMORY_SIZE */
 	struct kiln__hv_x86_cpuid cpuid[KILN__HV_MAX_CPUID];
 	size_t cpuid_count;
-	unsigned vcpus;    /* made so far */
-	uint64_t xcr0;     /* what a kernel would enable; 0 without XSAVE */
+	unsigned vcpus; /* made so far */
+	uint64_t xcr0;  /* what a kernel would enable; 0 without XSAVE */
 	bool has_cmpxchg16b, has_rdtscp, has_xsave;
-	uint8_t echoed;    /* by step port-io */
-	uint32_t stored;   /* by step mmio */
+	uint8_t echoed;  /* by step port-io */
+	uint32_t stored; /* by step mmio */
 };
 
 /* What a step needs of the processor, and how it starts. */
@@ -69,19 +69,26 @@ struct step {
 #define ECHO_IN 0x5a /* what step port-io reads */
 
 static const struct step steps[] = {
-	{"long-mode", kiln__payload_long_mode, 0, 3,
+	{"long-mode",
+	 kiln__payload_long_mode,
+	 0,
+	 3,
 	 {PAYLOAD_MAGIC, PAYLOAD_CODE64, PAYLOAD_HIGH + PAYLOAD_CODE}},
-	{"mode-switch", kiln__payload_mode_switch, IN_PROTECTED_MODE, 2,
+	{"mode-switch",
+	 kiln__payload_mode_switch,
+	 IN_PROTECTED_MODE,
+	 2,
 	 {PAYLOAD_MAGIC, KILN__X86_EFER_LME | KILN__X86_EFER_LMA}},
 	{"port-io", kiln__payload_port_io, 0, 1, {0xff & ~ECHO_IN}},
 	{"mmio", kiln__payload_mmio, 0, 1, {PAYLOAD_MAGIC ^ 0xffffffff}},
 	{"cpuid", kiln__payload_cpuid, 0, 3, {0}}, /* filled in by expect_cpuid() */
-	{"msr", kiln__payload_msr, 0, 2,
-	 {PAYLOAD_KERNEL_ADDRESS, PAYLOAD_KERNEL_ADDRESS}},
+	{"msr", kiln__payload_msr, 0, 2, {PAYLOAD_KERNEL_ADDRESS, PAYLOAD_KERNEL_ADDRESS}},
 	{"int3", kiln__payload_int3, 0, 2, {PAYLOAD_MAGIC, 1}},
-	{"page-fault", kiln__payload_page_fault, 0, 3,
-	 {PAYLOAD_MAGIC, PAYLOAD_UNMAPPED, 0}},
-	{"cmpxchg16b", kiln__payload_cmpxchg16b, NEEDS_CMPXCHG16B, 4,
+	{"page-fault", kiln__payload_page_fault, 0, 3, {PAYLOAD_MAGIC, PAYLOAD_UNMAPPED, 0}},
+	{"cmpxchg16b",
+	 kiln__payload_cmpxchg16b,
+	 NEEDS_CMPXCHG16B,
+	 4,
 	 {1, 1, PAYLOAD_PATTERN2, PAYLOAD_PATTERN}},
 	{"rdtscp", kiln__payload_rdtscp, NEEDS_RDTSCP, 2, {PAYLOAD_MAGIC, 1}},
 	{"xsetbv", kiln__payload_xsetbv, NEEDS_XSAVE, 1, {0}}, /* filled in: XCR0 */
@@ -92,8 +99,9 @@ static const struct step steps[] = {
 };
 
 const char *const kiln__preflight_guest_checks[] = {
-	"vcpu", "long-mode", "mode-switch", "port-io", "mmio", "cpuid", "msr", "int3",
-	"page-fault", "cmpxchg16b", "rdtscp", "xsetbv", "xsave", "xrstor", "fxrstor", "halt", NULL,
+	"vcpu",  "long-mode", "mode-switch", "port-io",    "mmio",   "cpuid",
+	"msr",   "int3",      "page-fault",  "cmpxchg16b", "rdtscp", "xsetbv",
+	"xsave", "xrstor",    "fxrstor",     "halt",       NULL,
 };
 
 /* --- memory ------------------------------------------------------------------------- */
@@ -214,14 +222,15 @@ static void initial_state(const struct guest *guest, const struct step *step,
 	uint64_t base = step->flags & IN_PROTECTED_MODE ? 0 : PAYLOAD_HIGH;
 
 	*state = (struct kiln__hv_x86_state){
-		.gpr = {
-			[KILN__X86_RDI] = base + PAYLOAD_RESULTS,
-			[KILN__X86_RSI] = base + PAYLOAD_SCRATCH,
-			[KILN__X86_RSP] = base + PAYLOAD_STACK,
-			[KILN__X86_RBX] = PAYLOAD_CODE,
-			[KILN__X86_R8] = guest->xcr0 & 0xffffffff,
-			[KILN__X86_R8 + 1] = guest->xcr0 >> 32,
-		},
+		.gpr =
+			{
+				[KILN__X86_RDI] = base + PAYLOAD_RESULTS,
+				[KILN__X86_RSI] = base + PAYLOAD_SCRATCH,
+				[KILN__X86_RSP] = base + PAYLOAD_STACK,
+				[KILN__X86_RBX] = PAYLOAD_CODE,
+				[KILN__X86_R8] = guest->xcr0 & 0xffffffff,
+				[KILN__X86_R8 + 1] = guest->xcr0 >> 32,
+			},
 		.rip = base + PAYLOAD_CODE + offset,
 		.rflags = KILN__X86_RFLAGS_FIXED,
 		.cr0 = KILN__X86_CR0_PE | KILN__X86_CR0_MP | KILN__X86_CR0_ET | KILN__X86_CR0_NE,
@@ -310,7 +319,7 @@ static enum outcome on_mmio(struct guest *guest, const struct kiln__hv_exit *exi
 }
 
 static enum outcome handle_exit(struct guest *guest, const struct step *step,
-			    const struct kiln__hv_exit *exit, struct words *words)
+				const struct kiln__hv_exit *exit, struct words *words)
 {
 	switch (exit->kind) {
 	case KILN__HV_EXIT_PORT:
@@ -344,8 +353,8 @@ static int run_vcpu(struct guest *guest, const struct step *step, struct kiln__h
 	while (code == 0 && outcome == GOES_ON) {
 		code = kiln__hv_vcpu_run(vcpu, &exit, err);
 		if (code == 0 && exit.kind == KILN__HV_EXIT_KICKED)
-			return kiln__fail(err, KILN_ETIMEDOUT, "the guest did not come back within %u ms",
-					  limit);
+			return kiln__fail(err, KILN_ETIMEDOUT,
+					  "the guest did not come back within %u ms", limit);
 		if (code == 0)
 			outcome = handle_exit(guest, step, &exit, &words);
 	}
@@ -429,7 +438,8 @@ static int run_step(struct guest *guest, const struct step *step, kiln_error *er
 static const char *why_skipped(const struct guest *guest, unsigned flags)
 {
 	if ((flags & NEEDS_CMPXCHG16B && !guest->has_cmpxchg16b) ||
-	    (flags & NEEDS_RDTSCP && !guest->has_rdtscp) || (flags & NEEDS_XSAVE && !guest->has_xsave))
+	    (flags & NEEDS_RDTSCP && !guest->has_rdtscp) ||
+	    (flags & NEEDS_XSAVE && !guest->has_xsave))
 		return "not offered to guests";
 	if (flags & NEEDS_NO_XSAVE && guest->has_xsave)
 		return "XSAVE is used instead";
@@ -444,8 +454,8 @@ static void run_steps(struct guest *guest)
 		int code;
 
 		if (skipped) {
-			kiln__preflight_add(guest->run, steps[i].name, KILN__HV_CHECK_SKIPPED, NULL, "%s",
-					    skipped);
+			kiln__preflight_add(guest->run, steps[i].name, KILN__HV_CHECK_SKIPPED, NULL,
+					    "%s", skipped);
 			continue;
 		}
 		code = run_step(guest, &steps[i], &error);
@@ -472,11 +482,12 @@ void kiln__preflight_guest(struct kiln__preflight *run)
 	void *memory;
 	int code;
 
-	memory = mmap(NULL, PAYLOAD_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
+	memory = mmap(NULL, PAYLOAD_MEMORY_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED) {
 		kiln__fail_nomem(&error);
-		kiln__preflight_call(run, "vcpu", KILN_ENOMEM, &error, "free some memory and try again");
+		kiln__preflight_call(run, "vcpu", KILN_ENOMEM, &error,
+				     "free some memory and try again");
 		return;
 	}
 	guest.memory = memory;

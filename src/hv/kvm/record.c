@@ -53,7 +53,8 @@ static bool read_boot_id(const char *root, char *text, size_t size)
 	ssize_t n;
 	int fd;
 
-	if (snprintf(path, sizeof(path), "%s/proc/sys/kernel/random/boot_id", root) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/proc/sys/kernel/random/boot_id", root) >=
+	    (int)sizeof(path))
 		return false;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -83,9 +84,10 @@ static bool make_key(const struct kiln__hv_preflight_options *options, char *key
 	if (uname(&host) < 0 || !read_boot_id(root, boot, sizeof(boot)))
 		return false;
 	kiln__preflight_cpu_model(cpu, sizeof(cpu));
-	n = snprintf(key, size, "key %s %s %s [%s] %s %" PRIx64 " %o %u %u %" PRId64 ".%09ld %u", boot,
-		     host.release, host.version, cpu, device, (uint64_t)st.st_rdev, st.st_mode, st.st_uid,
-		     st.st_gid, (int64_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec, geteuid());
+	n = snprintf(key, size, "key %s %s %s [%s] %s %" PRIx64 " %o %u %u %" PRId64 ".%09ld %u",
+		     boot, host.release, host.version, cpu, device, (uint64_t)st.st_rdev,
+		     st.st_mode, st.st_uid, st.st_gid, (int64_t)st.st_ctim.tv_sec,
+		     st.st_ctim.tv_nsec, geteuid());
 	if (n < 0 || (size_t)n >= size)
 		return false;
 	for (char *c = key; *c; c++)
@@ -96,15 +98,16 @@ static bool make_key(const struct kiln__hv_preflight_options *options, char *key
 
 /* --- writing -------------------------------------------------------------------------- */
 
-static void print_record(struct kiln__buf *buf, const char *key, const struct kiln__hv_report *report)
+static void print_record(struct kiln__buf *buf, const char *key,
+			 const struct kiln__hv_report *report)
 {
 	kiln__buf_addf(buf, "%s\n%s\nusable %d\nsummary %s\n", RECORD_VERSION, key, report->usable,
 		       report->summary);
 	for (size_t i = 0; i < report->count; i++) {
 		const struct kiln__hv_check *check = &report->checks[i];
 
-		kiln__buf_addf(buf, "check %d %s\ndetail %s\nhint %s\n", (int)check->state, check->name,
-			       check->detail, check->hint);
+		kiln__buf_addf(buf, "check %d %s\ndetail %s\nhint %s\n", (int)check->state,
+			       check->name, check->detail, check->hint);
 	}
 	kiln__buf_addf(buf, "end %016" PRIx64 "\n", checksum(buf->data, buf->len));
 }
@@ -157,7 +160,8 @@ static bool verify(char *text, size_t len)
 	if (!end)
 		return false;
 	end++;
-	snprintf(expected, sizeof(expected), "end %016" PRIx64 "\n", checksum(text, (size_t)(end - text)));
+	snprintf(expected, sizeof(expected), "end %016" PRIx64 "\n",
+		 checksum(text, (size_t)(end - text)));
 	if (strcmp(end, expected) != 0)
 		return false;
 	*end = '\0';

@@ -71,7 +71,8 @@ static void segment_from_kvm(const struct kvm_segment *from, struct kiln__hv_x86
 		.selector = from->selector,
 		.rights = (uint16_t)((from->type & 15) | (from->s & 1) << 4 | (from->dpl & 3) << 5 |
 				     (from->present & 1) << 7 | (from->avl & 1) << 12 |
-				     (from->l & 1) << 13 | (from->db & 1) << 14 | (from->g & 1) << 15),
+				     (from->l & 1) << 13 | (from->db & 1) << 14 |
+				     (from->g & 1) << 15),
 	};
 }
 
@@ -80,21 +81,33 @@ static void gprs_to_kvm(const struct kiln__hv_x86_state *state, struct kvm_regs 
 	const uint64_t *gpr = state->gpr;
 
 	*to = (struct kvm_regs){
-		.rax = gpr[KILN__X86_RAX], .rcx = gpr[KILN__X86_RCX],
-		.rdx = gpr[KILN__X86_RDX], .rbx = gpr[KILN__X86_RBX],
-		.rsp = gpr[KILN__X86_RSP], .rbp = gpr[KILN__X86_RBP],
-		.rsi = gpr[KILN__X86_RSI], .rdi = gpr[KILN__X86_RDI],
-		.r8 = gpr[8], .r9 = gpr[9], .r10 = gpr[10], .r11 = gpr[11],
-		.r12 = gpr[12], .r13 = gpr[13], .r14 = gpr[14], .r15 = gpr[15],
-		.rip = state->rip, .rflags = state->rflags,
+		.rax = gpr[KILN__X86_RAX],
+		.rcx = gpr[KILN__X86_RCX],
+		.rdx = gpr[KILN__X86_RDX],
+		.rbx = gpr[KILN__X86_RBX],
+		.rsp = gpr[KILN__X86_RSP],
+		.rbp = gpr[KILN__X86_RBP],
+		.rsi = gpr[KILN__X86_RSI],
+		.rdi = gpr[KILN__X86_RDI],
+		.r8 = gpr[8],
+		.r9 = gpr[9],
+		.r10 = gpr[10],
+		.r11 = gpr[11],
+		.r12 = gpr[12],
+		.r13 = gpr[13],
+		.r14 = gpr[14],
+		.r15 = gpr[15],
+		.rip = state->rip,
+		.rflags = state->rflags,
 	};
 }
 
 static void gprs_from_kvm(const struct kvm_regs *from, struct kiln__hv_x86_state *state)
 {
 	const uint64_t gpr[KILN__X86_GPRS] = {
-		from->rax, from->rcx, from->rdx, from->rbx, from->rsp, from->rbp, from->rsi, from->rdi,
-		from->r8, from->r9, from->r10, from->r11, from->r12, from->r13, from->r14, from->r15,
+		from->rax, from->rcx, from->rdx, from->rbx, from->rsp, from->rbp,
+		from->rsi, from->rdi, from->r8,  from->r9,  from->r10, from->r11,
+		from->r12, from->r13, from->r14, from->r15,
 	};
 
 	memcpy(state->gpr, gpr, sizeof(gpr));
@@ -113,7 +126,12 @@ int kiln__hv_x86_get_state(struct kiln__hv_vcpu *vcpu, struct kiln__hv_x86_state
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_SREGS, &s) < 0)
 		return kiln__fail_errno(err, errno, "KVM_GET_SREGS");
 	*ret = (struct kiln__hv_x86_state){
-		.cr0 = s.cr0, .cr2 = s.cr2, .cr3 = s.cr3, .cr4 = s.cr4, .cr8 = s.cr8, .efer = s.efer,
+		.cr0 = s.cr0,
+		.cr2 = s.cr2,
+		.cr3 = s.cr3,
+		.cr4 = s.cr4,
+		.cr8 = s.cr8,
+		.efer = s.efer,
 		.gdt = {.base = s.gdt.base, .limit = s.gdt.limit},
 		.idt = {.base = s.idt.base, .limit = s.idt.limit},
 	};
@@ -175,7 +193,8 @@ int kiln__hv_x86_set_xcr0(struct kiln__hv_vcpu *vcpu, uint64_t xcr0, kiln_error 
 
 union cpuid_arg { /* the header and its flexible array's room */
 	struct kvm_cpuid2 kvm;
-	uint8_t bytes[sizeof(struct kvm_cpuid2) + KILN__HV_MAX_CPUID * sizeof(struct kvm_cpuid_entry2)];
+	uint8_t bytes[sizeof(struct kvm_cpuid2) +
+		      KILN__HV_MAX_CPUID * sizeof(struct kvm_cpuid_entry2)];
 };
 
 int kiln__hv_x86_host_cpuid(const struct kiln__hv *hv, struct kiln__hv_x86_cpuid *entries,

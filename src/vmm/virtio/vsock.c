@@ -395,9 +395,21 @@ void kiln__vsock_set_deadline(struct kiln__vsock_conn *conn, uint64_t ms)
 {
 	uint64_t now = kiln__loop_now(conn->vsock->loop);
 
+	kiln__vsock_clear_deadline(conn);
 	if (__builtin_add_overflow(now, ms, &conn->deadline))
 		conn->deadline = UINT64_MAX;
+	conn->vsock->deadlines++;
 	arm_timer(conn->vsock, conn->deadline, now);
+}
+
+void kiln__vsock_clear_deadline(struct kiln__vsock_conn *conn)
+{
+	if (conn->deadline == 0)
+		return;
+	conn->deadline = 0;
+	/* An idle device does not wake up to find that nothing is due. */
+	if (--conn->vsock->deadlines == 0)
+		kiln__timer_stop(conn->vsock->timer);
 }
 
 /* One connection whose time is up, or NULL; *ret_next is the earliest deadline of the others, 0 if

@@ -116,7 +116,7 @@ static void finish(struct kiln__vsock_conn *conn)
 		return;
 	unhash(conn);
 	conn->state = KILN__VSOCK_FINISHED;
-	conn->deadline = 0;
+	kiln__vsock_clear_deadline(conn);
 	conn->pending = 0;
 	kiln__list_remove(&conn->sending);
 	kiln__list_remove(&conn->writing);
@@ -382,7 +382,7 @@ void kiln__vsock_conn_end_all(struct kiln__vsock *vsock, int code, const char *t
 
 void kiln__vsock_conn_expired(struct kiln__vsock_conn *conn)
 {
-	conn->deadline = 0;
+	kiln__vsock_clear_deadline(conn);
 	if (conn->state == KILN__VSOCK_CONNECTING || conn->state == KILN__VSOCK_CLOSING)
 		kiln__vsock_conn_abort(conn, KILN_ETIMEDOUT, "the guest did not answer in time");
 }
@@ -438,7 +438,7 @@ static void on_response(struct kiln__vsock_conn *conn)
 		return;
 	}
 	conn->state = KILN__VSOCK_OPEN;
-	conn->deadline = 0;
+	kiln__vsock_clear_deadline(conn);
 	conn->connected = NULL;
 	connected(conn->connected_data, &conn->stream, NULL);
 }
@@ -598,7 +598,8 @@ static ssize_t stream_write(struct kiln__stream *stream, const void *bytes, size
 			conn->credit_asked = true;
 			break;
 		}
-		/* Overtakes no control packet: while one waits, there is no buffer for this either. */
+		/* Overtakes no control packet: while one waits, there is no buffer for this either.
+		 */
 		sent = kiln__vsock_send(conn->vsock, conn, KILN__VSOCK_RW, 0, from + done, n);
 		if (sent < 0) {
 			wait_for_buffer(conn);

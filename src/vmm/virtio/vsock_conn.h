@@ -124,6 +124,7 @@ struct kiln__vsock {
 		*deferred;         /* the rest of a long tx queue; the end of a broken device */
 	struct kiln__timer *timer; /* armed for the earliest deadline */
 	uint64_t timer_at;
+	unsigned deadlines; /* connections that have one */
 };
 
 /* --- vsock.c ------------------------------------------------------------------ */
@@ -138,6 +139,7 @@ ssize_t kiln__vsock_send(struct kiln__vsock *vsock, struct kiln__vsock_conn *con
 
 /* (Re)arms the timer for a connection's new deadline, @ms from now. */
 void kiln__vsock_set_deadline(struct kiln__vsock_conn *conn, uint64_t ms);
+void kiln__vsock_clear_deadline(struct kiln__vsock_conn *conn);
 
 /* --- vsock_conn.c --------------------------------------------------------------- */
 

@@ -4,16 +4,10 @@
  * KILN_TEST_KVM tells what is known of the host's KVM (in the rig), and demands the
  * verdict: "works"; or "loses-xcr0", a processor emulator with that one defect.
  */
+#include "kiln_test.h"
 #include "tree.h"
 
 #include "preflight.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,16 +22,14 @@ static struct tree tree;
 
 static int make_tree(void **state)
 {
-	(void)state;
 	tree_make(&tree);
-	return 0;
+	return kiln_test_begin(state);
 }
 
 static int drop_tree(void **state)
 {
-	(void)state;
 	tree_remove(&tree);
-	return 0;
+	return kiln_test_end(state);
 }
 
 static const struct kiln__hv_check *find(const struct kiln__hv_report *report, const char *name)
@@ -222,7 +214,8 @@ static void a_device_without_permission_names_its_group(void **state)
 
 static void a_node_that_nothing_serves_asks_for_the_module(void **state)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX}; /* opening a socket is ENXIO, as such a node is */
+	struct sockaddr_un address = {
+		.sun_family = AF_UNIX}; /* opening a socket is ENXIO, as such a node is */
 	struct kiln__hv_report report;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -243,7 +236,6 @@ static void what_is_not_kvm_is_said_not_to_be(void **state)
 	assert_not_opened(&report, "");
 	assert_non_null(strstr(report.summary, "/dev/null is not KVM's device"));
 }
-
 
 static void facts_are_read_from_the_files_that_hold_them(void **state)
 {
@@ -284,7 +276,8 @@ static void facts_that_cannot_be_read_are_unknown(void **state)
 	assert_int_equal(facts.nests, KILN__HV_UNKNOWN);
 	assert_int_equal(facts.favordynmods, KILN__HV_UNKNOWN);
 
-	tree_write(&tree, "proc/self/mountinfo", "1 2 0:3 / /x rw - cgroup2 none rw,favordynmodsx\n");
+	tree_write(&tree, "proc/self/mountinfo",
+		   "1 2 0:3 / /x rw - cgroup2 none rw,favordynmodsx\n");
 	kiln__hv_facts(&facts, tree.path);
 	assert_int_equal(facts.cgroup2, KILN__HV_YES);
 	assert_int_equal(facts.favordynmods, KILN__HV_NO);

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The preflight's record: made once, found again, and worth nothing once anything is different. */
+#include "kiln_test.h"
 #include "tree.h"
 
 #include "preflight.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,16 +18,14 @@ static struct tree tree;
 
 static int make_tree(void **state)
 {
-	(void)state;
 	tree_make(&tree);
-	return 0;
+	return kiln_test_begin(state);
 }
 
 static int drop_tree(void **state)
 {
-	(void)state;
 	tree_remove(&tree);
-	return 0;
+	return kiln_test_end(state);
 }
 
 static void lookup(struct kiln__hv_report *ret, const char *root)
@@ -137,12 +129,14 @@ static void another_boot_makes_it_anew(void **state)
 
 	(void)state;
 	need_device();
-	tree_write(&tree, "proc/sys/kernel/random/boot_id", "11111111-1111-1111-1111-111111111111\n");
+	tree_write(&tree, "proc/sys/kernel/random/boot_id",
+		   "11111111-1111-1111-1111-111111111111\n");
 	lookup(&report, tree.path);
 	assert_false(report.cached);
 	lookup(&report, tree.path);
 	assert_true(report.cached);
-	tree_write(&tree, "proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n");
+	tree_write(&tree, "proc/sys/kernel/random/boot_id",
+		   "22222222-2222-2222-2222-222222222222\n");
 	lookup(&report, tree.path);
 	assert_false(report.cached);
 	assert_int_equal(unlink(tree_at(&tree, "proc/sys/kernel/random/boot_id")), 0);
@@ -156,11 +150,13 @@ static void a_device_that_does_not_open_is_not_recorded(void **state)
 	struct kiln__hv_report report;
 
 	(void)state;
-	assert_int_equal(kiln__hv_preflight_cached(&report, tree_at(&tree, "run"), &options, NULL), 0);
+	assert_int_equal(kiln__hv_preflight_cached(&report, tree_at(&tree, "run"), &options, NULL),
+			 0);
 	assert_false(report.opens);
 	assert_int_equal(access(tree_at(&tree, RECORD), F_OK), -1);
 	options.device = tree_at(&tree, "missing");
-	assert_int_equal(kiln__hv_preflight_cached(&report, tree_at(&tree, "run"), &options, NULL), 0);
+	assert_int_equal(kiln__hv_preflight_cached(&report, tree_at(&tree, "run"), &options, NULL),
+			 0);
 	assert_false(report.opens);
 	assert_int_equal(access(tree_at(&tree, RECORD), F_OK), -1);
 }

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hypervisor port, with guests of a few bytes that any KVM runs. */
+#include "kiln_test.h"
+
 #include "hv.h"
 #if defined(__x86_64__)
 #include "x86.h"
 #else
 #include "arm64.h"
 #endif
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -41,9 +36,10 @@ static int make_vm(void **state)
 {
 	kiln_error err = KILN_ERROR_INIT;
 
-	(void)state;
+	kiln_test_begin(state);
 	ok(kiln__hv_vm_new(&vm, hv, &err), &err);
-	memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory =
+		mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(memory, MAP_FAILED);
 	ok(kiln__hv_vm_map(vm, 0, memory, MEMORY_SIZE, 0, &err), &err);
 	ok(kiln__hv_vcpu_new(&vcpu, vm, 0, &err), &err);
@@ -52,11 +48,10 @@ static int make_vm(void **state)
 
 static int drop_vm(void **state)
 {
-	(void)state;
 	kiln__hv_vcpu_free(vcpu);
 	kiln__hv_vm_free(vm);
 	munmap(memory, MEMORY_SIZE);
-	return 0;
+	return kiln_test_end(state);
 }
 
 /* Puts a guest at ENTRY and the vCPU there: in real mode on x86. */
@@ -180,7 +175,8 @@ static void detaching_restores_the_threads_mask_and_leaves_no_signal(void **stat
 	assert_false(kick_blocked());
 	ok(kiln__hv_vcpu_attach(vcpu, &err), &err);
 	assert_true(kick_blocked());
-	kiln__hv_vcpu_kick(vcpu); /* nobody runs it any more: were it left, it would end this process */
+	kiln__hv_vcpu_kick(
+		vcpu); /* nobody runs it any more: were it left, it would end this process */
 	kiln__hv_vcpu_detach(vcpu);
 	assert_false(kick_blocked());
 	assert_false(kick_pending());
@@ -236,8 +232,10 @@ static void state_reads_back_as_it_was_set(void **state)
 		set.gpr[i] = 0x1111111111111111u * (i + 1);
 	set.rip = 0x1234;
 	set.rflags = KILN__X86_RFLAGS_FIXED | 1;
-	set.es = (struct kiln__hv_x86_segment){
-		.base = 0x5000, .limit = 0xffffffff, .selector = 0x500, .rights = KILN__X86_RIGHTS_DATA};
+	set.es = (struct kiln__hv_x86_segment){.base = 0x5000,
+					       .limit = 0xffffffff,
+					       .selector = 0x500,
+					       .rights = KILN__X86_RIGHTS_DATA};
 	set.gdt = (struct kiln__hv_x86_table){.base = 0x2000, .limit = 0x27};
 	ok(kiln__hv_x86_set_state(vcpu, &set, &err), &err);
 	ok(kiln__hv_x86_get_state(vcpu, &got, &err), &err);
@@ -272,14 +270,17 @@ static void failures_are_described_by_kind_and_bytes(void **state)
 {
 	struct kiln__hv_exit exit = {
 		.kind = KILN__HV_EXIT_FAILED,
-		.failure = {.kind = KILN__HV_FAILURE_EMULATION, .insn_len = 2, .insn = {0x0f, 0xc7}},
+		.failure = {.kind = KILN__HV_FAILURE_EMULATION,
+			    .insn_len = 2,
+			    .insn = {0x0f, 0xc7}},
 	};
 	char text[160];
 
 	(void)state;
 	kiln__hv_exit_describe(&exit, text, sizeof(text));
 	assert_string_equal(text, "KVM internal error: emulation failure, instruction bytes 0f c7");
-	exit.failure = (struct kiln__hv_failure){.kind = KILN__HV_FAILURE_ENTRY, .code = 0x80000021};
+	exit.failure =
+		(struct kiln__hv_failure){.kind = KILN__HV_FAILURE_ENTRY, .code = 0x80000021};
 	kiln__hv_exit_describe(&exit, text, sizeof(text));
 	assert_non_null(strstr(text, "0x80000021"));
 	kiln__hv_exit_describe(&exit, text, 8); /* cut, not overrun */
@@ -305,8 +306,7 @@ int main(void)
 	int failed;
 
 	if (kiln__hv_open(&hv, NULL, &err) < 0) {
-		printf("%s\n", err.message);
-		return 77;
+		return kiln_test_skip(err.message);
 	}
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	kiln__hv_free(hv);

@@ -11,7 +11,8 @@ struct tree {
 
 void tree_make(struct tree *tree);
 void tree_remove(struct tree *tree);
-void tree_write(const struct tree *tree, const char *name, const char *text); /* makes folders too */
+void tree_write(const struct tree *tree, const char *name,
+		const char *text); /* makes folders too */
 
 /* The path of @name in it. Static: valid until the next call but three. */
 const char *tree_at(const struct tree *tree, const char *name);

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""cli_usage_test.py KILN: what the command line means, and what it says of one that means nothing."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+kiln = sys.argv[1]
+home = tempfile.TemporaryDirectory(prefix="kiln-usage-")
+os.makedirs(os.path.join(home.name, "root"))
+env = dict(os.environ, KILN_HOME=home.name + "/home", KILN_RUNTIME_DIR=home.name + "/run", PASSED="on")
+env.pop("ABSENT", None)
+
+
+def run(*args, **kwargs):
+    return subprocess.run([kiln, *args], capture_output=True, text=True, env=env, cwd=home.name, check=False, **kwargs)
+
+
+def refuses(args, *words):
+    """Exit 125, nothing on stdout, at most three lines on stderr that say what, why and what to do."""
+    r = run(*args)
+    assert r.returncode == 125 and r.stdout == "", (args, r)
+    lines = r.stderr.splitlines()
+    assert 1 <= len(lines) <= 3 and lines[0].startswith("kiln: "), (args, r.stderr)
+    for word in words:
+        assert word in r.stderr, (args, word, r.stderr)
+    assert json.loads(run("ls", "-a", "--format", "json").stdout) == [], args
+
+
+def config_of(*args):
+    """The configuration that `create` makes of these options; the VM is removed again."""
+    made = run("create", *args)
+    assert made.returncode == 0, (args, made.stderr)
+    config = json.loads(run("inspect", made.stdout.strip()).stdout)[0]["config"]
+    assert run("rm", made.stdout.strip()).returncode == 0
+    return config
+
+
+def test_unknown_words_are_named_with_a_likely_one():
+    refuses([], "--help")
+    refuses(["runn"], "runn", "kiln run")
+    refuses(["--name", "x", "run"], "behind the command")
+    refuses(["run", "--rotfs", "x"], "--rotfs", "--rootfs")
+    refuses(["run", "--rotfs=x"], "--rotfs", "--rootfs")
+    refuses(["run", "-Z"], "-Z", "kiln run --help")
+    refuses(["stop"], "usage: kiln stop")
+    refuses(["attach", "a", "b"], "\"b\"")
+    refuses(["ls", "--format", "xml"], "xml", "table|json")
+    refuses(["run", "--name"], "--name", "NAME")
+    refuses(["run", "--rm=yes"], "--rm")
+    refuses(["kill", "-s", "NONE", "x"], "NONE")
+    refuses(["stop", "-t", "soon", "x"], "soon")
+    refuses(["logs", "--tail", "-1", "x"], "-1")
+    refuses(["logs", "--since", "once", "x"], "once")
+    refuses(["completion", "csh"], "csh")
+    refuses(["pause", "absent"], "absent")
+
+
+def test_images_by_name_are_refused_with_what_works():
+    refuses(["run", "debian:12", "--", "true"], "debian:12", "--rootfs")
+    refuses(["run", "--", "true"], "true", "--rootfs")
+    refuses(["run", "--rootfs", "root"], "command")
+
+
+def test_help_is_no_error_wherever_it_stands():
+    for args in (["--help"], ["help"], ["help", "run"], ["run", "--help"], ["stop", "-h"], ["exec", "--help"]):
+        r = run(*args)
+        assert r.returncode == 0 and r.stdout.startswith("Usage: kiln") and r.stderr == "", (args, r)
+
+
+def test_options_fill_the_configuration():
+    assert config_of() == {}
+    c = config_of("--rootfs", "root", "--cpus", "2", "-m", "1g", "--hostname=h", "-l", "a=b", "-lc=d", "--name", "n",
+                  "--stop-timeout", "3", "--accel", "tcg", "--set", "rng=false", "--set", "log.limit=1M",
+                  "--", "sh", "-c", "x -y")
+    assert c["root"] == {"directory": {"path": home.name + "/root"}}, c
+    assert (c["cpus"], c["memory"], c["stop_timeout"]) == (2, 1 << 30, 3000), c
+    assert c["labels"] == {"a": "b", "c": "d"} and c["identity"] == {"hostname": "h"}, c
+    assert c["rng"] is False and c["log"] == {"limit": 1 << 20} and c["accel"] == "tcg", c
+    assert c["process"] == {"args": ["sh", "-c", "x -y"]}, c
+
+
+def test_words_behind_the_command_are_the_commands():
+    for words in (["ls", "-l", "--name", "x"], ["--", "ls", "-l", "--name", "x"]):
+        c = config_of("-it", "--rootfs", "root", *words)
+        assert c["process"] == {"args": ["ls", "-l", "--name", "x"], "tty": True, "stdin": True}, c
+    c = config_of("--rootfs", "root", "echo", "--", "x")
+    assert c["process"]["args"] == ["echo", "--", "x"], c
+    c = config_of("--rootfs", "root", "--entrypoint", "/bin/sh", "--", "-c", "true")
+    assert c["process"] == {"entrypoint": ["/bin/sh"], "args": ["-c", "true"]}, c
+
+
+def test_environment_comes_from_options_files_and_this_process():
+    with open(home.name + "/env", "w", encoding="utf-8") as f:
+        f.write("# comment\n\nA=from file\nPASSED\r\n  B=x\n")
+    c = config_of("-e", "A=1", "--env-file", "env", "-e", "ABSENT", "-eE=f=g", "-u", "user:1", "-w", "/var", "--rootfs", "root", "x")
+    assert c["process"]["env"] == {"A": "from file", "PASSED": "on", "B": "x", "E": "f=g"}, c
+    assert (c["process"]["user"], c["process"]["cwd"]) == ("user:1", "/var"), c
+    refuses(["create", "--env-file", "absent"], "absent")
+
+
+def test_roots_and_disks_are_recognized_by_looking():
+    def file(name, *pieces):
+        data = bytearray(4096)
+        for offset, piece in pieces:
+            data[offset:offset + len(piece)] = piece
+        with open(f"{home.name}/{name}", "wb") as f:
+            f.write(data)
+        return name
+
+    for name, pieces, kind in (("a", [(0, b"hsqs")], "squashfs"), ("b", [(257, b"ustar")], "tar"),
+                               ("c", [(0, b"\x1f\x8b")], "tar"), ("d", [(1024 + 56, b"\x53\xef")], "disk"),
+                               ("e", [(0, b"\x28\xb5\x2f\xfd")], "tar")):
+        c = config_of("--rootfs", file(name, *pieces))
+        assert c["root"] == {kind: {"path": f"{home.name}/{name}"}}, (name, c)
+    refuses(["create", "--rootfs", file("none")], "none")
+    refuses(["create", "--rootfs", "absent"], "absent")
+    file("f:ro")
+    c = config_of("--disk", "a", "--disk", "b:ro", "--disk", "f:ro")
+    assert [(d["path"].split("/")[-1], d.get("readonly", False)) for d in c["disks"]] == [
+        ("a", False), ("b", True), ("f:ro", False)], c
+    refuses(["create", "--disk", "absent"], "absent")
+    c = config_of("--rootfs", "d", "--read-only")
+    assert c["root"]["overlay"] == {"kind": "none"} and c["root"]["readonly"] is True, c
+
+
+def test_ports_bring_a_network_and_readiness_has_its_forms():
+    c = config_of("-p", "8080:80")
+    assert c["ports"] == [{"host_port": 8080, "guest_port": 80}] and len(c["networks"]) == 1, c
+    refuses(["create", "-p", "x"], "ports")
+    c = config_of("--network", "user", "-p", "80", "--ready", "tcp:80")
+    assert c["readiness"] == {"kind": "tcp", "port": 80} and len(c["networks"]) == 1, c
+    c = config_of("--ready", "command:test -e /x")
+    assert c["readiness"] == {"kind": "command", "command": ["/bin/sh", "-c", "test -e /x"]}, c
+    for bad in ("tcp", "tcp:", "agent:1", "command:", "what"):
+        refuses(["create", "--ready", bad])
+    refuses(["create", "--set", "cpus"], "KEY=VALUE")
+    refuses(["create", "--set", "cpuz=1"], "cpuz")
+
+
+def test_a_configuration_file_comes_first():
+    with open(home.name + "/vm.json", "w", encoding="utf-8") as f:
+        json.dump({"cpus": 3, "memory": "1G", "process": {"args": ["old"]}}, f)
+    c = config_of("--cpus", "2", "--config", "vm.json", "--rootfs", "root", "new")
+    assert (c["cpus"], c["memory"], c["process"]["args"]) == (2, 1 << 30, ["new"]), c
+    refuses(["create", "--config", "absent"], "absent")
+
+
+def test_lists_of_nothing():
+    assert run("ls", "-q").stdout == "" and json.loads(run("ls", "-a", "--format", "json").stdout) == []
+    assert run("ls").stdout.split() == ["ID", "NAME", "STATE", "BACKEND", "ACCEL", "CREATED", "EXIT"]
+    assert json.loads(run("stats", "--format", "json").stdout) == []
+    r = run("inspect", "absent")
+    assert r.returncode == 125 and json.loads(r.stdout) == [] and "absent" in r.stderr, r
+    assert run("rm", "-f", "absent").returncode == 0
+
+
+def test_closed_descriptors_stay_closed():
+    for fd, code in ((0, 0), (1, 125), (2, 0)):
+        r = run("ls", preexec_fn=lambda fd=fd: os.close(fd)) if fd != 1 else subprocess.run(
+            [kiln, "ls"], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1), check=False)
+        assert r.returncode == code, (fd, r)
+
+
+def test_a_full_disk_is_told():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        r = subprocess.run([kiln, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert r.returncode == 125 and "No space left" in r.stderr, r
+
+
+def test_version_and_schema():
+    assert run("version").stdout == run("--version").stdout
+    assert json.loads(run("version", "--format", "json").stdout)["version"] in run("version").stdout
+    assert json.loads(run("schema").stdout)["$schema"]
+
+
+failed = 0
+for name, function in list(globals().items()):
+    if name.startswith("test_"):
+        try:
+            function()
+            print("ok   ", name)
+        except AssertionError as error:
+            failed += 1
+            print("FAIL ", name, error)
+home.cleanup()
+sys.exit(1 if failed else 0)
