@@ -30,13 +30,18 @@ static void on_event(void *data, const kiln_event *event)
 			 kiln_machine_accel(runner->machine));
 	runner_record(runner, event);
 	server_event(runner->server, event);
-	if (event->to == KILN_STATE_READY && event->from == KILN_STATE_RUNNING)
-		process_start(runner->process);
 	if (!runner->over)
 		return;
 	process_vm_ended(runner->process);
 	kiln__timer_start(runner->linger, LINGER_MS);
 	runner_maybe_end(runner);
+}
+
+static void on_agent_up(void *data)
+{
+	struct runner *runner = data;
+
+	process_start(runner->process);
 }
 
 static void on_console(void *data, const void *bytes, size_t len)
@@ -251,6 +256,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
+	if (r == 0)
+		kiln__machine_on_agent_up(runner->machine, on_agent_up, runner);
 	if (r == 0)
 		r = open_files(runner, err);
 	if (r == 0)

@@ -70,6 +70,8 @@ struct kiln_machine {
 
 	bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream);
 	void *incoming_data;
+	void (*agent_up)(void *data);
+	void *agent_up_data;
 };
 
 static bool has_ended(const kiln_machine *m)
@@ -354,12 +356,22 @@ static void on_hello(void *data, const struct kiln__agent_hello *hello)
 	m->stages.guest_vsock = hello->vsock_ns;
 }
 
+static void on_agent_up(void *data)
+{
+	kiln_machine *m = data;
+
+	if (m->agent_up)
+		m->agent_up(m->agent_up_data);
+}
+
 static void on_ready(void *data)
 {
 	kiln_machine *m = data;
 
 	if (m->state != KILN_STATE_RUNNING)
 		return;
+	if (!kiln__ready_agent(m->ready))
+		on_agent_up(m);
 	kiln__timer_stop(m->ready_timer);
 	m->stages.ready = kiln__os_monotonic_ns();
 	enter(m, KILN_STATE_READY);
@@ -380,6 +392,7 @@ static void on_guest_panic(void *data, const char *text)
 
 static const struct kiln__ready_handler ready_handler = {
 	.hello = on_hello,
+	.agent_up = on_agent_up,
 	.ready = on_ready,
 	.failed = on_ready_failed,
 	.panicked = on_guest_panic,
@@ -826,6 +839,12 @@ void kiln__machine_on_incoming(kiln_machine *m,
 {
 	m->incoming = fn;
 	m->incoming_data = data;
+}
+
+void kiln__machine_on_agent_up(kiln_machine *m, void (*fn)(void *data), void *data)
+{
+	m->agent_up = fn;
+	m->agent_up_data = data;
 }
 
 size_t kiln__machine_console_write(kiln_machine *m, const void *bytes, size_t len)

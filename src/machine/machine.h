@@ -26,6 +26,12 @@ void kiln__machine_on_incoming(kiln_machine *machine,
 			       bool (*fn)(void *data, uint32_t port, struct kiln__stream *stream),
 			       void *data);
 
+/*
+ * Who is told when processes can be started: the agent is up, or, in a guest without one, the
+ * machine is ready. Once a boot; may be NULL.
+ */
+void kiln__machine_on_agent_up(kiln_machine *machine, void (*fn)(void *data), void *data);
+
 size_t kiln__machine_console_write(kiln_machine *machine, const void *bytes, size_t len);
 
 /* The control channel to the guest's agent; NULL before its hello and after the end. */

@@ -181,6 +181,13 @@ static void seek_sign(struct kiln__ready *ready)
 	}
 }
 
+/* Processes can be started: the main one first, since the sign may be of its making (a port). */
+static void agent_up(struct kiln__ready *ready)
+{
+	ready->handler->agent_up(ready->data);
+	seek_sign(ready);
+}
+
 /* --- the agent ------------------------------------------------------------------------------- */
 
 static void on_set_up(void *data, const void *result, const kiln_error *err)
@@ -197,7 +204,8 @@ static void on_set_up(void *data, const void *result, const kiln_error *err)
 	}
 	kiln__machine_guest_stages(ready->machine, done);
 	ready->set_up = true;
-	seek_sign(ready);
+	if (ready->begun)
+		agent_up(ready);
 }
 
 static void on_hello(void *data, const struct kiln__agent_hello *hello)
@@ -291,7 +299,10 @@ const char *kiln__ready_describe(struct kiln__ready *ready)
 void kiln__ready_begin(struct kiln__ready *ready)
 {
 	ready->begun = true;
-	check(ready);
+	if (ready->set_up)
+		agent_up(ready);
+	else
+		check(ready);
 }
 
 int kiln__ready_new(struct kiln__ready **ret, kiln_machine *machine,

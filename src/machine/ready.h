@@ -17,6 +17,8 @@ struct kiln__ready;
 
 struct kiln__ready_handler {
 	void (*hello)(void *data, const struct kiln__agent_hello *hello);
+	/* The agent has done its set-up: processes can be started. The VMM has said that the guest runs. */
+	void (*agent_up)(void *data);
 	void (*ready)(void *data);
 	void (*failed)(void *data, const kiln_error *err);
 	void (*panicked)(void *data, const char *text);

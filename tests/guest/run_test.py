@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -128,6 +129,30 @@ def test_signals_are_passed_on(home):
         child.send_signal(signal.SIGTERM)
         assert child.stdout.readline() == b"got\n"
         assert child.wait(60) == 9
+    home.assert_clean()
+
+
+def test_a_published_port_reaches_the_guest(home):
+    need_qemu()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home.ok("run", "-d", "--name", "net", "--network", "user", "-p", f"{port}:80", "--ready", "tcp:80",
+            "--rootfs", busybox_root(), "--", "sh", "-c", "while :; do echo from the guest | nc -l -p 80; done")
+    # nc serves one connection at a time: between two of them a connection ends without a word.
+    end = time.monotonic() + 60
+    said = b""
+    while not said and time.monotonic() < end:
+        with socket.create_connection(("127.0.0.1", port), 60) as s:
+            s.settimeout(60)
+            try:
+                said = s.recv(100)
+            except ConnectionResetError:
+                said = b""
+        if not said:
+            select.select([], [], [], 0.2)
+    assert said == b"from the guest\n", said
+    home.ok("rm", "-f", "net")
     home.assert_clean()
 
 
