@@ -147,6 +147,7 @@ void agent_connect_boot(struct agent *agent)
 	if (!agent->wants_boot || agent->boot)
 		return;
 	fd = vsock_connect_host(KILN__AGENT_BOOT_PORT, &connecting);
+	agent->boot_error = fd < 0 ? -fd : 0;
 	if (fd >= 0)
 		agent->boot = conn_new(agent, fd, true, connecting);
 	if (!agent->boot && agent->booted)

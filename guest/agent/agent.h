@@ -44,6 +44,7 @@ struct agent {
 	struct session *main; /* the main process's, once started */
 	bool main_started;    /* it is one a boot, even when its session is gone */
 	struct conn *boot;    /* to the host's boot port, or NULL */
+	int boot_error;       /* why the last attempt to connect to it failed at once; an errno */
 	struct source listener;
 	bool only_host;  /* the listener is vsock: others than the host are refused */
 	bool wants_boot; /* be connected to the boot port */

@@ -174,6 +174,8 @@ static void boot(void)
 	if (load_modules(on_module, NULL, &err) < 0 || mount_early(&err) < 0 || !greet(&err))
 		fatal("%s", err.message);
 	agent_connect_boot(&agent); /* if the device came with a later module than vsock's */
+	if (agent.boot_error == ENODEV)
+		fatal("this machine has no vsock device");
 	agent_progress(&agent);
 	if (mount_below(&err) < 0)
 		fatal("%s", err.message);

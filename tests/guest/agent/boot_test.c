@@ -456,6 +456,17 @@ static void a_boot_without_vsock_says_why_and_ends(void **state)
 	vm_done(&vm);
 }
 
+static void a_machine_without_a_vsock_device_says_so_and_ends(void **state)
+{
+	const struct vm_config config = {.initrd = "initrd", .no_vsock = true};
+
+	(void)state;
+	vm_start(&vm, &config);
+	vm_wait_end(&vm);
+	expect(vm.said.data, "kiln-guest: fatal: this machine has no vsock device");
+	vm_done(&vm);
+}
+
 static void the_machine_ends_with_its_main_process(void **state)
 {
 	struct kiln__agent_setup setup = base_setup();
@@ -484,6 +495,7 @@ static const struct CMUnitTest other_tests[] = {
 	cmocka_unit_test(a_root_with_an_init_of_its_own_gets_it_and_keeps_the_agent),
 	cmocka_unit_test(a_root_that_is_not_there_is_told_by_name),
 	cmocka_unit_test(a_boot_without_vsock_says_why_and_ends),
+	cmocka_unit_test(a_machine_without_a_vsock_device_says_so_and_ends),
 	cmocka_unit_test(the_machine_ends_with_its_main_process),
 };
 

@@ -237,6 +237,12 @@ static void add_devices(struct args *args, const struct vm_config *config)
 		add_text(args, kiln__strf("virtio-blk-device,drive=disk%d,serial=%s", i,
 					  config->disks[i].serial));
 	}
+	if (!config->no_vsock) {
+		add(args, "-chardev");
+		add(args, "socket,id=vsock,fd=11");
+		add(args, "-device");
+		add(args, "vhost-user-vsock-device,chardev=vsock");
+	}
 	if (config->network) {
 		add(args, "-netdev");
 		add(args, "user,id=net,restrict=on");
@@ -270,10 +276,6 @@ static void spawn(struct vm *vm, const struct vm_config *config, const struct ki
 		"socket,id=monitor,fd=10",
 		"-mon",
 		"chardev=monitor,mode=control",
-		"-chardev",
-		"socket,id=vsock,fd=11",
-		"-device",
-		"vhost-user-vsock-device,chardev=vsock",
 		"-chardev",
 		"socket,id=console,fd=12",
 		"-serial",

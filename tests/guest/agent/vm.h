@@ -26,6 +26,7 @@ struct vm_config {
 		bool read_only;
 	} disks[VM_MAX_DISKS];
 	bool network;
+	bool no_vsock;
 };
 
 struct vm {
