@@ -391,7 +391,7 @@ static const struct option_group wait_options = {
 #define VMS         "VM..."
 
 const struct verb verbs[] = {
-	{"run", NULL, "[OPTIONS] [--] COMMAND [ARGUMENT...]", "Create a VM and run a command in it",
+	{"run", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]", "Create a VM and run a command in it",
 	 GROUPS(&run_options, &machine_options, &process_options), 0, -1, true, COMPLETE_NOTHING,
 	 NULL, verb_run},
 	{"create", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
