@@ -206,6 +206,7 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 	int r = foreground_new(&fg, cli, &options, &err);
 
 	start.foreground = true;
+	start.attach = true;
 	start.on_progress = on_progress;
 	start.data = cli;
 	if (r == 0)
@@ -333,6 +334,7 @@ static int start_attached(struct cli *cli, const struct args *args, kiln_vm *vm,
 	kiln_error err = KILN_ERROR_INIT;
 	int r = foreground_new(&fg, cli, &options, &err);
 
+	start.attach = true;
 	start.on_progress = on_progress;
 	start.data = cli;
 	if (r == 0)

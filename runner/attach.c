@@ -167,6 +167,7 @@ static int on_attach(struct attached *c, const struct kiln__frame *frame, kiln_e
 	c->output_at[0] = attach.stdout_at;
 	c->output_at[1] = attach.stderr_at;
 	answer(c);
+	c->handler->asked(c->data);
 	return 0;
 }
 

@@ -18,6 +18,8 @@
 struct attached;
 
 struct attached_handler {
+	/* It has asked for the process: from here on it misses no output. */
+	void (*asked)(void *data);
 	/* Input from the client: bytes consumed; after fewer, attached_resume() asks for more. */
 	size_t (*input)(void *data, const void *bytes, size_t len);
 	void (*input_end)(void *data);

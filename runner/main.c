@@ -89,6 +89,8 @@ void runner_launcher_gone(struct runner *runner)
 		kiln_loop_stop(runner->loop); /* nothing was launched, and nobody is left to do it */
 	else if (runner->foreground)
 		kiln_machine_kill(runner->machine, NULL, NULL);
+	else if (runner->process)
+		process_release(runner->process);
 }
 
 /* --- launch ---------------------------------------------------------------------------------- */
@@ -161,6 +163,7 @@ static int take_params(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		r = take_string(params, "name", &runner->name, false, err);
 	runner->foreground = json_is_true(json_object_get(params, "foreground"));
+	runner->attach_first = json_is_true(json_object_get(params, "attach"));
 	runner->created_ns = created ? kiln__time_parse(created) : kiln__os_realtime_ns();
 	return r;
 }
@@ -322,7 +325,7 @@ static void finish(struct runner *runner)
 	free(runner->name);
 	free(runner->dir);
 	free(runner->runtime_dir);
-	kiln__os_close(runner->lock);
+	/* The lock goes with the process, and not before: free must mean gone. */
 }
 
 int main(int argc, char **argv)

@@ -32,6 +32,8 @@ struct process {
 	struct runner *runner;
 	struct kiln__session *session;
 	struct client *clients;
+	bool wanted;   /* the guest is ready for it */
+	bool attached; /* somebody has attached, or is not coming any more */
 	uint32_t pid; /* 0: does not run (yet) */
 	bool started;
 	bool ended;
@@ -212,7 +214,10 @@ void process_start(struct process *p)
 {
 	const struct kiln__spec *spec = kiln__machine_spec(p->runner->machine);
 
+	p->wanted = true;
 	if (!spec->process.argv || p->session || p->started || p->failed)
+		return;
+	if (p->runner->attach_first && !p->attached)
 		return;
 	if (kiln__machine_agent(p->runner->machine)) {
 		kiln__machine_connect(p->runner->machine, KILN__AGENT_PORT, on_stream, p);
@@ -221,6 +226,15 @@ void process_start(struct process *p)
 	kiln__fail(&p->why, KILN_ENOTSUP,
 		   "process: this guest does not run kiln's agent, which would start it");
 	on_failed(p, &p->why, false);
+}
+
+void process_release(struct process *p)
+{
+	bool waited = p->runner->attach_first && !p->attached && p->wanted;
+
+	p->attached = true;
+	if (waited)
+		process_start(p);
 }
 
 void process_vm_ended(struct process *p)
@@ -316,7 +330,16 @@ static void on_gone(void *data, struct attached *attached)
 	runner_maybe_end(p->runner);
 }
 
+/* One who wants every byte has come, if it was him that the process waited for. */
+static void on_asked(void *data)
+{
+	struct client *c = data;
+
+	process_release(c->process);
+}
+
 static const struct attached_handler attached_handler = {
+	.asked = on_asked,
 	.input = on_input,
 	.input_end = on_input_end,
 	.resize = on_resize,

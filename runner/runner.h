@@ -39,6 +39,7 @@ struct runner {
 	char *dir;         /* durable: vms/ID */
 	char *runtime_dir; /* live: sockets */
 	bool foreground;   /* the VM ends with the launch connection */
+	bool attach_first; /* the main process waits until somebody has attached, or the launcher has gone */
 	kiln_config *config; /* with resolved sources */
 	kiln_machine *machine;
 	struct server *server;
@@ -102,6 +103,9 @@ void process_free(struct process *process);
 
 /* The guest is ready: starts the configured process, if there is one. */
 void process_start(struct process *process);
+
+/* Whom the process has waited for has come, or is not coming any more. */
+void process_release(struct process *process);
 
 /* The VM has ended: clients are told how. */
 void process_vm_ended(struct process *process);

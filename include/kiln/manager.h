@@ -153,6 +153,7 @@ KILN_PUBLIC int kiln_vm_config(kiln_vm *vm, kiln_config **ret_config, kiln_error
 typedef struct kiln_start_options {
 	size_t size;     /* set by KILN_START_OPTIONS_INIT */
 	bool foreground; /* the VM ends with this handle, or this process, however that ends */
+	bool attach;     /* its main process waits until somebody has attached, or this handle is freed */
 	/*
 	 * What is going on, for people ("making a root image of /srv/debian"); may be
 	 * called any number of times until the start has completed.
@@ -306,8 +307,8 @@ typedef struct kiln_attach_options {
 	}
 
 /*
- * Joins the VM's main process: its output from now on. Attached to a VM that this handle
- * has begun to start in the foreground, before its start is done, no byte is missed. The
+ * Joins the VM's main process: its output from now on. Of a VM that was started with
+ * "attach" in its options the first to do so misses no byte. The
  * VM's end without a main process is told as on_exit with KILN_EDIED.
  */
 KILN_PUBLIC int kiln_vm_attach(kiln_vm *vm, const kiln_attach_options *options,

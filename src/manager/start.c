@@ -33,6 +33,7 @@ struct kiln__start {
 	kiln_vm *vm;
 	struct kiln__op *op;
 	bool foreground;
+	bool attach;
 	kiln_fd life;
 	struct kiln__child *runner;
 	struct kiln__timer *patience;
@@ -229,10 +230,10 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	if (!config)
 		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:o, s:O}", "id", dir->id, "name",
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:o, s:O}", "id", dir->id, "name",
 			 dir->name, "created", created, "dir", dir->path, "runtime_dir",
-			 dir->runtime, "foreground", start->foreground, "config", config,
-			 "resolved", resolved);
+			 dir->runtime, "foreground", start->foreground, "attach", start->attach,
+			 "config", config, "resolved", resolved);
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
@@ -333,6 +334,7 @@ void kiln__vm_start_for(struct kiln__op *op)
 		.vm = vm,
 		.op = op,
 		.foreground = op->start.foreground,
+		.attach = op->start.attach,
 		.life = KILN_FD_NONE,
 	};
 	vm->start = start;

@@ -493,6 +493,7 @@ static void what_is_attached_from_the_start_misses_nothing(void **state)
 	vm = create_in(manager, NULL,
 		       "{\"backend\":\"fake\",\"process\":{\"args\":[\"echo\",\"hi\"]}}", true);
 	start.foreground = true;
+	start.attach = true;
 	kiln_vm_start(vm, &start, on_counted, &started);
 	callbacks = callbacks_of(&talk);
 	kiln_ok(kiln_vm_attach(vm, NULL, &callbacks, &talk.session, &err), &err);
@@ -525,6 +526,7 @@ static void input_reaches_the_main_process(void **state)
 		       "{\"backend\":\"fake\",\"process\":{\"args\":[\"cat\"],\"stdin\":true}}",
 		       false);
 	start.foreground = true;
+	start.attach = true;
 	kiln_vm_start(vm, &start, NULL, NULL);
 	attach.stdin_open = true;
 	kiln_ok(kiln_vm_attach(vm, &attach, &callbacks, &talk.session, &err), &err);
@@ -551,6 +553,7 @@ static void a_command_that_is_not_there_is_said_to_be_not_there(void **state)
 	vm = create_in(manager, "web",
 		       "{\"backend\":\"fake\",\"process\":{\"args\":[\"nonesuch\"]}}", false);
 	start.foreground = true;
+	start.attach = true;
 	kiln_vm_start(vm, &start, NULL, NULL);
 	callbacks = callbacks_of(&talk);
 	kiln_ok(kiln_vm_attach(vm, NULL, &callbacks, &talk.session, &err), &err);
@@ -633,6 +636,7 @@ static int run_command(void *data)
 	vm = create_in(manager, "web",
 		       "{\"backend\":\"fake\",\"process\":{\"args\":[\"echo\",\"hi\"]}}", true);
 	start.foreground = true;
+	start.attach = true;
 	kiln_vm_start(vm, &start, NULL, NULL);
 	if (kiln_vm_attach(vm, NULL, &callbacks, &talk.session, NULL) < 0)
 		return 1;
