@@ -133,6 +133,16 @@ def test_a_closed_pipe_ends_it_as_it_ends_others(home):
     home.assert_clean()
 
 
+def test_output_that_cannot_be_written_ends_it(home):
+    need_qemu()
+    with open("/dev/full", "wb") as full:
+        child = home.popen("run", "--rootfs", busybox_root(), "--", "sh", "-c", "echo x; sleep 1000",
+                           stdout=full, stderr=subprocess.PIPE)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 125 and b"No space left" in err, (child.returncode, err)
+    home.assert_clean()
+
+
 def test_input_may_be_a_file_a_pipe_a_socket_or_nothing(home):
     start(home)
     big = home.dir / "big"
