@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Command lines, by the table. Long options, letters and their clusters as getopt_long(3) has them. */
+/* Command lines, by the table: options and clusters of letters as getopt_long(3) has them. */
 #include "args.h"
 
 #include "err.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- likely names ----------------------------------------------------------------------- */
+/* --- likely names ------------------------------------------------------------ */
 
 #define MAX_NAME 24
 
@@ -63,7 +63,8 @@ int verb_find(const char *name, const struct verb **ret, kiln_error *err)
 	size_t edits = limit(name);
 
 	for (const struct verb *verb = verbs; verb->name; verb++) {
-		if (strcmp(verb->name, name) == 0 || (verb->alias && strcmp(verb->alias, name) == 0)) {
+		if (strcmp(verb->name, name) == 0 ||
+		    (verb->alias && strcmp(verb->alias, name) == 0)) {
 			*ret = verb;
 			return 0;
 		}
@@ -77,7 +78,7 @@ int verb_find(const char *name, const struct verb **ret, kiln_error *err)
 	return KILN_EINVAL;
 }
 
-/* --- options -------------------------------------------------------------------------------- */
+/* --- options ----------------------------------------------------------------- */
 
 const struct option *option_next(const struct verb *verb, const struct option *at)
 {
@@ -166,7 +167,8 @@ static int add(struct args *args, const struct option *option, const char *value
 	if (option->words && value) {
 		words_each(option->words, check_word, &checking);
 		if (!checking.found) {
-			kiln__fail(err, KILN_EINVAL, "--%s cannot be \"%.40s\"", option->name, value);
+			kiln__fail(err, KILN_EINVAL, "--%s cannot be \"%.40s\"", option->name,
+				   value);
 			kiln__hint(err, "it can be %s", option->words);
 			return KILN_EINVAL;
 		}

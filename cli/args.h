@@ -102,11 +102,11 @@ struct args;
 struct verb {
 	const char *name; /* NULL ends the table */
 	const char *alias;
-	const char *synopsis; /* behind the name */
-	const char *summary;  /* one sentence without a full stop */
+	const char *synopsis;                     /* behind the name */
+	const char *summary;                      /* one sentence without a full stop */
 	const struct option_group *const *groups; /* NULL-terminated; --help is everybody's */
 	int min, max;                             /* positional arguments; max -1: any number */
-	bool command;           /* options end at the first positional argument: a command follows */
+	bool command; /* options end at the first positional argument: a command follows */
 	enum complete complete; /* of positional arguments */
 	const char *words;
 	int (*run)(struct cli *cli, const struct args *args);
@@ -154,6 +154,7 @@ void help_all(void);
 void help_verb(const struct verb *verb);
 
 /* Calls @fn for each part of "a|b|c". */
-void words_each(const char *words, void (*fn)(void *data, const char *word, size_t len), void *data);
+void words_each(const char *words, void (*fn)(void *data, const char *word, size_t len),
+		void *data);
 
 #endif

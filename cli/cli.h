@@ -46,9 +46,12 @@ int cli_manager(struct cli *cli, kiln_error *err);
 /* What --progress says. */
 void cli_progress(struct cli *cli, const struct args *args);
 
-/* --- print.c ---------------------------------------------------------------------------------- */
+/* --- print.c ----------------------------------------------------------------- */
 
-/* "kiln: WHAT: why" and a line with the hint, on standard error. @what may be NULL. Returns EXIT_KILN. */
+/*
+ * "kiln: WHAT: why" and a line with the hint, on standard error. @what may be NULL.
+ * Returns EXIT_KILN.
+ */
 int complain(const char *what, const kiln_error *err);
 
 /* One line for people on standard error, if they want any. */
@@ -60,9 +63,9 @@ int exit_code_of_error(const kiln_error *err);
 
 /* A table whose columns are as wide as they must be. Cells are copied. */
 struct table;
-struct table *table_new(const char *const *heads); /* NULL-terminated */
+struct table *table_new(const char *const *heads);                           /* NULL-terminated */
 void table_add(struct table *table, const char *fmt, ...) KILN_PRINTF(2, 3); /* the next cell */
-void table_print(struct table *table); /* and frees it */
+void table_print(struct table *table);                                       /* and frees it */
 
 /* "3 minutes ago"; "512.0 MiB". */
 const char *format_ago(int64_t realtime_ns, char *text, size_t size);
@@ -80,14 +83,14 @@ int parse_time(const char *text, int64_t *ret_realtime_ns, kiln_error *err);
 /* A signal's name, with or without SIG, or number. */
 int parse_signal(const char *text, int *ret, kiln_error *err);
 
-/* --- doctor.c ------------------------------------------------------------------------------------- */
+/* --- doctor.c ---------------------------------------------------------------- */
 
 struct kiln__hv_report;
 
 /* What the record says of this host's hypervisor; found out if there is none. */
 int preflight(struct kiln__hv_report *ret);
 
-/* --- configure.c --------------------------------------------------------------------------------- */
+/* --- configure.c ------------------------------------------------------------- */
 
 /* The configuration that options and positional arguments of run and create describe. */
 int configure(const struct args *args, kiln_config **ret, kiln_error *err);
@@ -96,7 +99,7 @@ int configure(const struct args *args, kiln_config **ret, kiln_error *err);
 int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),
 		  void *data, kiln_error *err);
 
-/* --- console.c ------------------------------------------------------------------------------------- */
+/* --- console.c --------------------------------------------------------------- */
 
 /*
  * A VM's console on this terminal, until it ends, or a signal comes, or, with @keys, ctrl-p
@@ -104,7 +107,7 @@ int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln
  */
 int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_error *err);
 
-/* --- verbs ------------------------------------------------------------------------------------------- */
+/* --- verbs ------------------------------------------------------------------- */
 
 int verb_run(struct cli *cli, const struct args *args);
 int verb_create(struct cli *cli, const struct args *args);

@@ -16,7 +16,7 @@ static void print_word(void *data, const char *word, size_t len)
 	printf("%s%.*s", separator, (int)len, word);
 }
 
-/* --- bash ------------------------------------------------------------------------------------- */
+/* --- bash -------------------------------------------------------------------- */
 
 static void bash_options(const struct verb *verb)
 {
@@ -98,7 +98,7 @@ static void bash(void)
 	       "complete -o bashdefault -F _kiln kiln\n");
 }
 
-/* --- zsh ------------------------------------------------------------------------------------------ */
+/* --- zsh --------------------------------------------------------------------- */
 
 /* In a single-quoted specification of _arguments. */
 static void zsh_text(const char *text)
@@ -200,7 +200,7 @@ static void zsh(void)
 	       "fi\n");
 }
 
-/* --- fish ----------------------------------------------------------------------------------------- */
+/* --- fish -------------------------------------------------------------------- */
 
 static void fish_text(const char *text)
 {

@@ -59,7 +59,7 @@ static int set_json(kiln_config *config, const char *key, json_t *object, kiln_e
 	return r;
 }
 
-/* --- root and disks --------------------------------------------------------------------------- */
+/* --- root and disks ---------------------------------------------------------- */
 
 /* Where in a file which bytes say what it is. */
 static const struct {
@@ -71,8 +71,11 @@ static const struct {
 	{0, "hsqs", 4, "root.squashfs"},
 	{1024 + 56, "\x53\xef", 2, "root.disk"}, /* ext2, 3, 4: s_magic of the superblock */
 	{257, "ustar", 5, "root.tar"},
-	{0, "\x1f\x8b", 2, "root.tar"},         /* gzip */
-	{0, "\xfd" "7zXZ", 5, "root.tar"},
+	{0, "\x1f\x8b", 2, "root.tar"}, /* gzip */
+	{0,
+	 "\xfd"
+	 "7zXZ",
+	 5, "root.tar"},
 	{0, "\x28\xb5\x2f\xfd", 4, "root.tar"}, /* zstd */
 	{0, "BZh", 3, "root.tar"},
 	{0, "\x04\x22\x4d\x18", 4, "root.tar"}, /* lz4 */
@@ -113,8 +116,8 @@ static int find_root_kind(const char *path, const char **ret_key, kiln_error *er
 		return (int)n;
 	*ret_key = root_key(bytes, (size_t)n);
 	if (!*ret_key) {
-		kiln__fail(err, KILN_EFORMAT,
-			   "%s is no tar archive and no squashfs or ext4 image", path);
+		kiln__fail(err, KILN_EFORMAT, "%s is no tar archive and no squashfs or ext4 image",
+			   path);
 		kiln__hint(err, "give a directory, an archive, or set root.disk and root.fstype");
 		return KILN_EFORMAT;
 	}
@@ -167,7 +170,7 @@ static int set_read_only(kiln_config *config, kiln_error *err)
 	return r;
 }
 
-/* --- process ---------------------------------------------------------------------------------------- */
+/* --- process ----------------------------------------------------------------- */
 
 static int add_env(kiln_config *config, const char *value, kiln_error *err)
 {
@@ -213,8 +216,7 @@ static int set_entrypoint(kiln_config *config, const char *value, kiln_error *er
 	int r = kiln_config_set(config, "process.entrypoint", NULL, err);
 
 	/* Docker's way to have none. */
-	return r < 0 || !value[0] ? r
-				  : kiln_config_set(config, "process.entrypoint[]", value, err);
+	return r < 0 || !value[0] ? r : kiln_config_set(config, "process.entrypoint[]", value, err);
 }
 
 static int set_command(kiln_config *config, char **argv, kiln_error *err)
@@ -226,7 +228,7 @@ static int set_command(kiln_config *config, char **argv, kiln_error *err)
 	return r;
 }
 
-/* --- the rest --------------------------------------------------------------------------------------- */
+/* --- the rest ---------------------------------------------------------------- */
 
 /* "agent", "tcp:80", "command:test -e /run/up" */
 static int set_ready(kiln_config *config, const char *value, kiln_error *err)
@@ -242,7 +244,8 @@ static int set_ready(kiln_config *config, const char *value, kiln_error *err)
 	port = strcmp(kind, "tcp") == 0 || strcmp(kind, "vsock") == 0;
 	if ((port || strcmp(kind, "command") == 0) != (rest && *rest)) {
 		kiln__fail(err, KILN_EINVAL, "--ready cannot be \"%.40s\"", value);
-		kiln__hint(err, "it can be agent, console, tcp:PORT, vsock:PORT, command:TEXT or none");
+		kiln__hint(err,
+			   "it can be agent, console, tcp:PORT, vsock:PORT, command:TEXT or none");
 		return KILN_EINVAL;
 	}
 	r = kiln_config_set(config, "readiness.kind", kind, err);

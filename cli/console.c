@@ -38,7 +38,7 @@ static void fail(struct console *console, const kiln_error *err)
 	finish(console, EXIT_KILN);
 }
 
-/* --- from here --------------------------------------------------------------------------- */
+/* --- from here --------------------------------------------------------------- */
 
 static ssize_t on_input(void *data, const void *bytes, size_t len)
 {
@@ -61,7 +61,7 @@ static void on_detach(void *data)
 static const struct input_sink plain_sink = {on_input, on_input_end, NULL};
 static const struct input_sink keys_sink = {on_input, on_input_end, on_detach};
 
-/* --- from there ---------------------------------------------------------------------------- */
+/* --- from there -------------------------------------------------------------- */
 
 static void on_room(void *data)
 {

@@ -33,7 +33,7 @@ int preflight(struct kiln__hv_report *ret)
 	return kiln__hv_preflight_cached(ret, directory, NULL, &err);
 }
 
-/* --- doctor ------------------------------------------------------------------------------- */
+/* --- doctor ------------------------------------------------------------------ */
 
 struct health {
 	struct kiln__hv_report kvm;
@@ -88,8 +88,8 @@ static json_t *kvm_json(const struct kiln__hv_report *report)
 							check->detail, "hint", check->hint));
 	}
 	return json_pack("{s:b, s:b, s:b, s:s, s:s, s:o}", "usable", report->usable, "opens",
-			 report->opens, "cached", report->cached, "summary", report->summary, "hint",
-			 report->hint, "checks", checks);
+			 report->opens, "cached", report->cached, "summary", report->summary,
+			 "hint", report->hint, "checks", checks);
 }
 
 static json_t *fact_json(enum kiln__hv_fact fact)
@@ -99,9 +99,9 @@ static json_t *fact_json(enum kiln__hv_fact fact)
 
 static json_t *facts_json(const struct kiln__hv_facts *facts)
 {
-	json_t *object = json_pack("{s:s, s:s, s:s, s:s}", "cpu_vendor", facts->cpu_vendor, "cpu_model",
-				   facts->cpu_model, "extension", facts->extension, "module",
-				   facts->module);
+	json_t *object =
+		json_pack("{s:s, s:s, s:s, s:s}", "cpu_vendor", facts->cpu_vendor, "cpu_model",
+			  facts->cpu_model, "extension", facts->extension, "module", facts->module);
 	struct fact list[FACTS];
 
 	list_facts(facts, list);
@@ -119,10 +119,10 @@ static json_t *probe_json(const struct kiln__backend *backend)
 	for (const struct kiln__feature *f = kiln__features; f->name; f++)
 		if (backend->features & f->bit)
 			json_array_append_new(features, json_string(f->name));
-	return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:o}", "name", backend->name, "summary",
-			 backend->summary, "usable", probe.usable, "version", probe.version, "accel",
-			 probe.accel, "reason", probe.reason.message, "hint", probe.reason.hint,
-			 "features", features);
+	return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:o}", "name", backend->name,
+			 "summary", backend->summary, "usable", probe.usable, "version",
+			 probe.version, "accel", probe.accel, "reason", probe.reason.message,
+			 "hint", probe.reason.hint, "features", features);
 }
 
 /* Prints a line of a report: a mark, what, and why; a hint behind it. */
@@ -164,7 +164,8 @@ static void print_backends(void)
 		(*b)->probe(kiln__os_arch(), &probe);
 		snprintf(what, sizeof(what), "%s%s%s%s%s", (*b)->name, probe.version[0] ? " " : "",
 			 probe.version, probe.accel[0] ? ", by " : "", probe.accel);
-		print_line(probe.usable ? "ok" : "no", what, probe.reason.message, probe.reason.hint);
+		print_line(probe.usable ? "ok" : "no", what, probe.reason.message,
+			   probe.reason.hint);
 	}
 }
 
@@ -177,8 +178,7 @@ static void print_health(const struct health *health)
 	if (health->kernel.path)
 		print_line("ok", health->kernel.path, "", "");
 	else
-		print_line("no", health->kernel.why.message, "",
-			   health->kernel.why.hint);
+		print_line("no", health->kernel.why.message, "", health->kernel.why.hint);
 }
 
 static json_t *health_json(const struct health *health)
@@ -240,7 +240,7 @@ int verb_doctor(struct cli *cli, const struct args *args)
 	return verdict();
 }
 
-/* --- backends -------------------------------------------------------------------------------- */
+/* --- backends ---------------------------------------------------------------- */
 
 static void add_features(struct table *table, unsigned features)
 {
@@ -281,13 +281,14 @@ int verb_backends(struct cli *cli, const struct args *args)
 	return 0;
 }
 
-/* --- version, schema ---------------------------------------------------------------------------- */
+/* --- version, schema --------------------------------------------------------- */
 
 int verb_version(struct cli *cli, const struct args *args)
 {
 	(void)cli;
 	if (args_is(args, OPT_FORMAT, "json"))
-		print_json(json_pack("{s:s, s:s}", "version", KILN_VERSION, "arch", kiln__os_arch()));
+		print_json(
+			json_pack("{s:s, s:s}", "version", KILN_VERSION, "arch", kiln__os_arch()));
 	else
 		printf("kiln %s\n", KILN_VERSION);
 	return 0;

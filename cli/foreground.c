@@ -32,14 +32,14 @@ struct foreground {
 	struct output *out, *err;
 	kiln_session *session;
 	bool starting; /* a start that was asked for has not ended */
-	bool start_failed;
-	bool orphan; /* freed, but for what the start is still to be told to */
+	bool orphan;   /* freed, but for what the start is still to be told to */
 	bool running;  /* the process is */
 	bool raw;      /* the terminal is to be */
 	bool over;
 	enum foreground_end end;
 	int code;
-	kiln_error lost; /* what the session said while the start, which may tell more, was not done */
+	kiln_error
+		lost; /* what the session said while the start, which may tell more, was not done */
 };
 
 static void finish(struct foreground *fg, enum foreground_end end, int code)
@@ -53,14 +53,17 @@ static void finish(struct foreground *fg, enum foreground_end end, int code)
 
 static void fail(struct foreground *fg, const kiln_error *err)
 {
+	int code = exit_code_of_error(err);
+
 	if (fg->over)
 		return;
 	terminal_restore();
 	complain(NULL, err);
-	finish(fg, FOREGROUND_FAILED, exit_code_of_error(err));
+	/* Where there is no such command, the VM ends by itself, and with that code. */
+	finish(fg, code == EXIT_KILN ? FOREGROUND_FAILED : FOREGROUND_EXITED, code);
 }
 
-/* --- input ------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------- */
 
 static ssize_t on_input(void *data, const void *bytes, size_t len)
 {
@@ -86,7 +89,8 @@ static const struct input_sink keys_sink = {on_input, on_input_end, on_detach};
 
 static void begin_input(struct foreground *fg)
 {
-	const struct input_sink *sink = fg->options.may_detach && fg->raw ? &keys_sink : &plain_sink;
+	const struct input_sink *sink =
+		fg->options.may_detach && fg->raw ? &keys_sink : &plain_sink;
 	kiln_error err;
 
 	if (!fg->options.input || fg->input)
@@ -97,7 +101,7 @@ static void begin_input(struct foreground *fg)
 		input_resume(fg->input);
 }
 
-/* --- output --------------------------------------------------------------------------------- */
+/* --- output ------------------------------------------------------------------ */
 
 static void on_room(void *data)
 {
@@ -138,7 +142,7 @@ static size_t on_output(void *data, int fd, const void *bytes, size_t len)
 	return len;
 }
 
-/* --- the process --------------------------------------------------------------------------------- */
+/* --- the process ------------------------------------------------------------- */
 
 static void send_size(struct foreground *fg)
 {
@@ -219,7 +223,6 @@ static void on_start_done(void *data, int result, const kiln_error *err)
 	}
 	trace_once(fg->cli->trace, TRACE_RUNNING);
 	if (result < 0) {
-		fg->start_failed = true;
 		if (err->code != KILN_ECANCELED)
 			fail(fg, err);
 	} else if (fg->lost.code) {
@@ -229,7 +232,7 @@ static void on_start_done(void *data, int result, const kiln_error *err)
 	}
 }
 
-/* --- signals ------------------------------------------------------------------------------------------ */
+/* --- signals ----------------------------------------------------------------- */
 
 static void on_signal(void *data, int number)
 {
@@ -263,7 +266,7 @@ static int take_over(struct foreground *fg, kiln_error *err)
 	return r;
 }
 
-/* --- beginning ------------------------------------------------------------------------------- */
+/* --- beginning --------------------------------------------------------------- */
 
 int foreground_attach(struct foreground *fg, kiln_vm *vm, const kiln_start_options *start,
 		      kiln_error *err)
@@ -286,8 +289,7 @@ int foreground_attach(struct foreground *fg, kiln_vm *vm, const kiln_start_optio
 	return kiln_vm_attach(vm, &options, &callbacks, &fg->session, err);
 }
 
-int foreground_exec(struct foreground *fg, kiln_vm *vm, kiln_exec_options *options,
-		    kiln_error *err)
+int foreground_exec(struct foreground *fg, kiln_vm *vm, kiln_exec_options *options, kiln_error *err)
 {
 	kiln_session_callbacks callbacks = callbacks_of(fg);
 	int r = take_over(fg, err);
@@ -302,10 +304,10 @@ int foreground_exec(struct foreground *fg, kiln_vm *vm, kiln_exec_options *optio
 	return kiln_vm_exec(vm, options, &callbacks, &fg->session, err);
 }
 
-/* --- life --------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------- */
 
-int foreground_new(struct foreground **ret, struct cli *cli, const struct foreground_options *options,
-		   kiln_error *err)
+int foreground_new(struct foreground **ret, struct cli *cli,
+		   const struct foreground_options *options, kiln_error *err)
 {
 	struct foreground *fg = calloc(1, sizeof(*fg));
 	kiln_loop *loop = kiln_manager_loop(cli->manager);
@@ -350,9 +352,4 @@ enum foreground_end foreground_run(struct foreground *fg, int *ret_code)
 	terminal_restore();
 	*ret_code = fg->code;
 	return fg->end;
-}
-
-bool foreground_start_failed(const struct foreground *fg)
-{
-	return fg->start_failed;
 }

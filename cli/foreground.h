@@ -19,8 +19,8 @@ struct foreground_options {
 struct foreground;
 
 /* What passes between here and the process. */
-int foreground_new(struct foreground **ret, struct cli *cli, const struct foreground_options *options,
-		   kiln_error *err);
+int foreground_new(struct foreground **ret, struct cli *cli,
+		   const struct foreground_options *options, kiln_error *err);
 void foreground_free(struct foreground *fg); /* NULL is allowed; puts the terminal back */
 
 /*
@@ -33,17 +33,14 @@ int foreground_exec(struct foreground *fg, kiln_vm *vm, kiln_exec_options *optio
 		    kiln_error *err);
 
 enum foreground_end {
-	FOREGROUND_EXITED,      /* the process has: code */
-	FOREGROUND_FAILED,      /* said on standard error: code */
+	FOREGROUND_EXITED,      /* the process has, or there is no such command: code */
+	FOREGROUND_FAILED,      /* why was said on standard error: code */
 	FOREGROUND_DETACHED,    /* by the detach keys */
-	FOREGROUND_INTERRUPTED, /* by a signal while there was no process yet: code is 128 + its number */
+	FOREGROUND_INTERRUPTED, /* by a signal that was not the process's: 128 + its number */
 	FOREGROUND_BROKEN,      /* nobody reads standard output any more */
 };
 
 /* Runs the loop until it is over. */
 enum foreground_end foreground_run(struct foreground *fg, int *ret_code);
-
-/* Whether the VM was begun to be started and that has failed. */
-bool foreground_start_failed(const struct foreground *fg);
 
 #endif

@@ -27,7 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- waiting ---------------------------------------------------------------------------------- */
+/* --- waiting ----------------------------------------------------------------- */
 
 struct poller {
 	int epoll; /* -1: what it is for is always ready */
@@ -52,7 +52,9 @@ static int poller_init(struct poller *poller, kiln_loop *loop, int fd, uint32_t 
 	if (poller->epoll < 0)
 		return kiln__fail_errno(err, errno, "epoll_create1");
 	if (epoll_ctl(poller->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-		r = errno == EPERM ? 0 : kiln__fail_errno(err, errno, "cannot wait for descriptor %d", fd);
+		r = errno == EPERM
+			    ? 0
+			    : kiln__fail_errno(err, errno, "cannot wait for descriptor %d", fd);
 		poller_done(poller);
 		return r;
 	}
@@ -67,7 +69,7 @@ static void poller_wait(struct poller *poller, bool on)
 	kiln__watch_set(poller->watch, on ? KILN__READABLE : 0);
 }
 
-/* --- input -------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------- */
 
 #define INPUT_BUFFER (64 * 1024)
 #define CTRL_P       0x10
@@ -90,7 +92,8 @@ static bool filter(struct input *input, size_t n)
 {
 	size_t out = 0;
 
-	/* What was read stands behind one free byte, for a ctrl-p held back: so out never passes i. */
+	/* What was read stands behind one free byte, for a ctrl-p held back: so out never passes i.
+	 */
 	for (size_t i = 1; i <= n; i++) {
 		char c = input->buffer[i];
 
@@ -219,7 +222,7 @@ void input_free(struct input *input)
 	free(input);
 }
 
-/* --- output ----------------------------------------------------------------------------------------- */
+/* --- output ------------------------------------------------------------------ */
 
 struct output {
 	kiln_loop *loop;

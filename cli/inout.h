@@ -13,13 +13,14 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* --- input ----------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------- */
 
 struct input;
 
 /* Where input goes. */
 struct input_sink {
-	/* Takes bytes: a count; fewer than @len mean that input_resume() will be called. Negative: wants no more. */
+	/* Takes bytes. A count, after fewer than @len input_resume() is called; negative: wants
+	 * none. */
 	ssize_t (*write)(void *data, const void *bytes, size_t len);
 	void (*end)(void *data);    /* there is no more, after all was taken */
 	void (*detach)(void *data); /* ctrl-p ctrl-q was typed; NULL: these are keys like others */
@@ -31,7 +32,7 @@ int input_new(struct input **ret, kiln_loop *loop, const struct input_sink *sink
 void input_resume(struct input *input);
 void input_free(struct input *input); /* NULL is allowed; also in the functions end and detach */
 
-/* --- output -------------------------------------------------------------------------------- */
+/* --- output ------------------------------------------------------------------ */
 
 struct output;
 

@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- logs ------------------------------------------------------------------------------ */
+/* --- logs -------------------------------------------------------------------- */
 
 struct logs {
 	struct cli *cli;
 	bool timestamps;
 	int64_t since_ns;
-	uint64_t lines;  /* counted, in the first pass of --tail */
-	uint64_t skip;   /* lines not to be shown */
+	uint64_t lines; /* counted, in the first pass of --tail */
+	uint64_t skip;  /* lines not to be shown */
 	bool counting;
 	bool inside[3]; /* a line of this descriptor has begun */
 	bool done;
@@ -172,7 +172,7 @@ int verb_logs(struct cli *cli, const struct args *args)
 	return r < 0 ? complain(args->positional[0], &err) : 0;
 }
 
-/* --- events -------------------------------------------------------------------------------- */
+/* --- events ------------------------------------------------------------------ */
 
 struct events {
 	bool json;

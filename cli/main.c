@@ -90,7 +90,8 @@ static int help(int argc, char **argv)
 static void hold_standard_descriptors(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
 			_exit(EXIT_KILN);
 }
 
@@ -110,8 +111,8 @@ int main(int argc, char **argv)
 	if (strcmp(name, "--version") == 0)
 		name = "version";
 	if (name[0] == '-') {
-		kiln__fail(&err, KILN_EINVAL, "options come behind the command, not %.40s before it",
-			   name);
+		kiln__fail(&err, KILN_EINVAL,
+			   "options come behind the command, not %.40s before it", name);
 		kiln__hint(&err, "see \"kiln --help\"");
 		return complain(NULL, &err);
 	}

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- errors ---------------------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------------ */
 
 char *printable(char *text)
 {
@@ -74,7 +74,7 @@ int exit_code_of_error(const kiln_error *err)
 	return err->code == KILN_ENOEXEC ? EXIT_NOEXEC : EXIT_KILN;
 }
 
-/* --- tables -------------------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------ */
 
 struct table {
 	size_t columns;
@@ -156,7 +156,8 @@ const char *format_ago(int64_t realtime_ns, char *text, size_t size)
 
 		if (n <= 0)
 			continue;
-		snprintf(text, size, "%lld %s%s ago", (long long)n, units[i].name, n == 1 ? "" : "s");
+		snprintf(text, size, "%lld %s%s ago", (long long)n, units[i].name,
+			 n == 1 ? "" : "s");
 		break;
 	}
 	return text;
@@ -176,18 +177,20 @@ const char *format_bytes(uint64_t bytes, char *text, size_t size)
 	return text;
 }
 
-/* --- what people write ---------------------------------------------------------------------------- */
+/* --- what people write ------------------------------------------------------- */
 
 int parse_duration(const char *text, uint64_t *ret_ms, kiln_error *err)
 {
 	static const struct {
 		const char *name;
 		uint64_t ms;
-	} units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+	} units[] = {{"", 1000},   {"s", 1000},    {"ms", 1},
+		     {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 	char *end;
 	unsigned long long value = strtoull(text, &end, 10);
 
-	for (size_t i = 0; isdigit((unsigned char)text[0]) && i < sizeof(units) / sizeof(units[0]); i++)
+	for (size_t i = 0; isdigit((unsigned char)text[0]) && i < sizeof(units) / sizeof(units[0]);
+	     i++)
 		if (strcmp(end, units[i].name) == 0 && value < (UINT64_C(1) << 40)) {
 			*ret_ms = value * units[i].ms;
 			return 0;
@@ -219,11 +222,11 @@ static const struct {
 	const char *name;
 	int number;
 } signals[] = {
-	{"HUP", 1},   {"INT", 2},   {"QUIT", 3},  {"ILL", 4},     {"TRAP", 5},  {"ABRT", 6},
-	{"BUS", 7},   {"FPE", 8},   {"KILL", 9},  {"USR1", 10},   {"SEGV", 11}, {"USR2", 12},
-	{"PIPE", 13}, {"ALRM", 14}, {"TERM", 15}, {"STKFLT", 16}, {"CHLD", 17}, {"CONT", 18},
-	{"STOP", 19}, {"TSTP", 20}, {"TTIN", 21}, {"TTOU", 22},   {"URG", 23},  {"XCPU", 24},
-	{"XFSZ", 25}, {"VTALRM", 26}, {"PROF", 27}, {"WINCH", 28}, {"IO", 29}, {"PWR", 30},
+	{"HUP", 1},   {"INT", 2},     {"QUIT", 3},  {"ILL", 4},     {"TRAP", 5},  {"ABRT", 6},
+	{"BUS", 7},   {"FPE", 8},     {"KILL", 9},  {"USR1", 10},   {"SEGV", 11}, {"USR2", 12},
+	{"PIPE", 13}, {"ALRM", 14},   {"TERM", 15}, {"STKFLT", 16}, {"CHLD", 17}, {"CONT", 18},
+	{"STOP", 19}, {"TSTP", 20},   {"TTIN", 21}, {"TTOU", 22},   {"URG", 23},  {"XCPU", 24},
+	{"XFSZ", 25}, {"VTALRM", 26}, {"PROF", 27}, {"WINCH", 28},  {"IO", 29},   {"PWR", 30},
 	{"SYS", 31},
 };
 

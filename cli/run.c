@@ -54,7 +54,7 @@ int verb_create(struct cli *cli, const struct args *args)
 	return r < 0 ? complain(NULL, &err) : 0;
 }
 
-/* --- run -d, start ------------------------------------------------------------------------------ */
+/* --- run -d, start ----------------------------------------------------------- */
 
 /* Until the process runs, or it is known that it will not. */
 struct starting {
@@ -162,23 +162,17 @@ static int run_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config)
 	return 0;
 }
 
-/* --- run in the foreground ---------------------------------------------------------------------- */
+/* --- run in the foreground --------------------------------------------------- */
 
-/* The VM ends with its process; the code is that process's whatever comes of the rest. */
-static int end_vm(struct foreground *fg, kiln_vm *vm, enum foreground_end end, int code)
+/* The VM ends with its process; the code is that process's, whatever comes of the rest. */
+static void end_vm(kiln_vm *vm, enum foreground_end end)
 {
 	kiln_error err = KILN_ERROR_INIT;
-	int r = 0;
 
-	if (end == FOREGROUND_DETACHED)
-		return code;
-	if (end == FOREGROUND_EXITED || (end == FOREGROUND_FAILED && !foreground_start_failed(fg)))
-		r = kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, -1, &err);
-	else
-		r = kiln_vm_kill_sync(vm, -1, &err);
-	if (r < 0 && end == FOREGROUND_EXITED)
+	if (end != FOREGROUND_EXITED)
+		kiln_vm_kill_sync(vm, -1, NULL);
+	else if (kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, -1, &err) < 0)
 		complain(NULL, &err);
-	return code;
 }
 
 static void write_trace(struct cli *cli, kiln_vm *vm)
@@ -216,7 +210,7 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 		return complain(NULL, &err);
 	}
 	end = foreground_run(fg, &code);
-	code = end_vm(fg, vm, end, code);
+	end_vm(vm, end);
 	foreground_free(fg);
 	write_trace(cli, vm);
 	return code;
@@ -319,7 +313,7 @@ static int finish_foreground(struct foreground *fg, int r, kiln_error *err)
 	return r < 0 ? complain(NULL, err) : code;
 }
 
-/* --- start ------------------------------------------------------------------------------------------ */
+/* --- start ------------------------------------------------------------------- */
 
 static int start_attached(struct cli *cli, const struct args *args, kiln_vm *vm,
 			  const kiln_config *config)
@@ -384,7 +378,7 @@ int verb_start(struct cli *cli, const struct args *args)
 	return code;
 }
 
-/* --- exec and attach ---------------------------------------------------------------------------------- */
+/* --- exec and attach --------------------------------------------------------- */
 
 static int add_env(void *data, const char *value, kiln_error *err)
 {

@@ -8,8 +8,8 @@
 struct signals;
 
 /*
- * From here on HUP, INT, QUIT, USR1, USR2, TERM, WINCH and CONT are told to @fn from the loop instead
- * of what they would do; those that are ignored stay so (nohup, a shell's "&").
+ * From here on HUP, INT, QUIT, USR1, USR2, TERM, WINCH and CONT are told to @fn from the loop
+ * instead of what they would do; those that are ignored stay so (nohup, a shell's "&").
  */
 int signals_new(struct signals **ret, kiln_loop *loop, void (*fn)(void *data, int number),
 		void *data, kiln_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The terminal that the command was started on: raw while a guest's terminal stands in its place. */
+/* The terminal that the command was started on: raw while a guest's stands in its place. */
 #ifndef KILN_CLI_TERMINAL_H
 #define KILN_CLI_TERMINAL_H
 

@@ -40,7 +40,8 @@ int trace_new(struct trace **ret, const char *path, kiln_error *err)
 		trace_free(trace);
 		return kiln__fail_nomem(err);
 	}
-	/* When the process was made is known to ten milliseconds only; what it has used since, exactly. */
+	/* When the process was made is known to ten milliseconds only; what it has used since,
+	 * exactly. */
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 	trace_once(trace, TRACE_MAIN);
 	trace->moments[TRACE_EXEC] = trace->moments[TRACE_MAIN] - ns_of(cpu);
@@ -63,7 +64,7 @@ void trace_free(struct trace *trace)
 	free(trace);
 }
 
-/* --- writing --------------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------- */
 
 /* A complete event ("X"); nothing if either end did not come. */
 static void span(struct trace *trace, enum row row, const char *name, int64_t from, int64_t to)
@@ -81,8 +82,8 @@ static void span(struct trace *trace, enum row row, const char *name, int64_t fr
 static void name_row(struct trace *trace, enum row row, const char *name)
 {
 	json_array_append_new(trace->events,
-			      json_pack("{s:s, s:s, s:i, s:i, s:{s:s}}", "name", "thread_name", "ph",
-					"M", "pid", 1, "tid", row, "args", "name", name));
+			      json_pack("{s:s, s:s, s:i, s:i, s:{s:s}}", "name", "thread_name",
+					"ph", "M", "pid", 1, "tid", row, "args", "name", name));
 }
 
 static void add_own(struct trace *trace)
@@ -142,7 +143,8 @@ static void get_transitions(kiln_manager *manager, kiln_vm *vm, struct transitio
 {
 	kiln_follower *follower;
 
-	if (kiln_manager_events(manager, vm, false, on_event, on_events_done, ret, &follower, NULL) < 0)
+	if (kiln_manager_events(manager, vm, false, on_event, on_events_done, ret, &follower,
+				NULL) < 0)
 		return;
 	while (!ret->done && kiln_loop_step(kiln_manager_loop(manager)))
 		;
@@ -175,7 +177,8 @@ static void add_runner(struct trace *trace, const json_t *state, const struct tr
 	span(trace, ROW_GUEST, "boot to the agent's hello", running, hello);
 	span(trace, ROW_GUEST, "set up until ready", hello, ready);
 	span(trace, ROW_GUEST, "start the process", ready, trace->moments[TRACE_PROCESS]);
-	span(trace, ROW_GUEST, "process", trace->moments[TRACE_PROCESS], trace->moments[TRACE_EXIT]);
+	span(trace, ROW_GUEST, "process", trace->moments[TRACE_PROCESS],
+	     trace->moments[TRACE_EXIT]);
 }
 
 static int64_t cpu_of(int who)
@@ -197,10 +200,9 @@ static json_t *other_data(const json_t *state)
 	int64_t self = cpu_of(RUSAGE_SELF);
 	int64_t children = cpu_of(RUSAGE_CHILDREN);
 
-	return json_pack("{s:I, s:I, s:I, s:I}", "kiln_cpu_ns",
-			 (json_int_t)(self + children - vmm), "command_cpu_ns", (json_int_t)self,
-			 "runner_cpu_ns", (json_int_t)(children - vmm), "vmm_cpu_ns",
-			 (json_int_t)vmm);
+	return json_pack("{s:I, s:I, s:I, s:I}", "kiln_cpu_ns", (json_int_t)(self + children - vmm),
+			 "command_cpu_ns", (json_int_t)self, "runner_cpu_ns",
+			 (json_int_t)(children - vmm), "vmm_cpu_ns", (json_int_t)vmm);
 }
 
 int trace_write(struct trace *trace, kiln_manager *manager, kiln_vm *vm, kiln_error *err)
@@ -217,8 +219,8 @@ int trace_write(struct trace *trace, kiln_manager *manager, kiln_vm *vm, kiln_er
 	get_transitions(manager, vm, &transitions);
 	add_own(trace);
 	add_runner(trace, state, &transitions);
-	document = json_pack("{s:O, s:s, s:o}", "traceEvents", trace->events, "displayTimeUnit", "ms",
-			     "otherData", other_data(state));
+	document = json_pack("{s:O, s:s, s:o}", "traceEvents", trace->events, "displayTimeUnit",
+			     "ms", "otherData", other_data(state));
 	text = json_dumps(document, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
 	json_decref(document);
 	json_decref(state);

@@ -2,11 +2,22 @@
 /* The table. Options are docker's where they mean the same. */
 #include "cli.h"
 
-#define FLAG(i, l, n, h) {.id = i, .letter = l, .name = n, .help = h}
-#define WITH(i, l, n, a, h) {.id = i, .letter = l, .name = n, .arg = a, .help = h}
+#define FLAG(i, l, n, h)                                                                           \
+	{                                                                                          \
+		.id = i, .letter = l, .name = n, .help = h                                         \
+	}
+#define WITH(i, l, n, a, h)                                                                        \
+	{                                                                                          \
+		.id = i, .letter = l, .name = n, .arg = a, .help = h                               \
+	}
 #define WORDS(i, n, a, w, h)                                                                       \
-	{.id = i, .name = n, .arg = a, .help = h, .complete = COMPLETE_WORD, .words = w}
-#define END {.name = NULL}
+	{                                                                                          \
+		.id = i, .name = n, .arg = a, .help = h, .complete = COMPLETE_WORD, .words = w     \
+	}
+#define END                                                                                        \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
 
 const struct option_group common_options = {
 	"Other options",
@@ -16,7 +27,7 @@ const struct option_group common_options = {
 	},
 };
 
-/* --- machines ------------------------------------------------------------------------------ */
+/* --- machines ---------------------------------------------------------------- */
 
 static const struct option_group machine_options = {
 	"Machine",
@@ -124,7 +135,8 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_AS_IS,
 			.key = "memory",
 		},
-		WITH(OPT_NAME, 0, "name", "NAME", "Name of the VM, which then stays when it has ended"),
+		WITH(OPT_NAME, 0, "name", "NAME",
+		     "Name of the VM, which then stays when it has ended"),
 		{
 			.id = OPT_NETWORK,
 			.name = "network",
@@ -153,7 +165,8 @@ static const struct option_group machine_options = {
 			.id = OPT_READY,
 			.name = "ready",
 			.arg = "WHEN",
-			.help = "Ready by: agent, console, tcp:PORT, vsock:PORT, command:TEXT or none",
+			.help = "Ready by: agent, console, tcp:PORT, vsock:PORT, command:TEXT or "
+				"none",
 			.enters = ENTERS_BY_RULE,
 		},
 		{
@@ -254,7 +267,8 @@ static const struct option_group process_options = {
 static const struct option_group run_options = {
 	"Running",
 	(const struct option[]){
-		FLAG(OPT_DETACH, 'd', "detach", "Leave it running in the background and print its id"),
+		FLAG(OPT_DETACH, 'd', "detach",
+		     "Leave it running in the background and print its id"),
 		PROGRESS,
 		FLAG(OPT_RM, 0, "rm", "Remove the VM when it has ended, even if it has a name"),
 		{
@@ -281,7 +295,8 @@ static const struct option_group start_options = {
 static const struct option_group exec_options = {
 	"Options",
 	(const struct option[]){
-		WITH(OPT_ENV, 'e', "env", "NAME[=VALUE]", "Set a variable, or pass one on; repeatable"),
+		WITH(OPT_ENV, 'e', "env", "NAME[=VALUE]",
+		     "Set a variable, or pass one on; repeatable"),
 		{
 			.id = OPT_ENV_FILE,
 			.name = "env-file",
@@ -291,7 +306,8 @@ static const struct option_group exec_options = {
 		},
 		FLAG(OPT_INTERACTIVE, 'i', "interactive", "Standard input is passed on"),
 		FLAG(OPT_TTY, 't', "tty", "The process has a terminal"),
-		WITH(OPT_USER, 'u', "user", "USER[:GROUP]", "User, by the guest's names or by numbers"),
+		WITH(OPT_USER, 'u', "user", "USER[:GROUP]",
+		     "User, by the guest's names or by numbers"),
 		WITH(OPT_WORKDIR, 'w', "workdir", "DIR", "Working directory in the guest"),
 		END,
 	},
@@ -305,12 +321,13 @@ static const struct option_group attach_options = {
 	},
 };
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------- */
 
 static const struct option_group stop_options = {
 	"Options",
 	(const struct option[]){
-		WITH(OPT_TIMEOUT, 't', "timeout", "SECONDS", "How long it may take before it is killed"),
+		WITH(OPT_TIMEOUT, 't', "timeout", "SECONDS",
+		     "How long it may take before it is killed"),
 		END,
 	},
 };
@@ -326,12 +343,13 @@ static const struct option_group kill_options = {
 static const struct option_group rm_options = {
 	"Options",
 	(const struct option[]){
-		FLAG(OPT_FORCE, 'f', "force", "Kill it first, if it is alive; one that is not there is no error"),
+		FLAG(OPT_FORCE, 'f', "force",
+		     "Kill it first, if it is alive; one that is not there is no error"),
 		END,
 	},
 };
 
-/* --- looking --------------------------------------------------------------------------------------- */
+/* --- looking ----------------------------------------------------------------- */
 
 #define FORMAT WORDS(OPT_FORMAT, "format", "HOW", "table|json", "A table for people, or JSON")
 
@@ -359,7 +377,8 @@ static const struct option_group logs_options = {
 		FLAG(OPT_CONSOLE, 0, "console", "What the guest wrote on its console"),
 		FLAG(OPT_FOLLOW, 'f', "follow", "Go on with what comes, until the VM has ended"),
 		FLAG(OPT_RUNNER, 0, "runner", "What kiln itself has to say about it"),
-		WITH(OPT_SINCE, 0, "since", "TIME", "Only from this time on: RFC 3339, or 10m for ten minutes ago"),
+		WITH(OPT_SINCE, 0, "since", "TIME",
+		     "Only from this time on: RFC 3339, or 10m for ten minutes ago"),
 		WITH(OPT_TAIL, 'n', "tail", "N", "Only the last N lines of what there is already"),
 		FLAG(OPT_TIMESTAMPS, 't', "timestamps", "Put its time before each line"),
 		END,
@@ -371,7 +390,8 @@ static const struct option_group events_options = {
 	(const struct option[]){
 		FLAG(OPT_FOLLOW, 'f', "follow", "Go on with what happens"),
 		FORMAT,
-		WITH(OPT_SINCE, 0, "since", "TIME", "Only from this time on: RFC 3339, or 10m for ten minutes ago"),
+		WITH(OPT_SINCE, 0, "since", "TIME",
+		     "Only from this time on: RFC 3339, or 10m for ten minutes ago"),
 		END,
 	},
 };
@@ -385,13 +405,14 @@ static const struct option_group wait_options = {
 	},
 };
 
-/* --- verbs --------------------------------------------------------------------------------------------- */
+/* --- verbs ------------------------------------------------------------------- */
 
 #define GROUPS(...) ((const struct option_group *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 #define VMS         "VM..."
 
 const struct verb verbs[] = {
-	{"run", NULL, "[OPTIONS] [--] COMMAND [ARGUMENT...]", "Create a VM and run a command in it",
+	{"run", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
+	 "Create a VM and run a command in it",
 	 GROUPS(&run_options, &machine_options, &process_options), 0, -1, true, COMPLETE_NOTHING,
 	 NULL, verb_run},
 	{"create", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
@@ -410,8 +431,8 @@ const struct verb verbs[] = {
 	 verb_resume},
 	{"restart", NULL, "[OPTIONS] " VMS, "Stop VMs and start them again", GROUPS(&stop_options),
 	 1, -1, false, COMPLETE_VM, NULL, verb_restart},
-	{"rm", NULL, "[OPTIONS] " VMS, "Remove VMs", GROUPS(&rm_options), 1, -1, false,
-	 COMPLETE_VM, NULL, verb_rm},
+	{"rm", NULL, "[OPTIONS] " VMS, "Remove VMs", GROUPS(&rm_options), 1, -1, false, COMPLETE_VM,
+	 NULL, verb_rm},
 	{"ls", "ps", "[OPTIONS]", "List VMs", GROUPS(&ls_options), 0, 0, false, COMPLETE_NOTHING,
 	 NULL, verb_ls},
 	{"exec", NULL, "[OPTIONS] VM [--] COMMAND [ARGUMENT...]", "Run a command in a running VM",

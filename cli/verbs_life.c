@@ -41,7 +41,7 @@ static int named(int r, const char *name)
 	return r;
 }
 
-/* --- stop, restart ------------------------------------------------------------------------------ */
+/* --- stop, restart ----------------------------------------------------------- */
 
 static int get_timeout(const struct args *args, uint64_t *ret, kiln_error *err)
 {
@@ -85,7 +85,7 @@ int verb_restart(struct cli *cli, const struct args *args)
 	return for_each(cli, args, restart, &timeout);
 }
 
-/* --- kill, pause, resume, rm ---------------------------------------------------------------------- */
+/* --- kill, pause, resume, rm ------------------------------------------------- */
 
 static int kill_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
@@ -157,7 +157,7 @@ int verb_rm(struct cli *cli, const struct args *args)
 	return code;
 }
 
-/* --- wait --------------------------------------------------------------------------------------------- */
+/* --- wait -------------------------------------------------------------------- */
 
 static int wait_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {

@@ -31,7 +31,7 @@ static void print_json(json_t *json)
 	json_decref(json);
 }
 
-/* --- ls ---------------------------------------------------------------------------------- */
+/* --- ls ---------------------------------------------------------------------- */
 
 struct listing {
 	const struct args *args;
@@ -135,7 +135,7 @@ int verb_ls(struct cli *cli, const struct args *args)
 	return 0;
 }
 
-/* --- inspect ----------------------------------------------------------------------------------- */
+/* --- inspect ----------------------------------------------------------------- */
 
 int verb_inspect(struct cli *cli, const struct args *args)
 {
@@ -163,7 +163,7 @@ int verb_inspect(struct cli *cli, const struct args *args)
 	return code;
 }
 
-/* --- stats ----------------------------------------------------------------------------------------- */
+/* --- stats ------------------------------------------------------------------- */
 
 struct measuring {
 	struct cli *cli;
@@ -225,7 +225,8 @@ static void print_stats(const json_t *array)
 		table_add(table, "%s", name ? name : "-");
 		table_add(table, "%.1f s", (double)number(row, "cpu_ns") / 1e9);
 		table_add(table, "%s", format_bytes(number(row, "memory"), text, sizeof(text)));
-		table_add(table, "%s", format_bytes(number(row, "runner_private"), text, sizeof(text)));
+		table_add(table, "%s",
+			  format_bytes(number(row, "runner_private"), text, sizeof(text)));
 	}
 	table_print(table);
 }

@@ -82,6 +82,28 @@ def test_keys_reach_the_process_as_bytes(home):
     home.ok("rm", "-f", "vm")
 
 
+def test_the_console_goes_both_ways_and_is_left_by_keys(home):
+    start(home)
+    child, master, slave = on_terminal(home, "console", "vm")
+    read_until(master, b"ctrl-q")
+    home.ok("exec", "vm", "--", "sh", "-c", "echo from the guest > /dev/console")
+    read_until(master, b"from the guest")
+    reader = home.popen("exec", "vm", "--", "sh", "-c", "exec < /dev/ttyS0; echo up; head -n 1", stdout=subprocess.PIPE)
+    assert reader.stdout.readline() == b"up\n"
+    os.write(master, b"from here\r")
+    assert reader.communicate(timeout=60)[0] == b"from here\n"
+    os.write(master, b"\x10\x11")
+    assert finish(child, master, slave) == 0
+    # without a terminal it ends with the VM
+    child = home.popen("console", "vm", stdout=subprocess.PIPE)
+    writer = home.popen("exec", "vm", "--", "sh", "-c", "while echo once more > /dev/console; do sleep 0.2; done", stderr=-3)
+    assert b"once more" in child.stdout.readline()
+    home.ok("rm", "-f", "vm")
+    child.communicate(timeout=60)
+    writer.wait(60)
+    assert child.returncode == 0, child.returncode
+
+
 def test_ctrl_c_while_it_boots_ends_it_and_leaves_nothing(home):
     need_qemu()
     home.ok("run", "--rootfs", busybox_root(), "--", "true")
@@ -108,6 +130,16 @@ def test_a_closed_pipe_ends_it_as_it_ends_others(home):
     out = subprocess.run(["bash", "-c", shell], env=home.env, stdin=subprocess.DEVNULL, capture_output=True,
                          text=True, timeout=60, check=True)
     assert out.stdout == "y\n141\n" and out.stderr == "", out
+    home.assert_clean()
+
+
+def test_output_that_cannot_be_written_ends_it(home):
+    need_qemu()
+    with open("/dev/full", "wb") as full:
+        child = home.popen("run", "--rootfs", busybox_root(), "--", "sh", "-c", "echo x; sleep 1000",
+                           stdout=full, stderr=subprocess.PIPE)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 125 and b"No space left" in err, (child.returncode, err)
     home.assert_clean()
 
 
@@ -191,19 +223,26 @@ def test_detached_run_tells_of_a_command_that_is_not_there(home):
     home.assert_clean()
 
 
-def test_logs_by_stream_time_and_tail(home):
-    start(home, command=("sh", "-c", "echo one; echo two >&2; printf thr; echo ee; printf end"))
+def test_logs_by_time_and_tail(home):
+    start(home, command=("sh", "-c", "echo one; printf thr; echo ee; printf end"))
     home.ok("wait", "vm")
-    r = home.kiln("logs", "vm")
-    assert r.out == "one\nthree\nend" and r.err == "two\n", r
-    assert home.ok("logs", "--tail", "1", "vm") == "end"
-    assert home.ok("logs", "-n", "2", "vm") == "three\nend"
-    assert home.ok("logs", "--tail", "0", "vm") == ""
+    assert home.ok("logs", "vm") == "one\nthree\nend"
+    for tail, wanted in (("0", ""), ("1", "end"), ("2", "three\nend"), ("9", "one\nthree\nend"), ("all", "one\nthree\nend")):
+        assert home.ok("logs", "--tail", tail, "vm") == wanted, tail
     stamped = home.ok("logs", "-t", "vm").splitlines()
     assert [line.split("Z ")[1] for line in stamped] == ["one", "three", "end"], stamped
-    assert home.ok("logs", "--since", stamped[0].split(" ")[0], "vm").endswith("end")
+    assert home.ok("logs", "--since", stamped[0].split(" ")[0], "vm") == "one\nthree\nend"
+    assert home.ok("logs", "--since", "1h", "vm") == "one\nthree\nend"
     assert home.ok("logs", "--since", "2200-01-01T00:00:00Z", "vm") == ""
     assert "ready" in home.ok("logs", "--runner", "vm")
+    home.ok("rm", "vm")
+
+
+def test_logs_keep_the_streams_apart(home):
+    start(home, command=("sh", "-c", "echo out; echo err >&2"))
+    home.ok("wait", "vm")
+    r = home.kiln("logs", "vm")
+    assert (r.code, r.out, r.err) == (0, "out\n", "err\n"), r
     home.ok("rm", "vm")
 
 
