@@ -388,6 +388,8 @@ int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (
 		    : kiln__fail_nomem(err);
 }
 
+static int correct_state(const struct kiln__vmdir *dir, kiln_error *err);
+
 /* --- starting -------------------------------------------------------------------------------- */
 
 static int take_life(kiln_fd lock, kiln_error *err)
@@ -410,6 +412,10 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 	if (!has_config(dir))
 		return gone(dir->id, err);
 	r = take_life(lock, err);
+	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
+	 */
+	if (r == 0)
+		r = correct_state(dir, err);
 	if (r < 0)
 		return r;
 	r = kiln__os_mkdir(dir->runtime, 0700, err);
