@@ -236,10 +236,10 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	if (!config)
 		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:o, s:O}", "id", dir->id, "name",
-			 dir->name, "created", created, "dir", dir->path, "runtime_dir",
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:O}", "id", dir->id,
+			 "name", dir->name, "created", created, "dir", dir->path, "runtime_dir",
 			 dir->runtime, "foreground", start->foreground, "attach", start->attach,
-			 "config", config, "resolved", resolved);
+			 "ephemeral", dir->ephemeral, "config", config, "resolved", resolved);
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 

@@ -8,6 +8,7 @@
 #include "os.h"
 #include "timefmt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,9 @@ enum part {
 
 #define STATE_MAX  ((size_t)1024 * 1024)
 #define CONFIG_MAX ((size_t)1024 * 1024)
+
+/* As much of its VM's id as a VMM's command line holds: docs/control-protocol.md. */
+#define VMM_WORD 12
 
 /* How long a VMM may take to go once it has been killed: the kernel frees the guest's memory. */
 #define VMM_END_MS 10000
@@ -502,9 +506,11 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 static void end_vmm(const struct kiln__vmdir *dir, int64_t pid)
 {
 	kiln__autoclose kiln_fd process = KILN_FD_NONE;
+	char word[VMM_WORD + 1];
 	kiln_error err;
 
-	if (pid <= 0 || kiln__os_open_process(&process, pid, dir->id, NULL) < 0)
+	snprintf(word, sizeof(word), "%.*s", VMM_WORD, dir->id);
+	if (pid <= 0 || kiln__os_open_process(&process, pid, word, NULL) < 0)
 		return;
 	if (kiln__os_end_process(process, VMM_END_MS, &err) < 0)
 		kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its VMM, process %lld: %s",
