@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-kiln = sys.argv[1]
+kiln = os.path.abspath(sys.argv[1])
 env = dict(os.environ, PATH=os.path.dirname(kiln) + ":" + os.environ["PATH"])
 
 
