@@ -7,11 +7,11 @@
 #include "os.h"
 
 #include "err.h"
+#include "thread.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uv.h>
 
 struct note {
 	struct note *next;
@@ -24,7 +24,7 @@ struct kiln__work {
 	struct kiln__waker *waker;
 	bool *abandoned_now; /* loop's thread: set by an abandoning callback */
 
-	pthread_mutex_t lock;
+	uv_mutex_t lock;
 	struct note *notes; /* newest first */
 	bool finished;
 	bool abandoned;
@@ -43,27 +43,26 @@ static void free_notes(struct note *notes)
 static void release(struct kiln__work *work)
 {
 	free_notes(work->notes);
-	pthread_mutex_destroy(&work->lock);
+	uv_mutex_destroy(&work->lock);
 	free(work);
 }
 
-static void *work_main(void *data)
+static void work_main(void *data)
 {
 	struct kiln__work *work = data;
 	bool abandoned;
 
 	work->ops->run(work, work->data);
-	pthread_mutex_lock(&work->lock);
+	uv_mutex_lock(&work->lock);
 	work->finished = true;
 	abandoned = work->abandoned;
 	if (!abandoned)
 		kiln__waker_wake(work->waker);
-	pthread_mutex_unlock(&work->lock);
+	uv_mutex_unlock(&work->lock);
 	if (abandoned) {
 		work->ops->drop(work->data);
 		release(work);
 	}
-	return NULL;
 }
 
 void kiln__work_tell(struct kiln__work *work, const char *text)
@@ -74,12 +73,12 @@ void kiln__work_tell(struct kiln__work *work, const char *text)
 	if (!note)
 		return;
 	memcpy(note->text, text, size);
-	pthread_mutex_lock(&work->lock);
+	uv_mutex_lock(&work->lock);
 	note->next = work->notes;
 	work->notes = note;
 	if (!work->abandoned)
 		kiln__waker_wake(work->waker);
-	pthread_mutex_unlock(&work->lock);
+	uv_mutex_unlock(&work->lock);
 }
 
 static struct note *reversed(struct note *notes)
@@ -104,11 +103,11 @@ static void on_wake(void *data)
 	struct note *notes;
 	bool finished;
 
-	pthread_mutex_lock(&work->lock);
+	uv_mutex_lock(&work->lock);
 	notes = reversed(work->notes);
 	work->notes = NULL;
 	finished = work->finished;
-	pthread_mutex_unlock(&work->lock);
+	uv_mutex_unlock(&work->lock);
 	work->abandoned_now = &abandoned;
 	for (struct note *note = notes; note && !abandoned; note = note->next)
 		ops->told(work->data, note->text);
@@ -124,25 +123,6 @@ static void on_wake(void *data)
 	}
 }
 
-static int start_thread(struct kiln__work *work, kiln_error *err)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all;
-	sigset_t mask;
-	int code;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	/* Signals are for the program's own threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &mask);
-	code = pthread_create(&thread, &attr, work_main, work);
-	pthread_sigmask(SIG_SETMASK, &mask, NULL);
-	pthread_attr_destroy(&attr);
-	return code ? kiln__fail_errno(err, code, "cannot make a thread") : 0;
-}
-
 int kiln__work_start(struct kiln__work **ret, kiln_loop *loop, const struct kiln__work_ops *ops,
 		     void *data, kiln_error *err)
 {
@@ -153,10 +133,13 @@ int kiln__work_start(struct kiln__work **ret, kiln_loop *loop, const struct kiln
 		return kiln__fail_nomem(err);
 	work->ops = ops;
 	work->data = data;
-	pthread_mutex_init(&work->lock, NULL);
+	if (uv_mutex_init(&work->lock) < 0) {
+		free(work);
+		return kiln__fail_nomem(err);
+	}
 	r = kiln__waker_new(&work->waker, loop, on_wake, work, err);
 	if (r == 0)
-		r = start_thread(work, err);
+		r = kiln__thread_start(work_main, work, err);
 	if (r < 0) {
 		kiln__waker_free(work->waker);
 		release(work);
@@ -174,11 +157,11 @@ void kiln__work_abandon(struct kiln__work *work)
 		return;
 	if (work->abandoned_now)
 		*work->abandoned_now = true;
-	pthread_mutex_lock(&work->lock);
+	uv_mutex_lock(&work->lock);
 	work->abandoned = true;
 	kiln__waker_free(work->waker); /* not woken any more: that is done under the lock */
 	finished = work->finished;
-	pthread_mutex_unlock(&work->lock);
+	uv_mutex_unlock(&work->lock);
 	if (finished) {
 		work->ops->drop(work->data);
 		release(work);
