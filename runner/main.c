@@ -168,6 +168,7 @@ static int take_params(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		r = take_string(params, "name", &runner->name, false, err);
 	runner->foreground = json_is_true(json_object_get(params, "foreground"));
+	runner->ephemeral = json_is_true(json_object_get(params, "ephemeral"));
 	runner->attach_first = json_is_true(json_object_get(params, "attach"));
 	runner->created_ns = created ? kiln__time_parse(created) : kiln__os_realtime_ns();
 	return r;

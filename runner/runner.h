@@ -39,6 +39,7 @@ struct runner {
 	char *dir;         /* durable: vms/ID */
 	char *runtime_dir; /* live: sockets */
 	bool foreground;   /* the VM ends with the launch connection */
+	bool ephemeral;    /* nothing of it is to survive a power cut */
 	bool attach_first; /* the main process waits until somebody has attached, or the launcher has gone */
 	kiln_config *config; /* with resolved sources */
 	kiln_machine *machine;

@@ -189,5 +189,5 @@ void runner_record(struct runner *runner, const kiln_event *event)
 		runner->over = true;
 	}
 	append_event(runner, event);
-	write_state(runner, ended);
+	write_state(runner, ended && !runner->ephemeral);
 }

@@ -4,7 +4,6 @@
 #include "buf.h"
 #include "err.h"
 #include "images.h"
-#include "log.h"
 #include "os.h"
 #include "scratch.h"
 #include "spec.h"
@@ -17,24 +16,30 @@
 /* An ephemeral disk's size where the configuration names none: sparse, so a bound, not a cost. */
 #define OVERLAY_DEFAULT (UINT64_C(16) << 30)
 
-static void on_progress(void *data, const char *text)
-{
-	const struct kiln__home *home = data;
-
-	kiln__log(&home->log, KILN_LOG_INFO, "%s", text);
-}
+struct kiln__resolving {
+	struct kiln__work *work;
+	struct kiln__spec *spec;
+	struct kiln__cache *cache;
+	const struct kiln__resolving_handler *handler;
+	void *data;
+	/* The thread's, until it has ended. */
+	json_t *resolved;
+	kiln_error err;
+	bool failed;
+};
 
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
 static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
 {
 	const char *given = getenv("KILN_IMAGE_CACHE");
-	kiln__autofree char *path = given && *given ? strdup(given)
-						    : kiln__strf("%s/images", home->dir);
+	kiln__autofree char *path =
+		given && *given ? strdup(given) : kiln__strf("%s/images", home->dir);
 
 	return path ? kiln__cache_new(ret, path, err) : kiln__fail_nomem(err);
 }
 
-/* The static program for the inside of the guest: $KILN_GUEST, beside this executable, or installed. */
+/* The static program for the inside of the guest: $KILN_GUEST, beside this executable, or
+ * installed. */
 static int find_guest(const char *arch, char **ret, kiln_error *err)
 {
 	const char *given = secure_getenv("KILN_GUEST");
@@ -53,7 +58,7 @@ static int find_guest(const char *arch, char **ret, kiln_error *err)
 		*strrchr(exe, '/') = '\0';
 	for (int i = 0; i < 3; i++) {
 		kiln__autofree char *path =
-			i == 0	 ? kiln__strf("%s/guest/kiln-guest-%s", exe, arch)
+			i == 0   ? kiln__strf("%s/guest/kiln-guest-%s", exe, arch)
 			: i == 1 ? kiln__strf("%s/../libexec/kiln/kiln-guest-%s", exe, arch)
 				 : kiln__strf(KILN__LIBEXECDIR "/kiln-guest-%s", arch);
 
@@ -79,7 +84,8 @@ static bool has_overlay(const struct kiln__spec *spec)
 	return spec->root.kind != KILN__ROOT_NONE && spec->root.overlay != KILN__OVERLAY_NONE;
 }
 
-/* In the order in which they are wanted: the sooner vsock works, the sooner the guest says hello. */
+/* In the order in which they are wanted: the sooner vsock works, the sooner the guest says hello.
+ */
 static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_MODULES])
 {
 	size_t n = 0;
@@ -160,8 +166,8 @@ static int add_root(const struct kiln__images *images, const struct kiln__spec *
 }
 
 /* A new disk for each start: what was written in the last one is gone, as it is from memory. */
-static int add_overlay(const struct kiln__spec *spec, const char *dir, json_t *resolved,
-		       kiln_error *err)
+int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t *resolved,
+			  kiln_error *err)
 {
 	uint64_t size = spec->root.overlay_size ? spec->root.overlay_size : OVERLAY_DEFAULT;
 	kiln__autofree char *path = NULL;
@@ -177,11 +183,13 @@ static int add_overlay(const struct kiln__spec *spec, const char *dir, json_t *r
 		r = kiln__scratch_create(path, size, err);
 	if (r == 0)
 		json_object_set_new(resolved, "overlay", json_string(path));
+	else
+		kiln__stage(err, "root");
 	return r;
 }
 
 static int resolve(const struct kiln__images *images, const struct kiln__spec *spec,
-		   const char *dir, json_t *resolved, kiln_error *err)
+		   json_t *resolved, kiln_error *err)
 {
 	struct kiln__kernel kernel = {.image = NULL};
 	int r = get_kernel(images, spec, &kernel, err);
@@ -194,42 +202,103 @@ static int resolve(const struct kiln__images *images, const struct kiln__spec *s
 	if (r < 0)
 		return kiln__stage(err, "initramfs"), r;
 	r = add_root(images, spec, resolved, err);
-	if (r == 0)
-		r = add_overlay(spec, dir, resolved, err);
 	if (r < 0)
 		kiln__stage(err, "root");
 	return r;
 }
 
-int kiln__resolve(const struct kiln__home *home, const char *dir, const char *config_text,
-		  json_t **ret, kiln_error *err)
-{
-	kiln__cleanup(kiln_config_free_autop) kiln_config *config = NULL;
-	kiln__cleanup(kiln__spec_free_autop) struct kiln__spec *spec = NULL;
-	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
-	struct kiln__images images = {.progress = on_progress, .data = (void *)(uintptr_t)home};
-	json_t *resolved;
-	int r = kiln_config_parse(config_text, strlen(config_text), &config, err);
+/* --- the thread --------------------------------------------------------------------------- */
 
-	if (r == 0)
-		r = kiln__config_spec(config, &spec, err);
-	if (r == 0)
-		r = open_cache(home, &cache, err);
-	if (r < 0)
-		return r;
-	resolved = json_object();
-	if (!resolved)
+static void resolving_free(struct kiln__resolving *resolving)
+{
+	kiln__spec_free(resolving->spec);
+	kiln__cache_free(resolving->cache);
+	json_decref(resolving->resolved);
+	free(resolving);
+}
+
+/* On the thread, by what makes images. */
+static void on_progress(void *data, const char *text)
+{
+	kiln__work_tell(data, text);
+}
+
+static void run(struct kiln__work *work, void *data)
+{
+	struct kiln__resolving *resolving = data;
+	const struct kiln__images images = {
+		.cache = resolving->cache,
+		.progress = on_progress,
+		.data = work,
+	};
+
+	resolving->failed =
+		resolve(&images, resolving->spec, resolving->resolved, &resolving->err) < 0;
+}
+
+static void told(void *data, const char *text)
+{
+	struct kiln__resolving *resolving = data;
+
+	resolving->handler->progress(resolving->data, text);
+}
+
+static void done(void *data)
+{
+	struct kiln__resolving *resolving = data;
+	bool failed = resolving->failed;
+
+	resolving->handler->done(resolving->data, resolving->spec,
+				 failed ? NULL : resolving->resolved,
+				 failed ? &resolving->err : NULL);
+	resolving_free(resolving);
+}
+
+static void drop(void *data)
+{
+	resolving_free(data);
+}
+
+static const struct kiln__work_ops work_ops = {run, told, done, drop};
+
+bool kiln__resolve_is_needless(const struct kiln__spec *spec)
+{
+	return strcmp(spec->backend, "fake") == 0;
+}
+
+int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__home *home,
+		  struct kiln__spec *spec, const struct kiln__resolving_handler *handler,
+		  void *data, kiln_error *err)
+{
+	struct kiln__resolving *resolving = calloc(1, sizeof(*resolving));
+	int r;
+
+	if (!resolving) {
+		kiln__spec_free(spec);
 		return kiln__fail_nomem(err);
-	images.cache = cache;
-	if (strcmp(spec->backend, "fake") != 0)
-		r = resolve(&images, spec, dir, resolved, err);
+	}
+	resolving->spec = spec;
+	resolving->handler = handler;
+	resolving->data = data;
+	resolving->resolved = json_object();
+	r = resolving->resolved ? open_cache(home, &resolving->cache, err) : kiln__fail_nomem(err);
+	if (r == 0)
+		r = kiln__work_start(&resolving->work, loop, &work_ops, resolving, err);
 	if (r < 0) {
-		json_decref(resolved);
+		resolving_free(resolving);
 		return r;
 	}
-	*ret = resolved;
+	*ret = resolving;
 	return 0;
 }
+
+void kiln__resolving_abandon(struct kiln__resolving *resolving)
+{
+	if (resolving)
+		kiln__work_abandon(resolving->work);
+}
+
+/* --- for reports ------------------------------------------------------------------------------ */
 
 int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch, char **ret_path,
 				 kiln_error *err)
@@ -241,7 +310,7 @@ int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch
 		.arch = arch,
 		.only_cached = true,
 	};
-	struct kiln__images images = {.progress = on_progress, .data = (void *)(uintptr_t)home};
+	struct kiln__images images = {0};
 	struct kiln__kernel kernel;
 	int r = open_cache(home, &cache, err);
 

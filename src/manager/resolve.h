@@ -2,7 +2,7 @@
 /*
  * From what a configuration asks for to files that a VMM can open: the kernel, an
  * initramfs with the modules that this configuration needs, and the root as a squashfs.
- * Found in the image cache, or made, which takes seconds.
+ * Found in the image cache, or made, which takes seconds: on a thread of its own.
  */
 #ifndef KILN_MANAGER_RESOLVE_H
 #define KILN_MANAGER_RESOLVE_H
@@ -10,15 +10,41 @@
 #include <kiln/error.h>
 
 #include "home.h"
+#include "loop.h"
+#include "spec.h"
 
 #include <jansson.h>
 
+struct kiln__resolving;
+
+struct kiln__resolving_handler {
+	/* What is being made. */
+	void (*progress)(void *data, const char *text);
+	/*
+	 * @resolved is the "resolved" object of docs/control-protocol.md; NULL on failure. It and
+	 * @spec, which was given, are valid during the call. The resolving is freed.
+	 */
+	void (*done)(void *data, const struct kiln__spec *spec, json_t *resolved,
+		     const kiln_error *err);
+};
+
+/* True of a machine that boots nothing. */
+bool kiln__resolve_is_needless(const struct kiln__spec *spec);
+
+/* Takes @spec, also on failure. Handlers are called on the loop's thread. */
+int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__home *home,
+		  struct kiln__spec *spec, const struct kiln__resolving_handler *handler,
+		  void *data, kiln_error *err);
+
+/* No handler is called any more. What is being made is made nevertheless, for the next time. */
+void kiln__resolving_abandon(struct kiln__resolving *resolving); /* NULL is allowed */
+
 /*
- * Blocks. *ret is the "resolved" object of docs/control-protocol.md, a new reference;
- * empty for a backend that boots nothing. @dir: the VM's directory, where an ephemeral disk is made.
+ * Adds the ephemeral disk for the root's writes to @resolved, if @spec wants one: made anew in
+ * @dir, the VM's directory. For who holds the VM's lock.
  */
-int kiln__resolve(const struct kiln__home *home, const char *dir, const char *config_text,
-		  json_t **ret, kiln_error *err);
+int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t *resolved,
+			  kiln_error *err);
 
 /*
  * The kernel file that a machine of @arch gets when its configuration names none, malloc'ed.

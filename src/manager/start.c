@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bringing a runner up: what it needs is resolved, the VM's lock is taken, the runner is
- * spawned with one end of a socket pair and the lock, and told what to run.
+ * Bringing a runner up: what it needs is resolved, on a thread; the VM's lock is taken, the
+ * runner is spawned with one end of a socket pair and the lock, and told what to run.
  *
  * Until the runner has answered, this process holds the lock too: should the runner
  * fail, nobody can get between its end and the record of why. From its answer on
@@ -34,6 +34,7 @@ struct kiln__start {
 	struct kiln__op *op;
 	bool foreground;
 	bool attach;
+	struct kiln__resolving *resolving;
 	kiln_fd life;
 	struct kiln__child *runner;
 	struct kiln__timer *patience;
@@ -43,6 +44,7 @@ struct kiln__start {
 static void release(struct kiln__start *start)
 {
 	start->vm->start = NULL;
+	kiln__resolving_abandon(start->resolving);
 	kiln__os_close(start->life);
 	kiln__child_free(start->runner);
 	kiln__timer_free(start->patience);
@@ -66,6 +68,10 @@ static void fail_now(struct kiln__start *start)
 	kiln_error err;
 	int r = 0;
 
+	/* What failed before the lock was taken is the VM's failure too, unless somebody else runs
+	 * it. */
+	if (start->life == KILN_FD_NONE)
+		kiln__vmdir_take(vm->dir, &start->life, NULL);
 	if (start->life != KILN_FD_NONE)
 		r = kiln__vmdir_record_failure(vm->dir, &why, &err);
 	if (r < 0)
@@ -230,10 +236,10 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	if (!config)
 		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:o, s:O}", "id", dir->id, "name",
-			 dir->name, "created", created, "dir", dir->path, "runtime_dir",
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:O}", "id", dir->id,
+			 "name", dir->name, "created", created, "dir", dir->path, "runtime_dir",
 			 dir->runtime, "foreground", start->foreground, "attach", start->attach,
-			 "config", config, "resolved", resolved);
+			 "ephemeral", dir->ephemeral, "config", config, "resolved", resolved);
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
@@ -268,14 +274,18 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 	return kiln__control_request(*control, &request, NULL, err);
 }
 
-static int launch(struct kiln__start *start, json_t *resolved, kiln_error *err)
+static int launch(struct kiln__start *start, const struct kiln__spec *spec, json_t *resolved,
+		  kiln_error *err)
 {
+	struct kiln__vmdir *dir = start->vm->dir;
 	kiln__autoclose kiln_fd theirs = KILN_FD_NONE;
 	kiln_fd ours = KILN_FD_NONE;
 	kiln_fd pair[2];
 	json_t *params = NULL;
-	int r = kiln__vmdir_take(start->vm->dir, &start->life, err);
+	int r = kiln__vmdir_take(dir, &start->life, err);
 
+	if (r == 0)
+		r = kiln__resolve_overlay(spec, dir->path, resolved, err);
 	if (r == 0)
 		r = launch_params(start, resolved, &params, err);
 	if (r == 0)
@@ -295,57 +305,118 @@ static int launch(struct kiln__start *start, json_t *resolved, kiln_error *err)
 	return ask(start, ours, params, err);
 }
 
-/* True if the VM has ended, though its runner has not gone yet: then it can be started soon. */
-static bool is_ending(const kiln_vm *vm)
-{
-	struct kiln__vmstate state;
+/* --- before it
+ * ------------------------------------------------------------------------------------ */
 
-	return kiln__vmdir_status(vm->dir, &state, NULL, NULL) == 1 &&
-	       (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED);
+static void on_progress(void *data, const char *text)
+{
+	struct kiln__start *start = data;
+	const kiln_start_options *options = &start->op->start;
+
+	kiln__log(&start->vm->manager->home.log, KILN_LOG_INFO, "VM %s: %s", start->vm->dir->id,
+		  text);
+	if (options->on_progress)
+		options->on_progress(options->data, text);
 }
 
-/* The files that the VM boots from. */
-static int resolve(const kiln_vm *vm, json_t **ret, kiln_error *err)
+/* All is there that the VM boots from, or not. */
+static void on_resolved(void *data, const struct kiln__spec *spec, json_t *resolved,
+			const kiln_error *err)
+{
+	struct kiln__start *start = data;
+	kiln_error why;
+
+	start->resolving = NULL;
+	if (err)
+		fail(start, err);
+	else if (launch(start, spec, resolved, &why) < 0)
+		fail(start, &why);
+}
+
+static int read_spec(const struct kiln__vmdir *dir, struct kiln__spec **ret, kiln_error *err)
 {
 	kiln__autofree char *text = NULL;
-	int r = kiln__vmdir_read_config(vm->dir, &text, err);
+	kiln_config *config;
+	int r = kiln__vmdir_read_config(dir, &text, err);
 
-	return r < 0 ? r : kiln__resolve(vm->dir->home, vm->dir->path, text, ret, err);
+	if (r == 0)
+		r = kiln_config_parse(text, strlen(text), &config, err);
+	if (r < 0)
+		return r;
+	r = kiln__config_spec(config, ret, err);
+	kiln_config_free(config);
+	return r;
+}
+
+static int launch_without_files(struct kiln__start *start, struct kiln__spec *spec, kiln_error *err)
+{
+	json_t *resolved = json_object();
+	int r = launch(start, spec, resolved, err);
+
+	json_decref(resolved);
+	kiln__spec_free(spec);
+	return r;
+}
+
+/* Finds or makes what the VM boots from, and goes on from there. */
+static int begin(struct kiln__start *start, kiln_error *err)
+{
+	static const struct kiln__resolving_handler handler = {on_progress, on_resolved};
+	kiln_manager *manager = start->vm->manager;
+	struct kiln__spec *spec;
+	int r = read_spec(start->vm->dir, &spec, err);
+
+	if (r < 0)
+		return r;
+	if (kiln__resolve_is_needless(spec))
+		return launch_without_files(start, spec, err);
+	return kiln__resolve(&start->resolving, manager->loop, &manager->home, spec, &handler,
+			     start, err);
+}
+
+/* False if it has found an end. */
+static bool may_start(struct kiln__op *op)
+{
+	struct kiln__vmstate state;
+	kiln_error err;
+	int alive;
+
+	if (op->vm->start) {
+		kiln__op_fail(op, KILN_EBUSY, "the VM is being started already");
+		return false;
+	}
+	alive = kiln__vmdir_status(op->vm->dir, &state, NULL, &err);
+	if (alive == 0)
+		return true;
+	if (alive < 0)
+		kiln__op_finish(op, &err);
+	else if (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED)
+		kiln__op_await_end(op); /* its runner is about to go: then it can be started */
+	else
+		kiln__op_fail(op, KILN_ESTATE, "the VM is running already");
+	return false;
 }
 
 void kiln__vm_start_for(struct kiln__op *op)
 {
-	kiln_vm *vm = op->vm;
 	struct kiln__start *start;
-	json_t *resolved = NULL;
 	kiln_error err;
-	int r;
 
-	if (vm->start) {
-		kiln__op_fail(op, KILN_EBUSY, "the VM is being started already");
+	if (!may_start(op))
 		return;
-	}
 	start = calloc(1, sizeof(*start));
 	if (!start) {
 		kiln__op_fail(op, KILN_ENOMEM, "out of memory");
 		return;
 	}
 	*start = (struct kiln__start){
-		.vm = vm,
+		.vm = op->vm,
 		.op = op,
 		.foreground = op->start.foreground,
 		.attach = op->start.attach,
 		.life = KILN_FD_NONE,
 	};
-	vm->start = start;
-	r = resolve(vm, &resolved, &err);
-	if (r == 0)
-		r = launch(start, resolved, &err);
-	json_decref(resolved);
-	if (r == KILN_ESTATE && is_ending(vm)) {
-		release(start);
-		kiln__op_await_end(op);
-	} else if (r < 0) {
+	op->vm->start = start;
+	if (begin(start, &err) < 0)
 		fail(start, &err);
-	}
 }

@@ -8,6 +8,7 @@
 #include "os.h"
 #include "timefmt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,9 @@ enum part {
 
 #define STATE_MAX  ((size_t)1024 * 1024)
 #define CONFIG_MAX ((size_t)1024 * 1024)
+
+/* As much of its VM's id as a VMM's command line holds: docs/control-protocol.md. */
+#define VMM_WORD 12
 
 /* How long a VMM may take to go once it has been killed: the kernel frees the guest's memory. */
 #define VMM_END_MS 10000
@@ -388,6 +392,8 @@ int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (
 		    : kiln__fail_nomem(err);
 }
 
+static int correct_state(const struct kiln__vmdir *dir, kiln_error *err);
+
 /* --- starting -------------------------------------------------------------------------------- */
 
 static int take_life(kiln_fd lock, kiln_error *err)
@@ -410,6 +416,10 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 	if (!has_config(dir))
 		return gone(dir->id, err);
 	r = take_life(lock, err);
+	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
+	 */
+	if (r == 0)
+		r = correct_state(dir, err);
 	if (r < 0)
 		return r;
 	r = kiln__os_mkdir(dir->runtime, 0700, err);
@@ -496,9 +506,11 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 static void end_vmm(const struct kiln__vmdir *dir, int64_t pid)
 {
 	kiln__autoclose kiln_fd process = KILN_FD_NONE;
+	char word[VMM_WORD + 1];
 	kiln_error err;
 
-	if (pid <= 0 || kiln__os_open_process(&process, pid, dir->id, NULL) < 0)
+	snprintf(word, sizeof(word), "%.*s", VMM_WORD, dir->id);
+	if (pid <= 0 || kiln__os_open_process(&process, pid, word, NULL) < 0)
 		return;
 	if (kiln__os_end_process(process, VMM_END_MS, &err) < 0)
 		kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its VMM, process %lld: %s",

@@ -295,6 +295,28 @@ int kiln__os_end_process(kiln_fd process, int timeout_ms, kiln_error *err);
 /* Kills this process when its parent ends (for a program that must not outlive who started it). */
 int kiln__os_die_with_parent(kiln_error *err);
 
+/* --- threads ------------------------------------------------------------------------- */
+
+/*
+ * Work that blocks, on a thread of its own. @run is called there, and may tell what is
+ * going on; @told and, at the end, @done are called on the loop's thread. Of abandoned
+ * work neither comes any more, but @drop when @run has returned, on whichever thread:
+ * one of @done and @drop is called, once, and @data is the caller's again.
+ */
+struct kiln__work;
+
+struct kiln__work_ops {
+	void (*run)(struct kiln__work *work, void *data);
+	void (*told)(void *data, const char *text);
+	void (*done)(void *data);
+	void (*drop)(void *data);
+};
+
+int kiln__work_start(struct kiln__work **ret, kiln_loop *loop, const struct kiln__work_ops *ops,
+		     void *data, kiln_error *err);
+void kiln__work_tell(struct kiln__work *work, const char *text); /* from @run */
+void kiln__work_abandon(struct kiln__work *work); /* not after @done; NULL is allowed */
+
 /* --- this host -------------------------------------------------------------------------- */
 
 /* This executable's path, malloc'ed. */
