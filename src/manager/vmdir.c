@@ -256,7 +256,7 @@ int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, 
 	bool lost = true;
 	int r = 0;
 
-	for (int tries = 0; lost && tries < 8; tries++) {
+	for (int tries = 0; lost && tries < 64; tries++) {
 		kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = NULL;
 
 		make_id(id);
