@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A damaged stream ends its own connection, with a reason, and nothing else. */
+/*
+ * The agent against a host that does what kiln's own side would not: a damaged stream ends
+ * its own connection, with a reason, and nothing else; one that is not read holds up nobody.
+ */
 #include "rig.h"
 
 #include <string.h>
@@ -77,6 +80,147 @@ static void send_bytes(const void *bytes, size_t len, kiln_error *ret)
 	kiln__os_close(fd);
 }
 
+/* A client that reads frames one by one, when the test wants one. */
+struct raw {
+	kiln_fd fd;
+	struct kiln__frame_reader reader;
+	uint8_t bytes[4096];
+	size_t at;
+	size_t len;
+	uint64_t got[2]; /* of stdout and stderr */
+};
+
+static void raw_send(struct raw *raw, const struct kiln__buf *buf)
+{
+	kiln_error err;
+
+	kiln_ok(kiln__os_write_full(raw->fd, buf->data, buf->len, &err), &err);
+}
+
+static void raw_start(struct raw *raw, const struct kiln__agent_start *start)
+{
+	struct kiln__buf buf = KILN__BUF_INIT;
+	kiln_error err;
+
+	*raw = (struct raw){.fd = rig_connect_raw(&rig)};
+	kiln__frame_reader_init(&raw->reader, kiln__agent_limit);
+	kiln_ok(kiln__os_set_nonblocking(raw->fd, false, &err), &err);
+	add_hello(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_START, 0, 1, &kiln__agent_start_record, start);
+	raw_send(raw, &buf);
+	kiln__buf_done(&buf);
+}
+
+/* The next frame; what data it has is counted. */
+static uint8_t raw_next(struct raw *raw, struct kiln__frame *ret)
+{
+	kiln_error err;
+	bool whole = false;
+
+	while (!whole) {
+		int64_t used;
+
+		if (raw->at == raw->len) {
+			ssize_t n = kiln__os_read(raw->fd, raw->bytes, sizeof(raw->bytes));
+
+			assert_true(n > 0);
+			raw->at = 0;
+			raw->len = (size_t)n;
+		}
+		used = kiln__frame_read(&raw->reader, raw->bytes + raw->at, raw->len - raw->at, ret,
+					&whole, &err);
+		kiln_ok(used, &err);
+		raw->at += (size_t)used;
+	}
+	if (ret->type == KILN__AGENT_STDOUT || ret->type == KILN__AGENT_STDERR) {
+		const uint8_t *bytes;
+		uint64_t offset;
+		size_t len;
+		int stream = ret->type == KILN__AGENT_STDERR;
+
+		kiln_ok(kiln__frame_data(ret, &offset, &bytes, &len, &err), &err);
+		assert_int_equal(offset, raw->got[stream]);
+		raw->got[stream] += len;
+	}
+	return ret->type;
+}
+
+static void raw_done(struct raw *raw)
+{
+	kiln__frame_reader_done(&raw->reader);
+	kiln__os_close(raw->fd);
+}
+
+static void wait_for_exit(void)
+{
+	do
+		rig_request(&rig, KILN__AGENT_LIST, NULL, NULL, &kiln__agent_list_record);
+	while (!rig.answer.list.sessions[0].exited);
+}
+
+static void the_exit_waits_for_output_that_had_no_room(void **state)
+{
+	/* More than the window holds; the pipe holds the rest when the process has ended. */
+	const struct kiln__agent_start start = {.id = 5,
+						.argv = ARGV("head", "-c", "310000", "/dev/zero")};
+	struct kiln__agent_ack ack = {.stdout_at = 200000};
+	struct kiln__buf buf = KILN__BUF_INIT;
+	struct kiln__agent_exit how;
+	struct kiln__frame frame;
+	struct raw raw;
+	kiln_error err;
+
+	(void)state;
+	raw_start(&raw, &start);
+	while (raw.got[0] < KILN__AGENT_OUTPUT_WINDOW)
+		raw_next(&raw, &frame);
+	wait_for_exit();
+	/* Nothing was acknowledged, so nothing more may have been sent: not the exit either. */
+	kiln__frame_pack(&buf, KILN__AGENT_ACK, 0, 0, &kiln__agent_ack_record, &ack);
+	raw_send(&raw, &buf);
+	while (raw_next(&raw, &frame) != KILN__AGENT_EXIT)
+		;
+	assert_int_equal(raw.got[0], 310000);
+	kiln_ok(kiln__record_unpack(&kiln__agent_exit_record, frame.body, frame.len, &how, &err),
+		&err);
+	assert_int_equal(how.stdout_end, 310000);
+	kiln__buf_clear(&buf);
+	kiln__frame_pack(&buf, KILN__AGENT_DONE, 0, 0, NULL, NULL);
+	raw_send(&raw, &buf);
+	kiln__buf_done(&buf);
+	raw_done(&raw);
+}
+
+static void a_frame_under_way_is_finished_for_a_client_that_has_lost_the_session(void **state)
+{
+	const struct kiln__agent_start start = {.id = 6, .argv = ARGV("cat", "/dev/zero")};
+	struct kiln__agent_error error = {.code = 0};
+	struct proc second = {.drop = true};
+	struct kiln__frame frame;
+	struct raw first;
+	kiln_error err;
+
+	(void)state;
+	raw_start(&first, &start);
+	while (raw_next(&first, &frame) != KILN__AGENT_STARTED)
+		;
+	/* It reads no more: the socket holds less than the window, so a frame is under way. */
+	for (int i = 0; i < 100; i++)
+		rig_request(&rig, KILN__AGENT_STATS, NULL, NULL, &kiln__agent_stats_record);
+	proc_start(&second, &rig, &start);
+	kiln_test_run_until(rig.loop, &second.something);
+	kiln__session_signal(second.session, 9, false);
+	proc_wait(&second);
+	assert_int_equal(second.how.signal, 9);
+	proc_done(&second);
+	while (raw_next(&first, &frame) != KILN__AGENT_ERROR)
+		;
+	kiln_ok(kiln__record_unpack(&kiln__agent_error_record, frame.body, frame.len, &error, &err),
+		&err);
+	assert_int_equal(-(int)error.code, KILN_ECANCELED);
+	raw_done(&first);
+}
+
 static void rubbish_is_refused(void **state)
 {
 	kiln_error err;
@@ -123,7 +267,8 @@ static void frames_that_do_not_belong_are_refused(void **state)
 
 static void start_then(const void *frames, size_t len, int code)
 {
-	const struct kiln__agent_start start = {.id = 99, .argv = ARGV("cat"), .input = true};
+	const struct kiln__agent_start start = {
+		.id = 99, .argv = ARGV("sleep", "1000"), .input = true};
 	const struct kiln__agent_attach attach = {.id = 99};
 	struct kiln__agent_signal kill = {.id = 99, .number = 9};
 	struct kiln__buf buf = KILN__BUF_INIT;
@@ -137,9 +282,7 @@ static void start_then(const void *frames, size_t len, int code)
 	/* The process is still there, and has not seen anything of it. */
 	rig_request(&rig, KILN__AGENT_KILL, &kiln__agent_signal_record, &kill, NULL);
 	assert_int_equal(rig.error.code, 0);
-	do
-		rig_request(&rig, KILN__AGENT_LIST, NULL, NULL, &kiln__agent_list_record);
-	while (!rig.answer.list.sessions[0].exited);
+	wait_for_exit();
 	assert_int_equal(rig.answer.list.sessions[0].signal, 9);
 	/* Take its status. */
 	kiln__buf_clear(&buf);
@@ -151,7 +294,24 @@ static void start_then(const void *frames, size_t len, int code)
 	kiln__buf_done(&buf);
 }
 
-static void input_beyond_its_window_or_out_of_order_ends_the_connection(void **state)
+static void input_beyond_its_window_ends_the_connection(void **state)
+{
+	static const char zeros[65536];
+	struct kiln__buf buf = KILN__BUF_INIT;
+	uint8_t head[KILN__FRAME_DATA_HEAD];
+
+	(void)state;
+	/* The window's two, and one that the pipe takes, are too few. */
+	for (uint64_t i = 0; i < 4; i++) {
+		kiln__frame_data_head(head, KILN__AGENT_STDIN, 0, i * sizeof(zeros), sizeof(zeros));
+		kiln__buf_add(&buf, head, sizeof(head));
+		kiln__buf_add(&buf, zeros, sizeof(zeros));
+	}
+	start_then(buf.data, buf.len, KILN_EPROTO);
+	kiln__buf_done(&buf);
+}
+
+static void input_out_of_order_ends_the_connection(void **state)
 {
 	struct kiln__buf buf = KILN__BUF_INIT;
 	uint8_t head[KILN__FRAME_DATA_HEAD];
@@ -249,10 +409,13 @@ int main(void)
 		hostile_test(rubbish_is_refused),
 		hostile_test(a_version_that_it_does_not_speak_is_refused_by_number),
 		hostile_test(frames_that_do_not_belong_are_refused),
-		hostile_test(input_beyond_its_window_or_out_of_order_ends_the_connection),
+		hostile_test(input_beyond_its_window_ends_the_connection),
+		hostile_test(input_out_of_order_ends_the_connection),
 		hostile_test(an_acknowledgement_of_what_was_not_sent_ends_the_connection),
 		hostile_test(done_before_the_end_ends_the_connection),
 		hostile_test(an_attach_beyond_what_there_is_is_refused),
+		hostile_test(the_exit_waits_for_output_that_had_no_room),
+		hostile_test(a_frame_under_way_is_finished_for_a_client_that_has_lost_the_session),
 		hostile_test(a_hundred_and_thirty_processes_are_too_many),
 	};
 
