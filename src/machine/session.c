@@ -43,9 +43,9 @@ struct kiln__session {
 	uint64_t id;
 	bool hello;
 	bool input_placed; /* the offset at which its input begins is known */
-	bool started;   /* and the handler knows */
-	bool attached;  /* STARTED has come on this connection */
-	bool input_end; /* the user has ended it */
+	bool started;      /* and the handler knows */
+	bool attached;     /* STARTED has come on this connection */
+	bool input_end;    /* the user has ended it */
 	bool input_end_sent;
 	bool input_closed; /* the process does not read */
 	bool input_short;  /* writable() is due */

@@ -62,7 +62,8 @@ int spawn(const struct kiln__agent_start *start, struct spawned *ret, kiln_error
 {
 	int i = 0;
 
-	for (const char *s = kiln__strs_next(&start->env, NULL); s; s = kiln__strs_next(&start->env, s))
+	for (const char *s = kiln__strs_next(&start->env, NULL); s;
+	     s = kiln__strs_next(&start->env, s))
 		if (strlen(s) > KILN__FRAME_MAX_BODY)
 			abort();
 	while (i < PROCESSES && processes[i].used)
@@ -203,7 +204,8 @@ static void listen_to(int i, size_t most)
 	bool whole;
 
 	while (most > 0 && conns[i].fd >= 0) {
-		ssize_t n = recv(conns[i].fd, bytes, most < sizeof(bytes) ? most : sizeof(bytes), 0);
+		ssize_t n =
+			recv(conns[i].fd, bytes, most < sizeof(bytes) ? most : sizeof(bytes), 0);
 		size_t at = 0;
 
 		if (n <= 0)
@@ -222,7 +224,8 @@ static void listen_to(int i, size_t most)
 	}
 }
 
-/* --- the processes ----------------------------------------------------------------------------- */
+/* --- the processes -----------------------------------------------------------------------------
+ */
 
 static uint64_t written[PROCESSES][2];
 
@@ -297,7 +300,8 @@ static void process_forget(int i)
 	written[i][0] = written[i][1] = 0;
 }
 
-/* --- the program ---------------------------------------------------------------------------------- */
+/* --- the program
+ * ---------------------------------------------------------------------------------- */
 
 static void settle(void)
 {
@@ -377,7 +381,8 @@ static void end(void)
 		conn = agent.conns;
 		attach.stdout_at = s->output[0].window.start;
 		attach.stderr_at = s->output[1].window.start;
-		if (session_attach(&agent, conn, &attach, NULL) < 0 || !session_frame(s, conn, &done))
+		if (session_attach(&agent, conn, &attach, NULL) < 0 ||
+		    !session_frame(s, conn, &done))
 			abort();
 		hang_up(0);
 		settle();

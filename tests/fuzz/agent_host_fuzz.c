@@ -11,11 +11,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-#define AS_SESSION  1   /* else a control channel */
-#define SLOW        2   /* takes output a byte at a time */
-#define FREES       4   /* frees itself from a callback */
-#define WRITES      8
-#define REATTACHES  16
+#define AS_SESSION 1 /* else a control channel */
+#define SLOW       2 /* takes output a byte at a time */
+#define FREES      4 /* frees itself from a callback */
+#define WRITES     8
+#define REATTACHES 16
 
 struct target {
 	kiln_loop *loop;

@@ -12,15 +12,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static const struct kiln__record *const records[] = {
-	&kiln__agent_hello_record,      &kiln__agent_error_record,
-	&kiln__agent_setup_record,      &kiln__agent_setup_done_record,
-	&kiln__agent_start_record,      &kiln__agent_attach_record,
-	&kiln__agent_started_record,    &kiln__agent_ack_record,
-	&kiln__agent_stdin_ack_record,  &kiln__agent_resize_record,
-	&kiln__agent_signal_record,     &kiln__agent_exit_record,
-	&kiln__agent_stats_record,      &kiln__agent_list_record,
-	&kiln__agent_shutdown_record,   &kiln__agent_wait_port_record,
-	&kiln__agent_event_oom_record,  &kiln__agent_event_shutdown_record,
+	&kiln__agent_hello_record,     &kiln__agent_error_record,
+	&kiln__agent_setup_record,     &kiln__agent_setup_done_record,
+	&kiln__agent_start_record,     &kiln__agent_attach_record,
+	&kiln__agent_started_record,   &kiln__agent_ack_record,
+	&kiln__agent_stdin_ack_record, &kiln__agent_resize_record,
+	&kiln__agent_signal_record,    &kiln__agent_exit_record,
+	&kiln__agent_stats_record,     &kiln__agent_list_record,
+	&kiln__agent_shutdown_record,  &kiln__agent_wait_port_record,
+	&kiln__agent_event_oom_record, &kiln__agent_event_shutdown_record,
 };
 
 #define RECORDS (sizeof(records) / sizeof(records[0]))
@@ -33,7 +33,8 @@ static void round_trip(const struct kiln__record *record, const uint8_t *bytes, 
 
 	if (kiln__record_unpack(record, bytes, len, value, NULL) == 0) {
 		kiln__record_pack(&first, record, value);
-		if (first.failed || kiln__record_unpack(record, first.data, first.len, value, NULL) < 0)
+		if (first.failed ||
+		    kiln__record_unpack(record, first.data, first.len, value, NULL) < 0)
 			abort();
 		kiln__record_pack(&second, record, value);
 		if (first.len != second.len ||
