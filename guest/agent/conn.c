@@ -135,7 +135,8 @@ static void absorb_data(struct conn *conn)
 	kiln__buf_add(&whole, conn->data.head + conn->data.head_at,
 		      KILN__FRAME_DATA_HEAD - conn->data.head_at);
 	kiln__buf_add(&whole, conn->data.bytes + conn->data.at, conn->data.len - conn->data.at);
-	kiln__buf_add(&whole, conn->out.data + conn->out_at, conn->out.len - conn->out_at);
+	if (conn->out.len > 0)
+		kiln__buf_add(&whole, conn->out.data + conn->out_at, conn->out.len - conn->out_at);
 	whole.failed |= conn->out.failed;
 	kiln__buf_done(&conn->out);
 	conn->out = whole;

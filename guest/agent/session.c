@@ -269,7 +269,8 @@ static bool next_data(struct output *out, int stream, struct conn *conn)
 		return false;
 	kiln__frame_data_head(conn->data.head, type, end ? KILN__FRAME_END : 0, out->sent, len);
 	conn->data.head_at = 0;
-	conn->data.bytes = bytes;
+	conn->data.bytes =
+		len ? bytes : conn->data.head; /* a stream without a byte has no memory */
 	conn->data.len = len;
 	conn->data.at = 0;
 	conn->data.stream = stream;
