@@ -7,6 +7,7 @@
 #include "stats.h"
 #include "waitport.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 typedef int (*request_fn)(struct agent *agent, struct conn *conn, const struct kiln__frame *frame,
@@ -26,6 +27,8 @@ static int on_setup(struct agent *agent, struct conn *conn, const struct kiln__f
 	int r = kiln__record_unpack(&kiln__agent_setup_record, frame->body, frame->len, &setup,
 				    err);
 
+	if (r == 0 && setup.stop_signal >= (uint32_t)_NSIG)
+		r = kiln__fail(err, KILN_EINVAL, "there is no signal %u", setup.stop_signal);
 	if (r == 0)
 		r = agent->ops->setup(agent, &setup, &done, err);
 	if (r < 0)

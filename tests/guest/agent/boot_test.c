@@ -279,7 +279,10 @@ static void statistics_are_the_machine_s(void **state)
 
 static void running_out_of_memory_is_told(void **state)
 {
-	static const char argv[] = "awk\0BEGIN { s = \"x\"; while (1) s = s s }";
+	/* The kernel is told to do what it does when memory has run out, with this process first.
+	 */
+	static const char argv[] = "sh\0-c\0echo 1000 >/proc/self/oom_score_adj; "
+				   "echo f >/proc/sysrq-trigger; read x </dev/zero";
 	struct proc proc = {.vm = NULL};
 
 	(void)state;
@@ -291,6 +294,18 @@ static void running_out_of_memory_is_told(void **state)
 	assert_true(proc.how.oom);
 	proc_done(&proc);
 	vm_sh(&vm, "true"); /* and the agent lives */
+}
+
+static void a_boot_connection_that_is_cut_is_made_again(void **state)
+{
+	(void)state;
+	kiln__agent_free(vm.agent);
+	vm.agent = NULL;
+	vm.hello = false;
+	vm_wait(&vm, &vm.hello);
+	expect(vm.strings[1], "cloud");
+	vm_request(&vm, KILN__AGENT_STATS, NULL, NULL, &kiln__agent_stats_record);
+	assert_int_equal(vm.error.code, 0);
 }
 
 static void the_power_button_stops_the_main_process_and_the_machine(void **state)
@@ -330,6 +345,7 @@ static const struct CMUnitTest usual_tests[] = {
 	cmocka_unit_test(a_port_is_waited_for),
 	cmocka_unit_test(statistics_are_the_machine_s),
 	cmocka_unit_test(running_out_of_memory_is_told),
+	cmocka_unit_test(a_boot_connection_that_is_cut_is_made_again),
 	cmocka_unit_test(the_power_button_stops_the_main_process_and_the_machine),
 };
 
@@ -360,6 +376,19 @@ static void shut_down(uint32_t action)
 	vm_done(&vm);
 }
 
+/* Something in the guest has asked PID 1. */
+static void goes_down_by(const char *argv, size_t len, uint32_t cause)
+{
+	struct proc proc = {.vm = NULL};
+
+	proc_start(&proc, &vm, &(struct kiln__agent_start){.argv = {argv, len}, .detach = true});
+	vm_wait_end(&vm);
+	assert_true(vm.event);
+	assert_int_equal(vm.cause, cause);
+	proc_done(&proc);
+	vm_done(&vm);
+}
+
 static void writes_may_go_to_a_disk_which_a_second_boot_finds_again(void **state)
 {
 	struct kiln__agent_setup setup = base_setup();
@@ -377,7 +406,7 @@ static void writes_may_go_to_a_disk_which_a_second_boot_finds_again(void **state
 	assert_string_equal(vm_sh(&vm, "cat /kept"), "kept\n");
 	/* it was unmounted in order: nothing had to be recovered */
 	assert_string_equal(vm_sh(&vm, "dmesg | grep -c 'recovery complete'; true"), "0\n");
-	shut_down(KILN__AGENT_POWEROFF);
+	goes_down_by("poweroff", sizeof("poweroff"), KILN__AGENT_CAUSE_GUEST);
 }
 
 static void a_read_only_root_is_one(void **state)
@@ -391,7 +420,8 @@ static void a_read_only_root_is_one(void **state)
 	set_up_ok(&with_disks, &setup);
 	assert_string_equal(vm_sh(&vm, "cat /etc/hostname; touch /x 2>&1; touch /scratch/x /run/x"),
 			    "web\ntouch: /x: Read-only file system\n");
-	shut_down(KILN__AGENT_POWEROFF);
+	/* What the kernel does for Ctrl-Alt-Del; this machine has no keyboard. */
+	goes_down_by("kill\0-INT\0001", sizeof("kill\0-INT\0001"), KILN__AGENT_CAUSE_KEYS);
 }
 
 static void the_initramfs_may_be_the_root(void **state)
@@ -445,6 +475,24 @@ static void a_root_that_is_not_there_is_told_by_name(void **state)
 	vm_done(&vm);
 }
 
+static void a_host_that_does_not_listen_may_come_by_itself(void **state)
+{
+	const struct kiln__agent_setup setup = {.root = {.kind = KILN__AGENT_ROOT_STAY}};
+	const struct vm_config config = {.initrd = "initrd", .refuse = true};
+	const struct kiln__agent_shutdown how = {.action = KILN__AGENT_POWEROFF};
+
+	(void)state;
+	vm_start(&vm, &config);
+	vm_wait(&vm, &vm.refused);
+	vm_visit(&vm);
+	assert_true(vm.hello_is.features & KILN__AGENT_FEATURE_SETUP);
+	vm_setup(&vm, &setup);
+	assert_int_equal(vm.error.code, 0);
+	vm_request(&vm, KILN__AGENT_SHUTDOWN, &kiln__agent_shutdown_record, &how, NULL);
+	vm_wait_end(&vm);
+	vm_done(&vm);
+}
+
 static void a_boot_without_vsock_says_why_and_ends(void **state)
 {
 	const struct vm_config config = {.initrd = "initrd-without-vsock"};
@@ -494,6 +542,7 @@ static const struct CMUnitTest other_tests[] = {
 	cmocka_unit_test(the_initramfs_may_be_the_root),
 	cmocka_unit_test(a_root_with_an_init_of_its_own_gets_it_and_keeps_the_agent),
 	cmocka_unit_test(a_root_that_is_not_there_is_told_by_name),
+	cmocka_unit_test(a_host_that_does_not_listen_may_come_by_itself),
 	cmocka_unit_test(a_boot_without_vsock_says_why_and_ends),
 	cmocka_unit_test(a_machine_without_a_vsock_device_says_so_and_ends),
 	cmocka_unit_test(the_machine_ends_with_its_main_process),

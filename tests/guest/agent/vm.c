@@ -74,6 +74,8 @@ static void on_hello(void *data, const struct kiln__agent_hello *hello)
 
 	vm->hello = true;
 	vm->hello_is = *hello;
+	if (!hello->agent) /* it is said to the boot port only */
+		return;
 	snprintf(vm->strings[0], sizeof(vm->strings[0]), "%s", hello->agent);
 	snprintf(vm->strings[1], sizeof(vm->strings[1]), "%s", hello->kernel);
 	snprintf(vm->strings[2], sizeof(vm->strings[2]), "%s", hello->arch);
@@ -107,10 +109,28 @@ static bool on_accept(void *data, uint32_t port, struct kiln__stream *stream)
 	struct vm *vm = data;
 	kiln_error err;
 
-	if (port != KILN__AGENT_BOOT_PORT || vm->agent)
+	if (port == KILN__AGENT_BOOT_PORT && vm->refuse)
+		vm->refused = true;
+	if (port != KILN__AGENT_BOOT_PORT || vm->agent || vm->refuse)
 		return false;
 	kiln_ok(kiln__agent_new(&vm->agent, vm->loop, stream, &agent_handler, vm, &err), &err);
 	return true;
+}
+
+static void on_visit(void *data, struct kiln__stream *stream, const kiln_error *err)
+{
+	struct vm *vm = data;
+	kiln_error why;
+
+	if (!stream)
+		fail_msg("%s", err->message);
+	kiln_ok(kiln__agent_new(&vm->agent, vm->loop, stream, &agent_handler, vm, &why), &why);
+}
+
+void vm_visit(struct vm *vm)
+{
+	kiln__vsock_connect(vm->vsock, KILN__AGENT_PORT, on_visit, vm);
+	wait_until(vm, &vm->hello);
 }
 
 static void on_reply(void *data, const void *result, const kiln_error *err)
@@ -324,7 +344,7 @@ void vm_start(struct vm *vm, const struct vm_config *config)
 	kiln_fd pairs[3][2];
 	kiln_error err;
 
-	*vm = (struct vm){.loop = NULL};
+	*vm = (struct vm){.refuse = config->refuse};
 	kiln_ok(kiln_loop_new(&vm->loop, &err), &err);
 	kiln_ok(kiln__timer_new(&vm->deadline, vm->loop, on_deadline, vm, &err), &err);
 	for (int i = 0; i < 3; i++)

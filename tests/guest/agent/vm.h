@@ -27,6 +27,7 @@ struct vm_config {
 	} disks[VM_MAX_DISKS];
 	bool network;
 	bool no_vsock;
+	bool refuse; /* the agent's connection to the boot port */
 };
 
 struct vm {
@@ -41,6 +42,8 @@ struct vm {
 	struct kiln__stream *console;
 	struct kiln__buf said; /* on the console */
 	struct kiln__agent *agent;
+	bool refuse;
+	bool refused;
 	bool hello;
 	struct kiln__agent_hello hello_is; /* its strings: */
 	char strings[3][64];
@@ -67,6 +70,9 @@ void vm_send(struct vm *vm, uint8_t type, const struct kiln__record *record, con
 	     const struct kiln__record *result);
 void vm_request(struct vm *vm, uint8_t type, const struct kiln__record *record, const void *value,
 		const struct kiln__record *result);
+
+/* Makes a control channel to the agent's own port. */
+void vm_visit(struct vm *vm);
 
 /* Waits for the hello, then sets the machine up. */
 void vm_setup(struct vm *vm, const struct kiln__agent_setup *setup);
