@@ -239,7 +239,12 @@ static void on_signal(void *data, int number)
 	struct foreground *fg = data;
 	bool keys = fg->raw && fg->running; /* the terminal makes no signals now */
 
-	if (number == SIGWINCH || number == SIGCONT) {
+	if (fg->over) {
+		/* The VM is being ended, which may take its time; nobody must wait for it. */
+		if (number != SIGWINCH && number != SIGCONT && number != SIGUSR1 &&
+		    number != SIGUSR2)
+			signals_die(number);
+	} else if (number == SIGWINCH || number == SIGCONT) {
 		if (number == SIGCONT && fg->raw)
 			terminal_raw(!fg->running); /* a shell may have put it back */
 		if (fg->session)

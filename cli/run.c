@@ -140,14 +140,22 @@ static bool has_process(const kiln_config *config)
 static int start_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config, kiln_error *err)
 {
 	kiln_start_options options = KILN_START_OPTIONS_INIT;
+	kiln_vm_info info = KILN_VM_INFO_INIT;
+	bool started;
 	int r;
 
 	options.on_progress = on_progress;
 	options.data = cli;
-	if (has_process(config))
-		return start_process(cli, vm, &options, err);
-	r = kiln_vm_start_sync(vm, &options, -1, err);
-	return r < 0 ? r : kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
+	r = has_process(config) ? start_process(cli, vm, &options, err)
+				: kiln_vm_start_sync(vm, &options, -1, err);
+	started = r == 0;
+	if (started)
+		r = kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
+	/* A process may be so short that the VM has ended again, well. */
+	if (r < 0 && started && kiln_vm_status(vm, &info, NULL) == 0 &&
+	    info.state == KILN_STATE_STOPPED)
+		r = 0;
+	return r;
 }
 
 static int run_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config)

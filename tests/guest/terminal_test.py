@@ -223,6 +223,18 @@ def test_detached_run_tells_of_a_command_that_is_not_there(home):
     home.assert_clean()
 
 
+def test_detached_run_may_end_at_once(home):
+    need_qemu()
+    vm = home.ok("run", "-d", "--rootfs", busybox_root(), "--", "sh", "-c", "exit 3").strip()
+    assert home.ok("wait", vm) == "3\n"
+    home.ok("rm", vm)
+    assert len(home.ok("run", "-d", "--rm", "--rootfs", busybox_root(), "--", "true").strip()) == 32
+    for row in home.vms():
+        home.kiln("wait", row["id"])
+    assert home.vms() == []  # the first command after its end has removed it
+    home.assert_clean()
+
+
 def test_logs_by_time_and_tail(home):
     start(home, command=("sh", "-c", "echo one; printf thr; echo ee; printf end"))
     home.ok("wait", "vm")
