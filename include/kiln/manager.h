@@ -133,10 +133,10 @@ KILN_PUBLIC int kiln_manager_list(kiln_manager *manager,
 /* --- a VM ---------------------------------------------------------------------------- */
 
 /*
- * Releases a VM's handle; NULL is allowed. The VM goes on, unless it was started in
- * the foreground by this handle. Of an ephemeral one that was created by this
- * manager and is not alive nothing is left then. Pending operations complete with
- * KILN_ECANCELED before this returns. Its sessions, streams and followers must have
+ * Releases a VM's handle; NULL is allowed. The VM goes on, unless it was started in the
+ * foreground by this handle: then it is ended, and waited for. Of an ephemeral one that was
+ * created by this manager and is not alive nothing is left then. Pending operations complete
+ * with KILN_ECANCELED before this returns. Its sessions, streams and followers must have
  * been freed before.
  */
 KILN_PUBLIC void kiln_vm_free(kiln_vm *vm);

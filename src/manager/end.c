@@ -39,6 +39,16 @@ void kiln__end_forget(struct kiln__end *end)
 	free(end);
 }
 
+void kiln__end_wait(struct kiln__end *end)
+{
+	struct kiln__exit how;
+
+	if (!end || !end->child)
+		return;
+	if (kiln__child_wait(end->child, KILN__RUNNER_END_MS, &how, NULL) < 0)
+		kiln__child_kill(end->child);
+}
+
 static void on_gone(struct kiln__end *end)
 {
 	kiln_vm *vm = end->vm;

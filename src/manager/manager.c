@@ -97,6 +97,8 @@ static void release(kiln_vm *vm)
 	for (at = &vm->manager->vms; *at != vm; at = &(*at)->next)
 		;
 	*at = vm->next;
+	if (vm->foreground)
+		kiln__end_wait(vm->end);
 	kiln__end_forget(vm->end);
 	kiln__deferred_free(vm->teller);
 	if (vm->dir && vm->dir->owner != KILN_FD_NONE)

@@ -105,6 +105,7 @@ struct kiln_vm {
 
 	struct kiln__control *control;  /* shared by operations; NULL: none now */
 	struct kiln__control *lifeline; /* foreground: the launch connection */
+	bool foreground;                /* started there by this handle */
 	struct kiln__start *start;      /* under way */
 	struct kiln__end *end;          /* of the runner: being watched for */
 
@@ -180,6 +181,12 @@ int kiln__end_await_socket(kiln_vm *vm, kiln_error *err);
 /* The same for a runner that was just spawned; takes @child on success. */
 int kiln__end_watch_child(kiln_vm *vm, struct kiln__child *child, kiln_error *err);
 void kiln__end_forget(struct kiln__end *end); /* NULL is allowed */
+
+/* Blocks until the child that is being watched has gone, for which it has been given cause. */
+void kiln__end_wait(struct kiln__end *end); /* NULL is allowed */
+
+/* How long a runner that ends because its launch connection did may take before it is killed. */
+#define KILN__RUNNER_END_MS 10000
 
 /* --- streams (rawstream.c) ---------------------------------------------------------------------
  */

@@ -22,9 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long a runner whose launch has failed may take to go by itself. */
-#define FAILED_RUNNER_MS 10000
-
 /* The runner's descriptors, docs/control-protocol.md. */
 #define FD_LAUNCH 3
 #define FD_LOCK   4
@@ -53,8 +50,16 @@ static void release(struct kiln__start *start)
 
 void kiln__start_abandon(struct kiln__start *start)
 {
-	if (start)
-		release(start);
+	struct kiln__exit how;
+
+	if (!start)
+		return;
+	if (start->foreground && start->runner) {
+		kiln__control_free(kiln__take(start->vm->lifeline));
+		if (kiln__child_wait(start->runner, KILN__RUNNER_END_MS, &how, NULL) < 0)
+			kiln__child_kill(start->runner);
+	}
+	release(start);
 }
 
 /* --- failing ------------------------------------------------------------------------------ */
@@ -113,7 +118,7 @@ static void fail(struct kiln__start *start, const kiln_error *why)
 		return;
 	}
 	if (kiln__timer_new(&start->patience, vm->manager->loop, on_impatient, start, NULL) == 0)
-		kiln__timer_start(start->patience, FAILED_RUNNER_MS);
+		kiln__timer_start(start->patience, KILN__RUNNER_END_MS);
 }
 
 /* --- the runner's program ------------------------------------------------------------------- */
@@ -213,6 +218,7 @@ static void on_launched(void *data, json_t *result, const kiln_error *err)
 		fail(start, err);
 		return;
 	}
+	vm->foreground = start->foreground;
 	if (kiln__end_watch_child(vm, start->runner, NULL) == 0)
 		start->runner = NULL;
 	release(start);
