@@ -31,6 +31,7 @@ struct kiln__start {
 	struct kiln__op *op;
 	bool foreground;
 	bool attach;
+	char *config; /* the document */
 	struct kiln__resolving *resolving;
 	kiln_fd life;
 	struct kiln__child *runner;
@@ -41,6 +42,7 @@ struct kiln__start {
 static void release(struct kiln__start *start)
 {
 	start->vm->start = NULL;
+	free(start->config);
 	kiln__resolving_abandon(start->resolving);
 	kiln__os_close(start->life);
 	kiln__child_free(start->runner);
@@ -231,14 +233,9 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 			 kiln_error *err)
 {
 	const struct kiln__vmdir *dir = start->vm->dir;
-	kiln__autofree char *text = NULL;
 	char created[KILN__TIME_TEXT];
-	json_t *config;
-	int r = kiln__vmdir_read_config(dir, &text, err);
+	json_t *config = json_loads(start->config, 0, NULL);
 
-	if (r < 0)
-		return r;
-	config = json_loads(text, 0, NULL);
 	if (!config)
 		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
 	kiln__time_format(dir->created_ns, created);
@@ -339,14 +336,13 @@ static void on_resolved(void *data, const struct kiln__spec *spec, json_t *resol
 		fail(start, &why);
 }
 
-static int read_spec(const struct kiln__vmdir *dir, struct kiln__spec **ret, kiln_error *err)
+static int read_spec(struct kiln__start *start, struct kiln__spec **ret, kiln_error *err)
 {
-	kiln__autofree char *text = NULL;
 	kiln_config *config;
-	int r = kiln__vmdir_read_config(dir, &text, err);
+	int r = kiln__vmdir_read_config(start->vm->dir, &start->config, err);
 
 	if (r == 0)
-		r = kiln_config_parse(text, strlen(text), &config, err);
+		r = kiln_config_parse(start->config, strlen(start->config), &config, err);
 	if (r < 0)
 		return r;
 	r = kiln__config_spec(config, ret, err);
@@ -370,7 +366,7 @@ static int begin(struct kiln__start *start, kiln_error *err)
 	static const struct kiln__resolving_handler handler = {on_progress, on_resolved};
 	kiln_manager *manager = start->vm->manager;
 	struct kiln__spec *spec;
-	int r = read_spec(start->vm->dir, &spec, err);
+	int r = read_spec(start, &spec, err);
 
 	if (r < 0)
 		return r;
@@ -391,6 +387,8 @@ static bool may_start(struct kiln__op *op)
 		kiln__op_fail(op, KILN_EBUSY, "the VM is being started already");
 		return false;
 	}
+	if (op->vm->dir->fresh)
+		return true;
 	alive = kiln__vmdir_status(op->vm->dir, &state, NULL, &err);
 	if (alive == 0)
 		return true;

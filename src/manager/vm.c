@@ -143,7 +143,10 @@ void kiln_vm_wait(kiln_vm *vm, enum kiln_state until, kiln_done_fn done, void *d
 	if (!op)
 		return;
 	op->until = until;
-	if (until == KILN_STATE_RUNNING || until == KILN_STATE_READY || until == KILN_STATE_STOPPED)
+	if (until == KILN_STATE_STOPPED && vm->end)
+		kiln__op_await_end(op); /* its end is being watched for: nobody need be asked */
+	else if (until == KILN_STATE_RUNNING || until == KILN_STATE_READY ||
+		 until == KILN_STATE_STOPPED)
 		kiln__op_ask(op);
 	else
 		kiln__op_fail(op, KILN_EINVAL, "a VM cannot be waited for until it is \"%s\"",
@@ -159,7 +162,10 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
 	op->done = done;
 	op->until = KILN_STATE_STOPPED;
 	op->params = json_pack("{s:s}", "until", kiln_state_name(KILN_STATE_STOPPED));
-	kiln__op_ask(op);
+	if (vm->end)
+		kiln__op_await_end(op);
+	else
+		kiln__op_ask(op);
 	return op;
 }
 

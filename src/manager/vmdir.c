@@ -267,6 +267,7 @@ int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, 
 		dir->created_ns = kiln__os_realtime_ns();
 		r = create_once(dir, config, &lost, err);
 		if (r == 0) {
+			dir->fresh = ephemeral;
 			*ret = kiln__take(dir);
 			return 0;
 		}
@@ -396,6 +397,19 @@ static int correct_state(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* --- starting -------------------------------------------------------------------------------- */
 
+/* Removes a file, or a directory with all in it. Most often it is a file, or empty. */
+static int remove_any(const char *path, kiln_error *err)
+{
+	return kiln__os_remove(path, NULL) == 0 ? 0 : kiln__os_remove_tree(path, err);
+}
+
+static int empty_runtime(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	int r = remove_any(dir->runtime, err);
+
+	return r < 0 ? r : kiln__os_mkdir(dir->runtime, 0700, err);
+}
+
 static int take_life(kiln_fd lock, kiln_error *err)
 {
 	int r = kiln__os_lock_part(lock, PART_LIFE, false, err);
@@ -428,14 +442,12 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 		if (r == 0)
 			r = kiln__os_mkdir(dir->runtime, 0700, err);
 	} else if (r == KILN_EEXIST) {
-		r = kiln__os_remove_tree(dir->runtime, err);
-		if (r == 0)
-			r = kiln__os_mkdir(dir->runtime, 0700, err);
+		r = dir->fresh ? 0 : empty_runtime(dir, err);
 	}
 	return r;
 }
 
-int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err)
+int kiln__vmdir_take(struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err)
 {
 	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
 	struct kiln__vmstate state;
@@ -454,6 +466,7 @@ int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_erro
 	if (r < 0)
 		return r;
 	kiln__os_unlock_part(lock, PART_GUARD);
+	dir->fresh = false;
 	*ret_life = kiln__take_fd(&lock);
 	return 0;
 }
@@ -533,7 +546,7 @@ static void remove_temporaries(const struct kiln__vmdir *dir)
 	kiln__os_free_names(names);
 }
 
-/* Nobody is alive: if the state says otherwise, its runner was killed. */
+/* Nobody is alive: if the state says otherwise, its runner was killed. Returns 1 if so. */
 static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
 {
 	struct kiln__vmstate state;
@@ -552,6 +565,8 @@ static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
 		kiln__stage(&why, from);
 		kiln__hint(&why, "it was killed or crashed; see the VM's runner.log");
 		r = write_failed(dir, object, from, &why, err);
+		if (r == 0)
+			r = 1;
 	}
 	json_decref(object);
 	return r;
@@ -582,7 +597,7 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 			kiln__autofree char *path = file_of(dir, names[i]);
 
 			if (strcmp(names[i], "lock") != 0)
-				r = path ? kiln__os_remove_tree(path, err) : kiln__fail_nomem(err);
+				r = path ? remove_any(path, err) : kiln__fail_nomem(err);
 		}
 		kiln__os_free_names(names);
 	}
@@ -592,7 +607,7 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 		kiln__os_remove(dir->path,
 				NULL); /* not empty: a creation has the id, which is random */
 	if (r == 0)
-		r = kiln__os_remove_tree(dir->runtime, err);
+		r = remove_any(dir->runtime, err);
 	return r;
 }
 
@@ -657,12 +672,12 @@ static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kil
 	r = correct_state(dir, err);
 	if (r < 0)
 		return r;
-	remove_temporaries(dir);
+	if (r > 0 || sweep)
+		remove_temporaries(dir);
 	/* Of an ephemeral one the journal keeps its entry until it is removed. */
-	r = kiln__os_remove_tree(dir->runtime, err);
-	if (r == 0 && dir->ephemeral)
-		r = kiln__os_mkdir(dir->runtime, 0700, err);
-	return r;
+	if (!dir->ephemeral)
+		return remove_any(dir->runtime, err);
+	return r > 0 ? empty_runtime(dir, err) : 0;
 }
 
 int kiln__vmdir_settle(const struct kiln__home *home, const char *id, bool sweep, bool wait,

@@ -47,6 +47,7 @@ struct kiln__vmdir {
 	char *path;
 	char *runtime;
 	kiln_fd owner; /* holds OWNER, or KILN_FD_NONE */
+	bool fresh;    /* made here, and not started here yet: its runtime directory is empty */
 };
 
 /*
@@ -87,7 +88,7 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
  * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
  * directory is there and empty then. KILN_ESTATE: it is alive already.
  */
-int kiln__vmdir_take(const struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err);
+int kiln__vmdir_take(struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err);
 
 /*
  * Records, durably, that a start has failed because of @why, unless the runner has
