@@ -103,7 +103,7 @@ static int write_identity(const struct kiln__vmdir *dir, kiln_fd lock, kiln_erro
 	identity = json_pack("{s:s, s:s*, s:b}", "created", created, "name", dir->name, "ephemeral",
 			     dir->ephemeral);
 	text = identity ? json_dumps(identity, JSON_COMPACT) : NULL;
-	r = text ? kiln__os_write_full(lock, text, strlen(text), err) : kiln__fail_nomem(err);
+	r = text ? kiln__os_pwrite_full(lock, text, strlen(text), 0, err) : kiln__fail_nomem(err);
 	free(text);
 	json_decref(identity);
 	return r;

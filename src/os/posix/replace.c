@@ -46,7 +46,7 @@ struct replacement {
 static int fill(struct replacement *file, const void *bytes, size_t len, unsigned mode,
 		bool durable, kiln_error *err)
 {
-	int r = kiln__os_write_full(file->fd, bytes, len, err);
+	int r = kiln__os_pwrite_full(file->fd, bytes, len, 0, err);
 
 	if (r < 0)
 		return r;
