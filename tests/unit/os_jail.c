@@ -4,7 +4,7 @@
  * enters the jail, does one thing and tells by its exit code how that went. The filter is
  * made of these lines, as the runner's is of its own:
  *
- * syscalls: read write close openat newfstatat fstat lseek unlink unlinkat
+ * syscalls: read write pwrite64 close openat newfstatat fstat lseek unlink unlinkat
  * syscalls: rename renameat renameat2 sendto fchmod linkat getrandom capget
  * syscalls: prctl(0=39) prlimit64 socket(0=1) ioctl(1=0x5421) clock_gettime
  * syscalls: rt_sigprocmask rt_sigaction rt_sigreturn munmap mmap madvise
