@@ -5,15 +5,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+static char *storage(const struct kiln__buf *buf)
+{
+	return buf->data ? buf->data - buf->head : NULL;
+}
+
+/* The contents from the storage's first byte on. */
+static void move_to_front(struct kiln__buf *buf)
+{
+	if (buf->head == 0)
+		return;
+	memmove(buf->data - buf->head, buf->data, buf->len + 1);
+	buf->data -= buf->head;
+	buf->cap += buf->head;
+	buf->head = 0;
+}
+
 void kiln__buf_done(struct kiln__buf *buf)
 {
-	free(buf->data);
+	free(storage(buf));
 	*buf = (struct kiln__buf)KILN__BUF_INIT;
 }
 
 void kiln__buf_clear(struct kiln__buf *buf)
 {
 	buf->len = 0;
+	move_to_front(buf);
 	buf->failed = false;
 	if (buf->data)
 		buf->data[0] = '\0';
@@ -31,10 +48,18 @@ int kiln__buf_reserve(struct kiln__buf *buf, size_t more)
 		goto fail;
 	if (need <= buf->cap)
 		return 0;
-	cap = buf->cap ? buf->cap : 64;
-	while (cap < need)
+	/* What is moved is paid for by what was dropped, or by the doubling. */
+	if (buf->head >= buf->len) {
+		move_to_front(buf);
+		if (need <= buf->cap)
+			return 0;
+	}
+	move_to_front(buf);
+	cap = buf->cap ? buf->cap : 32;
+	do {
 		if (__builtin_mul_overflow(cap, 2, &cap))
 			goto fail;
+	} while (cap < need);
 	data = realloc(buf->data, cap);
 	if (!data)
 		goto fail;
@@ -97,9 +122,12 @@ void kiln__buf_drop(struct kiln__buf *buf, size_t n)
 {
 	if (n == 0)
 		return;
+	buf->data += n;
+	buf->head += n;
+	buf->cap -= n;
 	buf->len -= n;
-	memmove(buf->data, buf->data + n, buf->len);
-	buf->data[buf->len] = '\0';
+	if (buf->len == 0)
+		move_to_front(buf);
 }
 
 char *kiln__buf_steal(struct kiln__buf *buf)
@@ -110,6 +138,7 @@ char *kiln__buf_steal(struct kiln__buf *buf)
 		kiln__buf_done(buf);
 		return NULL;
 	}
+	move_to_front(buf);
 	data = buf->data;
 	data[buf->len] = '\0';
 	*buf = (struct kiln__buf)KILN__BUF_INIT;

@@ -16,15 +16,19 @@
  * data[0..len) are the contents; data[len] is always NUL once anything was
  * appended. A failed allocation sets "failed" and makes all later appends do
  * nothing, so a chain of appends needs one check at its end.
+ *
+ * What is dropped at the front stays in the storage until its room is needed: a queue
+ * that is taken away in small pieces is not moved for each.
  */
 struct kiln__buf {
 	char *data;
 	size_t len;
-	size_t cap;
+	size_t cap;  /* bytes of storage from data on */
+	size_t head; /* and before it */
 	bool failed;
 };
 
-#define KILN__BUF_INIT {NULL, 0, 0, false}
+#define KILN__BUF_INIT {NULL, 0, 0, 0, false}
 
 void kiln__buf_done(struct kiln__buf *buf);
 void kiln__buf_clear(struct kiln__buf *buf); /* empties it, keeps the storage */
@@ -38,7 +42,7 @@ void kiln__buf_addc(struct kiln__buf *buf, char c);
 void kiln__buf_addf(struct kiln__buf *buf, const char *fmt, ...) KILN_PRINTF(2, 3);
 void kiln__buf_vaddf(struct kiln__buf *buf, const char *fmt, va_list args) KILN_PRINTF(2, 0);
 
-/* Drops the first @n bytes (n <= len). */
+/* Drops the first @n bytes (n <= len). Costs nothing like their number, nor the rest's. */
 void kiln__buf_drop(struct kiln__buf *buf, size_t n);
 
 /*

@@ -3,6 +3,7 @@
 
 #include "buf.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void appends_grow_and_stay_terminated(void **state)
@@ -46,6 +47,49 @@ static void dropping_keeps_the_rest(void **state)
 	kiln__buf_drop(&buf, 5);
 	assert_int_equal(buf.len, 0);
 	assert_string_equal(buf.data, "");
+}
+
+static void dropping_moves_nothing(void **state)
+{
+	kiln__autobuf buf = KILN__BUF_INIT;
+	const char *begin;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++)
+		kiln__buf_addf(&buf, "%03u", i);
+	begin = buf.data;
+	kiln__buf_drop(&buf, 3);
+	assert_ptr_equal(buf.data, begin + 3);
+	assert_memory_equal(buf.data, "001002", 6);
+}
+
+static void a_queue_stays_as_small_as_what_is_in_it(void **state)
+{
+	kiln__autobuf buf = KILN__BUF_INIT;
+	char expected[4];
+
+	(void)state;
+	kiln__buf_adds(&buf, "000001002");
+	for (unsigned i = 3; i < 1000; i++) {
+		kiln__buf_addf(&buf, "%03u", i);
+		snprintf(expected, sizeof(expected), "%03u", i - 3);
+		assert_memory_equal(buf.data, expected, 3);
+		kiln__buf_drop(&buf, 3);
+	}
+	assert_string_equal(buf.data, "997998999");
+	assert_true(buf.head + buf.cap <= 64);
+}
+
+static void what_is_left_of_a_queue_is_stolen_whole(void **state)
+{
+	kiln__autobuf buf = KILN__BUF_INIT;
+	kiln__autofree char *text = NULL;
+
+	(void)state;
+	kiln__buf_adds(&buf, "hello world");
+	kiln__buf_drop(&buf, 6);
+	text = kiln__buf_steal(&buf);
+	assert_string_equal(text, "world");
 }
 
 static void stealing_hands_over_and_empties(void **state)
@@ -108,6 +152,9 @@ int main(void)
 		kiln_test(appends_grow_and_stay_terminated),
 		kiln_test(formatted_text_is_exact_at_every_length),
 		kiln_test(dropping_keeps_the_rest),
+		kiln_test(dropping_moves_nothing),
+		kiln_test(a_queue_stays_as_small_as_what_is_in_it),
+		kiln_test(what_is_left_of_a_queue_is_stolen_whole),
 		kiln_test(stealing_hands_over_and_empties),
 		kiln_test(an_impossible_size_fails_and_stays_failed),
 		kiln_test(clearing_keeps_storage_and_forgives),
