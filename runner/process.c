@@ -176,12 +176,6 @@ static const struct kiln__session_handler session_handler = {
 	.failed = on_failed,
 };
 
-static void add_strings(struct kiln__buf *list, const char *const *strings)
-{
-	for (; strings && *strings; strings++)
-		kiln__strs_add(list, *strings);
-}
-
 static void on_stream(void *data, struct kiln__stream *stream, const kiln_error *err)
 {
 	struct process *p = data;
@@ -195,8 +189,8 @@ static void on_stream(void *data, struct kiln__stream *stream, const kiln_error 
 		on_failed(p, err, false);
 		return;
 	}
-	add_strings(&argv, spec->argv);
-	add_strings(&env, spec->env);
+	kiln__strs_add_all(&argv, spec->argv);
+	kiln__strs_add_all(&env, spec->env);
 	start.argv = (struct kiln__strs){argv.data, argv.len};
 	start.env = (struct kiln__strs){env.data, env.len};
 	start.cwd = spec->cwd;

@@ -40,6 +40,18 @@ static inline void kiln__list_remove(struct kiln__list *link)
 	kiln__list_init(link);
 }
 
+/* Takes all members of @from over to the end of @head. */
+static inline void kiln__list_move(struct kiln__list *head, struct kiln__list *from)
+{
+	if (kiln__list_empty(from))
+		return;
+	from->next->prev = head->prev;
+	from->prev->next = head;
+	head->prev->next = from->next;
+	head->prev = from->prev;
+	kiln__list_init(from);
+}
+
 /* The member of @type whose field @member is @link. */
 #define kiln__list_entry(link, type, member)                                                       \
 	((type *)(void *)((char *)(link)-offsetof(type, member)))

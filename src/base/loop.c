@@ -9,21 +9,16 @@
 #include "loop.h"
 
 #include "err.h"
+#include "list.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-/* A list of deferred calls, circular, with a head that is not one of them. */
-struct link {
-	struct link *next;
-	struct link *previous;
-};
-
 struct kiln_loop {
 	uv_loop_t uv; /* first: handles lead back to the loop by it */
 	uv_idle_t idle;
-	struct link scheduled;
+	struct kiln__list scheduled;
 	bool stepping;
 };
 
@@ -41,7 +36,7 @@ struct kiln__watch {
 };
 
 struct kiln__deferred {
-	struct link link; /* first; to itself while not scheduled */
+	struct kiln__list link; /* in no list while not scheduled */
 	kiln_loop *loop;
 	kiln__call_fn fn;
 	void *data;
@@ -63,26 +58,6 @@ static int fail_uv(kiln_error *err, int status, const char *what)
 static void on_closed(uv_handle_t *handle)
 {
 	free(handle);
-}
-
-static void list_init(struct link *list)
-{
-	list->next = list->previous = list;
-}
-
-static void list_append(struct link *list, struct link *link)
-{
-	link->previous = list->previous;
-	link->next = list;
-	list->previous->next = link;
-	list->previous = link;
-}
-
-static void list_remove(struct link *link)
-{
-	link->next->previous = link->previous;
-	link->previous->next = link->next;
-	list_init(link);
 }
 
 /*
@@ -108,7 +83,7 @@ int kiln_loop_new(kiln_loop **ret_loop, kiln_error *err)
 		return fail_uv(err, status, "cannot make an event loop");
 	}
 	uv_idle_init(&loop->uv, &loop->idle);
-	list_init(&loop->scheduled);
+	kiln__list_init(&loop->scheduled);
 	*ret_loop = loop;
 	return 0;
 }
@@ -290,16 +265,17 @@ void kiln__watch_set(struct kiln__watch *watch, int events)
 static void on_idle(uv_idle_t *uv)
 {
 	kiln_loop *loop = (kiln_loop *)uv->loop;
-	struct link round = loop->scheduled;
+	struct kiln__list round;
 
 	enter(uv->loop);
-	round.next->previous = round.previous->next = &round;
-	list_init(&loop->scheduled);
+	kiln__list_init(&round);
+	kiln__list_move(&round, &loop->scheduled);
 	uv_idle_stop(uv);
-	while (round.next != &round) {
-		struct kiln__deferred *deferred = (struct kiln__deferred *)round.next;
+	while (!kiln__list_empty(&round)) {
+		struct kiln__deferred *deferred =
+			kiln__list_entry(round.next, struct kiln__deferred, link);
 
-		list_remove(&deferred->link);
+		kiln__list_remove(&deferred->link);
 		deferred->fn(deferred->data);
 	}
 }
@@ -311,7 +287,7 @@ int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_
 
 	if (!deferred)
 		return kiln__fail_nomem(err);
-	list_init(&deferred->link);
+	kiln__list_init(&deferred->link);
 	deferred->loop = loop;
 	deferred->fn = fn;
 	deferred->data = data;
@@ -321,9 +297,9 @@ int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_
 
 void kiln__deferred_schedule(struct kiln__deferred *deferred)
 {
-	if (deferred->link.next != &deferred->link)
+	if (!kiln__list_empty(&deferred->link))
 		return;
-	list_append(&deferred->loop->scheduled, &deferred->link);
+	kiln__list_append(&deferred->loop->scheduled, &deferred->link);
 	uv_idle_start(&deferred->loop->idle, on_idle);
 }
 
@@ -331,8 +307,8 @@ void kiln__deferred_free(struct kiln__deferred *deferred)
 {
 	if (!deferred)
 		return;
-	list_remove(&deferred->link);
-	if (deferred->loop->scheduled.next == &deferred->loop->scheduled)
+	kiln__list_remove(&deferred->link);
+	if (kiln__list_empty(&deferred->loop->scheduled))
 		uv_idle_stop(&deferred->loop->idle);
 	free(deferred);
 }

@@ -117,8 +117,7 @@ static void on_command_stream(void *data, struct kiln__stream *stream, const kil
 		ready->handler->failed(ready->data, err);
 		return;
 	}
-	for (const char *const *arg = ready->spec->readiness.command; *arg; arg++)
-		kiln__strs_add(&argv, *arg);
+	kiln__strs_add_all(&argv, ready->spec->readiness.command);
 	start.argv = (struct kiln__strs){argv.data, argv.len};
 	if (kiln__session_start(&ready->command, kiln__machine_loop(ready->machine), stream, &start,
 				&command_handler, ready, &why) < 0) {

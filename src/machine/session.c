@@ -469,9 +469,12 @@ static int session_new(struct kiln__session **ret, kiln_loop *loop,
 	return 0;
 }
 
-/* Says hello and makes the first request, a whole frame, on a connection, in one write. */
-static int connect_to(struct kiln__session *s, struct kiln__stream *stream,
-		      const struct kiln__buf *request, kiln_error *err)
+/*
+ * Says hello and makes the first request, a whole frame, on a connection, in one write.
+ * Its failure leaves all as it was; *@ret (if not NULL) is set before a handler is called.
+ */
+static int connect_to(struct kiln__session *s, struct kiln__session **ret,
+		      struct kiln__stream *stream, const struct kiln__buf *request, kiln_error *err)
 {
 	const struct kiln__agent_hello hello = {
 		.version_min = KILN__AGENT_VERSION_MIN,
@@ -481,8 +484,12 @@ static int connect_to(struct kiln__session *s, struct kiln__stream *stream,
 	kiln__frame_reader_init(&s->reader, kiln__agent_limit);
 	kiln__frame_pack(&s->out, KILN__AGENT_HELLO, 0, 0, &kiln__agent_hello_record, &hello);
 	kiln__buf_add(&s->out, request->data, request->len);
-	if (s->out.failed || request->failed)
+	if (s->out.failed || request->failed) {
+		kiln__buf_done(&s->out);
 		return kiln__fail_nomem(err);
+	}
+	if (ret)
+		*ret = s;
 	s->hello = false;
 	s->stream = stream;
 	kiln__stream_set_handler(stream, &stream_handler, s);
@@ -493,13 +500,13 @@ static int connect_to(struct kiln__session *s, struct kiln__stream *stream,
 	return 0;
 }
 
-static int attach(struct kiln__session *s, struct kiln__stream *stream,
+static int attach(struct kiln__session *s, struct kiln__session **ret, struct kiln__stream *stream,
 		  const struct kiln__agent_attach *at, kiln_error *err)
 {
 	kiln__autobuf request = KILN__BUF_INIT;
 
 	kiln__frame_pack(&request, KILN__AGENT_ATTACH, 0, 1, &kiln__agent_attach_record, at);
-	return connect_to(s, stream, &request, err);
+	return connect_to(s, ret, stream, &request, err);
 }
 
 int kiln__session_start(struct kiln__session **ret, kiln_loop *loop, struct kiln__stream *stream,
@@ -524,8 +531,7 @@ int kiln__session_start(struct kiln__session **ret, kiln_loop *loop, struct kiln
 				  "the command and its environment are longer than %zu bytes",
 				  kiln__agent_limit(KILN__AGENT_START));
 	}
-	*ret = s;
-	r = connect_to(s, stream, &s->start, err);
+	r = connect_to(s, ret, stream, &s->start, err);
 	if (r < 0)
 		kiln__session_free(s);
 	return r;
@@ -543,8 +549,7 @@ int kiln__session_attach(struct kiln__session **ret, kiln_loop *loop, struct kil
 	s->id = at->id;
 	s->output[0].at = s->output[0].acked = at->stdout_at;
 	s->output[1].at = s->output[1].acked = at->stderr_at;
-	*ret = s;
-	r = attach(s, stream, at, err);
+	r = attach(s, ret, stream, at, err);
 	if (r < 0)
 		kiln__session_free(s);
 	return r;
@@ -563,8 +568,8 @@ int kiln__session_reattach(struct kiln__session *s, struct kiln__stream *stream,
 		return kiln__fail(err, KILN_ESTATE, "the session has not lost its connection");
 	/* The agent starts nothing twice of one id, so it can be asked again. */
 	if (s->start.len)
-		return connect_to(s, stream, &s->start, err);
-	return attach(s, stream, &at, err);
+		return connect_to(s, NULL, stream, &s->start, err);
+	return attach(s, NULL, stream, &at, err);
 }
 
 /* --- using

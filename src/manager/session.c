@@ -157,27 +157,20 @@ static int start_process(kiln_session *session, struct kiln__stream *stream, kil
 		.input = session->input,
 	};
 
-	struct kiln__session *inner;
-	int r = kiln__session_start(&inner, session->vm->manager->loop, stream, &start, &handler,
-				    session, err);
-
-	if (r == 0)
-		session->inner = inner;
-	return r;
+	return kiln__session_start(&session->inner, session->vm->manager->loop, stream, &start,
+				   &handler, session, err);
 }
 
 static int join_process(kiln_session *session, struct kiln__stream *stream, kiln_error *err)
 {
 	const struct kiln__agent_attach attach = {.id = 1};
-	struct kiln__session *inner;
-	int r = kiln__session_attach(&inner, session->vm->manager->loop, stream, &attach, &handler,
-				     session, err);
+	int r = kiln__session_attach(&session->inner, session->vm->manager->loop, stream, &attach,
+				     &handler, session, err);
 
 	if (r < 0)
 		return r;
-	session->inner = inner;
 	if (session->rows)
-		kiln__session_resize(inner, session->rows, session->cols);
+		kiln__session_resize(session->inner, session->rows, session->cols);
 	return 0;
 }
 
@@ -273,12 +266,6 @@ static kiln_session *session_new(kiln_vm *vm, const struct kiln__op_kind *kind,
 	return session;
 }
 
-static void add_strings(struct kiln__buf *list, const char *const *strings)
-{
-	for (; strings && *strings; strings++)
-		kiln__strs_add(list, *strings);
-}
-
 static char *copy(const char *text, bool *failed)
 {
 	char *copied = text ? strdup(text) : NULL;
@@ -301,8 +288,8 @@ int kiln_vm_exec(kiln_vm *vm, const kiln_exec_options *options,
 	session = session_new(vm, &exec_kind, callbacks);
 	if (!session)
 		return kiln__fail_nomem(err);
-	add_strings(&session->argv, given.argv);
-	add_strings(&session->env, given.env);
+	kiln__strs_add_all(&session->argv, given.argv);
+	kiln__strs_add_all(&session->env, given.env);
 	session->cwd = copy(given.cwd, &failed);
 	session->user = copy(given.user, &failed);
 	session->tty = given.tty;

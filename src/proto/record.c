@@ -274,6 +274,12 @@ void kiln__strs_add(struct kiln__buf *buf, const char *text)
 	kiln__buf_add(buf, text, strlen(text) + 1);
 }
 
+void kiln__strs_add_all(struct kiln__buf *buf, const char *const *strings)
+{
+	for (; strings && *strings; strings++)
+		kiln__strs_add(buf, *strings);
+}
+
 const char *kiln__strs_next(const struct kiln__strs *strs, const char *previous)
 {
 	const char *next = previous ? previous + strlen(previous) + 1 : strs->at;

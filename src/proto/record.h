@@ -97,6 +97,9 @@ int kiln__record_unpack(const struct kiln__record *record, const void *bytes, si
 /* Appends one string to a list in the making: {buf->data, buf->len} is the list. */
 void kiln__strs_add(struct kiln__buf *buf, const char *text);
 
+/* And each of a list that ends with NULL; there may be none: @strings is NULL then. */
+void kiln__strs_add_all(struct kiln__buf *buf, const char *const *strings);
+
 /* The string after @previous, or the first for NULL; NULL at the end. */
 const char *kiln__strs_next(const struct kiln__strs *strs, const char *previous);
 size_t kiln__strs_count(const struct kiln__strs *strs);

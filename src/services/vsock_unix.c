@@ -46,7 +46,8 @@ struct link {
 	struct kiln__vsock_unix *service; /* NULL: freed while the guest was being connected */
 	struct kiln__list all;
 	struct kiln__stream *peer;
-	struct kiln__timer *timer;
+	struct kiln__timer *timer;      /* bounds the reading of its line */
+	struct kiln__deferred *connect; /* the line is complete */
 	struct kiln__splice *splice;
 	char line[LINE_MAX_LEN];
 	size_t line_len;
@@ -65,8 +66,8 @@ static void accept_more(struct kiln__vsock_unix *service)
 
 static void no_longer_new(struct link *link)
 {
-	kiln__timer_free(link->timer);
-	link->timer = NULL;
+	kiln__timer_free(kiln__take(link->timer));
+	kiln__deferred_free(kiln__take(link->connect));
 	if (link->is_new && link->service) {
 		link->service->new_links--;
 		accept_more(link->service);
@@ -190,7 +191,8 @@ static size_t on_line_data(void *data, const void *bytes, size_t len)
 	if (!newline)
 		return len;
 	link->complete = true;
-	kiln__timer_start(link->timer, 0); /* connects, but not from within a handler */
+	kiln__timer_stop(link->timer);
+	kiln__deferred_schedule(link->connect); /* not from within a handler */
 	return n;
 }
 
@@ -211,18 +213,22 @@ static const struct kiln__stream_handler line_handler = {
 	.on_error = on_line_error,
 };
 
-/* The line is complete, or its time is up. */
-static void on_timer(void *data)
+static void on_line(void *data)
 {
 	struct link *link = data;
 	uint32_t port;
 
-	if (!link->complete || !parse_line(link->line, link->line_len, &port)) {
+	if (!parse_line(link->line, link->line_len, &port)) {
 		link_free(link);
 		return;
 	}
 	link->connecting = true;
 	link->service->connect(link->service->connect_data, port, on_connected, link);
+}
+
+static void on_slow_line(void *data)
+{
+	link_free(data);
 }
 
 static void add_peer(struct kiln__vsock_unix *service, kiln_fd fd)
@@ -240,7 +246,8 @@ static void add_peer(struct kiln__vsock_unix *service, kiln_fd fd)
 		link_free(link);
 		return;
 	}
-	if (kiln__timer_new(&link->timer, service->loop, on_timer, link, NULL) < 0) {
+	if (kiln__timer_new(&link->timer, service->loop, on_slow_line, link, NULL) < 0 ||
+	    kiln__deferred_new(&link->connect, service->loop, on_line, link, NULL) < 0) {
 		link_free(link);
 		return;
 	}

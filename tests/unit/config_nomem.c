@@ -6,44 +6,8 @@
  */
 #include "config_help.h"
 
+#include "nomem.h"
 #include "spec.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-/* How many allocations still succeed; negative: all. */
-static long allowed = -1;
-static bool failed;
-
-static bool fails(void)
-{
-	if (allowed < 0)
-		return false;
-	if (allowed-- > 0)
-		return false;
-	allowed = -1; /* one failure at a time */
-	failed = true;
-	return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-	return fails() ? NULL : __real_realloc(old, size);
-}
 
 static const char document[] =
 	"{'cpus': 2, 'memory': '64M', 'kernel': '/k', 'root': {'tar': '/t'}, 'disks': ['/a', "

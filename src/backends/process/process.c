@@ -18,6 +18,10 @@
 
 #define LINE_MAX_BYTES 400
 
+/* Of 4 KiB each. What a socket holds at its end is far less than the last. */
+#define ROUND_PIECES 4
+#define LAST_PIECES  256
+
 struct kiln__process_vmm {
 	const kiln_log *log;
 	struct kiln__child *child;
@@ -54,18 +58,22 @@ static void take_output(struct kiln__process_vmm *vmm, const char *bytes, size_t
 	}
 }
 
-/* Reads what is there. False at the end of the pipe. */
-static bool drain(struct kiln__process_vmm *vmm)
+/*
+ * Reads what is there, but no more than @pieces: a VMM that prints without end must not
+ * keep the loop from everything else. False at the end of the pipe.
+ */
+static bool drain(struct kiln__process_vmm *vmm, unsigned pieces)
 {
 	char bytes[4096];
 
-	for (;;) {
+	while (pieces-- > 0) {
 		ssize_t n = kiln__os_read(vmm->output, bytes, sizeof(bytes));
 
 		if (n <= 0)
 			return n < 0;
 		take_output(vmm, bytes, (size_t)n);
 	}
+	return true;
 }
 
 static void on_output(void *data, int events)
@@ -73,7 +81,7 @@ static void on_output(void *data, int events)
 	struct kiln__process_vmm *vmm = data;
 
 	(void)events;
-	if (!drain(vmm))
+	if (!drain(vmm, ROUND_PIECES))
 		kiln__watch_set(vmm->watch, 0);
 }
 
@@ -82,7 +90,7 @@ static void on_child_end(void *data, struct kiln__exit how)
 	struct kiln__process_vmm *vmm = data;
 
 	vmm->running = false;
-	drain(vmm);
+	drain(vmm, LAST_PIECES);
 	end_line(vmm);
 	kiln__watch_set(vmm->watch, 0);
 	vmm->handler->ended(vmm->data, how);
