@@ -9,22 +9,11 @@
 #include "buf.h"
 #include "err.h"
 #include "os.h"
-#include "timefmt.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-static json_t *time_json(int64_t realtime_ns)
-{
-	char text[KILN__TIME_TEXT];
-
-	if (!realtime_ns)
-		return json_null();
-	kiln__time_format(realtime_ns, text);
-	return json_string(text);
-}
 
 static json_t *exit_json(kiln_exit how)
 {
@@ -37,14 +26,6 @@ static json_t *exit_json(kiln_exit how)
 	if (how.kind == KILN_EXIT_SIGNALED)
 		return json_pack("{s:s, s:i}", "kind", kind, "signal", how.code);
 	return json_pack("{s:s}", "kind", kind);
-}
-
-static json_t *failure_json(const kiln_error *failure)
-{
-	if (!failure)
-		return json_null();
-	return json_pack("{s:s, s:s, s:s, s:s}", "code", kiln_error_name(failure->code), "stage",
-			 failure->stage, "message", failure->message, "hint", failure->hint);
 }
 
 /* Nanoseconds from the begin of the start to each stage that was reached. */
@@ -99,6 +80,7 @@ static json_int_t ended_children_cpu_ns(void)
 json_t *runner_state(const struct runner *runner)
 {
 	const kiln_machine *m = runner->machine;
+	const kiln_error *failure = m ? kiln_machine_failure(m) : NULL;
 	json_t *state = json_object();
 
 	json_object_set_new(state, "id", json_string(runner->id));
@@ -109,10 +91,10 @@ json_t *runner_state(const struct runner *runner)
 							  : KILN_STATE_CREATED)));
 	json_object_set_new(state, "foreground", json_boolean(runner->foreground));
 	json_object_set_new(state, "pid", json_integer(getpid()));
-	json_object_set_new(state, "created", time_json(runner->created_ns));
-	json_object_set_new(state, "started", time_json(runner->started_ns));
-	json_object_set_new(state, "ready", time_json(runner->ready_ns));
-	json_object_set_new(state, "finished", time_json(runner->finished_ns));
+	json_object_set_new(state, "created", kiln__control_time_json(runner->created_ns));
+	json_object_set_new(state, "started", kiln__control_time_json(runner->started_ns));
+	json_object_set_new(state, "ready", kiln__control_time_json(runner->ready_ns));
+	json_object_set_new(state, "finished", kiln__control_time_json(runner->finished_ns));
 	if (!m)
 		return state;
 	json_object_set_new(state, "backend", json_string(kiln_machine_backend(m)));
@@ -120,7 +102,8 @@ json_t *runner_state(const struct runner *runner)
 	json_object_set_new(state, "vmm_pid", json_integer(kiln__machine_vmm_pid(m)));
 	json_object_set_new(state, "vmm_cpu_ns", json_integer(ended_children_cpu_ns()));
 	json_object_set_new(state, "exit", exit_json(kiln_machine_exit(m)));
-	json_object_set_new(state, "failure", failure_json(kiln_machine_failure(m)));
+	json_object_set_new(state, "failure",
+			    failure ? kiln__control_failure_json(failure) : json_null());
 	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));
 	json_object_set_new(state, "ports", ports_json(kiln__machine_spec(m)));
 	return state;
@@ -138,13 +121,14 @@ int runner_open_events(struct runner *runner, kiln_error *err)
 
 json_t *runner_event_json(const kiln_event *event)
 {
-	json_t *object = json_pack("{s:o, s:s, s:s}", "time", time_json(event->realtime_ns), "event",
+	json_t *object = json_pack("{s:o, s:s, s:s}", "time",
+				   kiln__control_time_json(event->realtime_ns), "event",
 				   kiln_state_name(event->to), "from", kiln_state_name(event->from));
 
 	if (event->to == KILN_STATE_STOPPED)
 		json_object_set_new(object, "exit", exit_json(event->exit));
 	if (event->err)
-		json_object_set_new(object, "failure", failure_json(event->err));
+		json_object_set_new(object, "failure", kiln__control_failure_json(event->err));
 	return object;
 }
 

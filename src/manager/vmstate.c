@@ -90,29 +90,6 @@ bool kiln__vmstate_is_alive(enum kiln_state state)
 	return state >= KILN_STATE_STARTING && state <= KILN_STATE_STOPPING;
 }
 
-static json_t *time_json(int64_t ns)
-{
-	char text[KILN__TIME_TEXT];
-
-	kiln__time_format(ns, text);
-	return json_string(text);
-}
-
-/* Errors may hold text that is no UTF-8; the control protocol knows how to say it nevertheless. */
-static json_t *failure_json(const kiln_error *why)
-{
-	json_t *error = kiln__control_error_json(why);
-	json_t *failure = json_object();
-	const json_t *data = json_object_get(error, "data");
-
-	json_object_set_new(failure, "code", json_string(kiln_error_name(why->code)));
-	json_object_set(failure, "stage", json_object_get(data, "stage"));
-	json_object_set(failure, "message", json_object_get(error, "message"));
-	json_object_set(failure, "hint", json_object_get(data, "hint"));
-	json_decref(error);
-	return failure;
-}
-
 int kiln__vmstate_set_failed(json_t *object, const kiln_error *why, int64_t finished_ns,
 			     kiln_error *err)
 {
@@ -122,17 +99,17 @@ int kiln__vmstate_set_failed(json_t *object, const kiln_error *why, int64_t fini
 				      json_string(kiln_state_name(KILN_STATE_FAILED)));
 	failed |= json_object_set_new(object, "pid", json_integer(0));
 	failed |= json_object_set_new(object, "vmm_pid", json_integer(0));
-	failed |= json_object_set_new(object, "finished", time_json(finished_ns));
+	failed |= json_object_set_new(object, "finished", kiln__control_time_json(finished_ns));
 	failed |= json_object_set_new(object, "exit", json_null());
-	failed |= json_object_set_new(object, "failure", failure_json(why));
+	failed |= json_object_set_new(object, "failure", kiln__control_failure_json(why));
 	return failed ? kiln__fail_nomem(err) : 0;
 }
 
 char *kiln__vmstate_failed_event(const char *from, const kiln_error *why, int64_t time_ns)
 {
-	json_t *event = json_pack("{s:o, s:s, s:s, s:o}", "time", time_json(time_ns), "event",
-				  kiln_state_name(KILN_STATE_FAILED), "from", from, "failure",
-				  failure_json(why));
+	json_t *event = json_pack("{s:o, s:s, s:s, s:o}", "time", kiln__control_time_json(time_ns),
+				  "event", kiln_state_name(KILN_STATE_FAILED), "from", from,
+				  "failure", kiln__control_failure_json(why));
 	char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;
 
 	json_decref(event);

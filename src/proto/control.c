@@ -70,6 +70,7 @@ struct kiln__control {
 
 	kiln__control_raw_fn raw; /* to be given the stream when all is written */
 	void *raw_data;
+	uint64_t raw_number; /* client: of the request that is for */
 
 	bool idle;     /* to be told: there is nothing left to answer or to write */
 	bool resume;   /* reading is to go on */
@@ -150,15 +151,20 @@ static void end_nomem(struct kiln__control *control)
 	end(control, &err);
 }
 
+static void unlink_pending(struct kiln__control *control, const struct pending *pending)
+{
+	struct pending **at = &control->pending;
+
+	while (*at != pending)
+		at = &(*at)->next;
+	*at = pending->next;
+}
+
 /* Takes a request off the list and completes it. */
 static void complete(struct kiln__control *control, struct pending *pending, json_t *result,
 		     const kiln_error *err)
 {
-	struct pending **at;
-
-	for (at = &control->pending; *at != pending; at = &(*at)->next)
-		;
-	*at = pending->next;
+	unlink_pending(control, pending);
 	if (pending->raw)
 		pending->raw(pending->data, NULL, err);
 	else
@@ -558,14 +564,19 @@ int kiln__control_request(struct kiln__control *control,
 
 void kiln__control_forget(struct kiln__control *control, uint64_t number)
 {
-	for (struct pending **at = &control->pending; *at; at = &(*at)->next) {
-		struct pending *pending = *at;
+	struct pending *pending = control->pending;
+	kiln_error err;
 
-		if (pending->number == number) {
-			*at = pending->next;
-			pending_free(pending);
-			return;
-		}
+	while (pending && pending->number != number)
+		pending = pending->next;
+	if (pending) {
+		unlink_pending(control, pending);
+		pending_free(pending);
+	} else if (control->raw && control->raw_number == number) {
+		/* For the server it is a raw stream by now: it carries no messages any more. */
+		control->raw = NULL;
+		kiln__fail(&err, KILN_ECANCELED, "the stream is not wanted any more");
+		end(control, &err);
 	}
 }
 
@@ -635,7 +646,9 @@ static void on_answer(struct kiln__control *control, json_t *message)
 	} else if (pending->raw) {
 		control->raw = pending->raw;
 		control->raw_data = pending->data;
-		kiln__control_forget(control, pending->number);
+		control->raw_number = pending->number;
+		unlink_pending(control, pending);
+		pending_free(pending);
 		kiln__deferred_schedule(control->deferred);
 	} else {
 		complete(control, pending, result, NULL);
@@ -649,6 +662,10 @@ static void on_request(struct kiln__control *control, const char *method, json_t
 
 	if (!json_is_integer(id) && !json_is_string(id)) {
 		refuse(control, RPC_INVALID_REQUEST, "a request's id is neither number nor string");
+		return;
+	}
+	if (json_string_length(id) > KILN__CONTROL_ID_MAX) {
+		refuse(control, RPC_INVALID_REQUEST, "a request's id is longer than 64 bytes");
 		return;
 	}
 	call = calloc(1, sizeof(*call));

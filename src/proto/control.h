@@ -32,6 +32,9 @@
 /* Requests of one client that may wait for their answers; no more is read until one is answered. */
 #define KILN__CONTROL_CALLS_MAX 64
 
+/* Bytes of a request's id that is a string: it is kept until the request is answered. */
+#define KILN__CONTROL_ID_MAX 64
+
 struct kiln__control;
 struct kiln__control_call; /* at the server: a request that waits for its answer */
 
@@ -148,7 +151,10 @@ int kiln__control_request(struct kiln__control *control,
 			  const struct kiln__control_request *request, uint64_t *ret_number,
 			  kiln_error *err);
 
-/* The callback of this request will not be called; an answer that comes is dropped. */
+/*
+ * The callback of this request will not be called; an answer that comes is dropped. If
+ * it was for a raw stream and the answer has come already, the connection ends.
+ */
 void kiln__control_forget(struct kiln__control *control, uint64_t number);
 
 /* False until the hello has come. */
@@ -162,6 +168,12 @@ const char *kiln__control_peer_id(const struct kiln__control *control);
 
 /* The error object of a JSON-RPC answer; NULL when out of memory. A new reference. */
 json_t *kiln__control_error_json(const kiln_error *err);
+
+/* Why a VM failed, as its state and its events say it; NULL when out of memory. A new reference. */
+json_t *kiln__control_failure_json(const kiln_error *why);
+
+/* A time as these say it, RFC 3339 in UTC; null for 0. A new reference. */
+json_t *kiln__control_time_json(int64_t realtime_ns);
 
 /* Reads an error object that a peer sent. Total: what is missing or out of range makes an error
  * too. */

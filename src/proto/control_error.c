@@ -3,6 +3,7 @@
 #include "control.h"
 
 #include "err.h"
+#include "timefmt.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -53,6 +54,32 @@ json_t *kiln__control_error_json(const kiln_error *err)
 		return NULL;
 	}
 	return object;
+}
+
+json_t *kiln__control_failure_json(const kiln_error *why)
+{
+	json_t *object = json_object();
+	int failed = 0;
+
+	failed |= json_object_set_new(object, "code", text_json(kiln_error_name(why->code)));
+	failed |= json_object_set_new(object, "stage", text_json(why->stage));
+	failed |= json_object_set_new(object, "message", text_json(why->message));
+	failed |= json_object_set_new(object, "hint", text_json(why->hint));
+	if (failed) {
+		json_decref(object);
+		return NULL;
+	}
+	return object;
+}
+
+json_t *kiln__control_time_json(int64_t realtime_ns)
+{
+	char text[KILN__TIME_TEXT];
+
+	if (!realtime_ns)
+		return json_null();
+	kiln__time_format(realtime_ns, text);
+	return json_string(text);
 }
 
 void kiln__control_copy_text(char *to, size_t size, const json_t *from)

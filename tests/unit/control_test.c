@@ -244,16 +244,19 @@ static uint64_t ask(struct world *world, const char *method, json_t *params, str
 	return number;
 }
 
-static void ask_raw(struct world *world, const char *method, struct raw *raw)
+static uint64_t ask_raw(struct world *world, const char *method, struct raw *raw)
 {
+	uint64_t number = 0;
+
 	assert_int_equal(kiln__control_request(world->client.control,
 					       &(struct kiln__control_request){
 						       .method = method,
 						       .raw = on_raw,
 						       .data = raw,
 					       },
-					       NULL, NULL),
+					       &number, NULL),
 			 0);
+	return number;
 }
 
 /* --- framing and matching ------------------------------------------------------------ */
@@ -460,6 +463,23 @@ static void an_error_crosses_whole(void **state)
 	assert_string_equal(answer.err.hint, "free some space");
 	assert_string_equal(answer.err.message, "cannot write \"x?\": No space left on device");
 	world_free(world);
+}
+
+/* A console's words, a path, a character cut in two: the reason is on record all the same. */
+static void a_failure_that_is_no_utf8_is_kept(void **state)
+{
+	kiln_error why;
+	json_t *failure;
+
+	(void)state;
+	kiln__fail(&why, KILN_EDIED, "cannot run \xff\xfe: gone");
+	kiln__stage(&why, "process");
+	failure = kiln__control_failure_json(&why);
+	assert_string_equal(json_string_value(json_object_get(failure, "message")),
+			    "cannot run ??: gone");
+	assert_string_equal(json_string_value(json_object_get(failure, "stage")), "process");
+	assert_string_equal(json_string_value(json_object_get(failure, "code")), "EDIED");
+	json_decref(failure);
 }
 
 static void an_unknown_method_is_not_supported(void **state)
@@ -748,6 +768,68 @@ static void after_a_raw_answer_both_ends_have_the_stream(void **state)
 	}
 }
 
+/* Also between the round in which its answer comes and that in which the stream is handed over. */
+static void a_raw_request_is_forgotten_at_any_moment(void **state)
+{
+	bool was_late = false;
+
+	(void)state;
+	for (unsigned moment = 0; !was_late; moment++) {
+		struct world *world = world_new(4096, 1 << 20);
+		struct raw at_client = {.got = KILN__BUF_INIT};
+		struct raw at_server = {.got = KILN__BUF_INIT};
+		uint64_t number;
+
+		greet(world);
+		world->server.hold = true;
+		number = ask_raw(world, "exec", &at_client);
+		settle(world);
+		kiln__control_answer_raw(kiln__take(world->server.call), on_raw, &at_server);
+		for (unsigned i = 0; i < moment; i++)
+			kiln_loop_dispatch(world->loop);
+		was_late = at_client.count > 0;
+		if (!was_late) {
+			kiln__control_forget(world->client.control, number);
+			settle(world);
+			assert_int_equal(at_client.count, 0);
+		}
+		settle(world);
+		assert_int_equal(at_server.count, 1);
+		world->server.control = NULL;
+		if (was_late)
+			world->client.control = NULL;
+		kiln__stream_close(at_client.stream);
+		kiln__stream_close(at_server.stream);
+		world_free(world);
+		assert_true(moment < 100);
+	}
+}
+
+/* What an answer needs is kept until then: 64 of them may wait on each connection. */
+static void a_long_id_is_refused(void **state)
+{
+	struct world *world = world_wire(true, 4096, 1 << 20);
+	kiln__autobuf line = KILN__BUF_INIT;
+
+	(void)state;
+	kiln__buf_adds(&line, "{\"jsonrpc\":\"2.0\",\"method\":\"inspect\",\"id\":\"");
+	for (unsigned i = 0; i < KILN__CONTROL_ID_MAX; i++)
+		kiln__buf_addc(&line, 'x');
+	kiln__buf_adds(&line, "\"}\n");
+	say(world, line.data);
+	settle(world);
+	assert_int_equal(world->server.requests, 1);
+	assert_int_equal(world->server.closed, 0);
+	kiln__control_answer(kiln__take(world->server.call), NULL);
+	line.len -= 3; /* one more of them */
+	kiln__buf_adds(&line, "x\"}\n");
+	say(world, line.data);
+	settle(world);
+	assert_int_equal(world->server.requests, 1);
+	assert_int_equal(world->server.closed, KILN_EPROTO);
+	world_free(world);
+}
+
 static void bytes_behind_a_raw_answer_are_handed_on(void **state)
 {
 	static const char hello[] =
@@ -855,6 +937,7 @@ int main(void)
 		cmocka_unit_test(a_method_the_server_does_not_list_is_refused_here),
 		cmocka_unit_test(a_newer_protocol_is_refused),
 		cmocka_unit_test(an_error_crosses_whole),
+		cmocka_unit_test(a_failure_that_is_no_utf8_is_kept),
 		cmocka_unit_test(an_unknown_method_is_not_supported),
 		cmocka_unit_test(strange_error_objects_make_errors),
 		cmocka_unit_test(a_line_that_is_no_request_is_answered_and_ends_the_connection),
@@ -866,6 +949,8 @@ int main(void)
 		cmocka_unit_test(a_peer_that_does_not_read_is_dropped),
 		cmocka_unit_test(unanswered_requests_are_bounded),
 		cmocka_unit_test(after_a_raw_answer_both_ends_have_the_stream),
+		cmocka_unit_test(a_raw_request_is_forgotten_at_any_moment),
+		cmocka_unit_test(a_long_id_is_refused),
 		cmocka_unit_test(bytes_behind_a_raw_answer_are_handed_on),
 		cmocka_unit_test(nothing_is_read_behind_a_held_request),
 		cmocka_unit_test(after_a_held_request_failed_messages_go_on),
