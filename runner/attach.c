@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With this much unsent the process's output is not read: the client holds it back. */
+/*
+ * With this much unsent the process's output is not read, nor what the client says: it
+ * holds back both.
+ */
 #define OUT_ENOUGH KILN__AGENT_OUTPUT_WINDOW
 
 struct attached {
@@ -22,6 +25,7 @@ struct attached {
 	bool held_end;
 	uint64_t output_at[2]; /* offset of the next output byte, as the client counts */
 	uint64_t input_at;
+	uint64_t input_acked;
 	uint64_t session_id;
 	uint32_t pid;
 	uint16_t tag;          /* of the client's request */
@@ -110,24 +114,32 @@ static void answer(struct attached *c)
 
 /* --- frames in -------------------------------------------------------------------- */
 
-/* Gives the process what is held. Returns whether all of it was taken. */
-static bool pump_input(struct attached *c)
+/* By the quarter of a window, as the guest does it: byte by byte they would be longer than the input. */
+static void acknowledge_input(struct attached *c)
 {
-	size_t n = c->held.len ? c->handler->input(c->data, c->held.data, c->held.len) : 0;
-	struct kiln__agent_stdin_ack ack;
+	const struct kiln__agent_stdin_ack ack = {.stdin_at = c->input_at};
 
+	if (c->input_at - c->input_acked < KILN__AGENT_STDIN_WINDOW / 4)
+		return;
+	c->input_acked = c->input_at;
+	send_record(c, KILN__AGENT_STDIN_ACK, 0, &kiln__agent_stdin_ack_record, &ack);
+}
+
+/* Gives the process what is held; before it runs, all of it waits. */
+static void pump_input(struct attached *c)
+{
+	size_t n;
+
+	if (!c->started && !c->exited && !c->failed)
+		return;
+	n = c->held.len ? c->handler->input(c->data, c->held.data, c->held.len) : 0;
 	kiln__buf_drop(&c->held, n);
 	c->input_at += n;
-	ack = (struct kiln__agent_stdin_ack){.stdin_at = c->input_at};
-	if (n)
-		send_record(c, KILN__AGENT_STDIN_ACK, 0, &kiln__agent_stdin_ack_record, &ack);
-	if (c->held.len)
-		return false;
-	if (c->held_end) {
+	acknowledge_input(c);
+	if (c->held.len == 0 && c->held_end) {
 		c->held_end = false;
 		c->handler->input_end(c->data);
 	}
-	return true;
 }
 
 static int on_stdin(struct attached *c, const struct kiln__frame *frame, kiln_error *err)
@@ -232,7 +244,7 @@ static size_t on_data(void *data, const void *bytes, size_t len)
 	kiln_error err;
 	bool whole;
 
-	while (done < len) {
+	while (done < len && attached_has_room(c)) {
 		int64_t n = kiln__frame_read(&c->reader, at + done, len - done, &frame, &whole, &err);
 
 		if (n < 0 || (whole && on_frame(c, &frame, &err) < 0)) {
@@ -257,8 +269,12 @@ static void on_writable(void *data)
 	bool had_room = attached_has_room(c);
 
 	flush(c);
-	if (!had_room && attached_has_room(c))
+	if (!had_room && attached_has_room(c)) {
+		kiln__stream_resume(c->stream);
 		c->handler->drained(c->data);
+	} else if (c->ended && c->out.len == 0) {
+		c->handler->drained(c->data);
+	}
 }
 
 static void on_error(void *data, const kiln_error *err)
@@ -325,6 +341,7 @@ void attached_started(struct attached *c, uint64_t id, uint32_t pid)
 	c->started = true;
 	c->pid = pid;
 	answer(c);
+	pump_input(c);
 }
 
 bool attached_has_room(const struct attached *c)
@@ -358,6 +375,11 @@ void attached_fail(struct attached *c, const kiln_error *err)
 	c->why = *err;
 	c->failed = true;
 	send_end(c);
+}
+
+bool attached_is_owed(const struct attached *c)
+{
+	return c->asked && (!c->ended || c->out.len > 0);
 }
 
 void attached_resume(struct attached *c)

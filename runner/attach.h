@@ -48,6 +48,12 @@ void attached_output(struct attached *client, int stream, const void *bytes, siz
 void attached_exit(struct attached *client, const struct kiln__agent_exit *how);
 void attached_fail(struct attached *client, const kiln_error *err);
 
+/*
+ * True of a client that wants the process's output and has not been sent all of it, its
+ * end included. What was sent can be read when this process has gone.
+ */
+bool attached_is_owed(const struct attached *client);
+
 /* Takes input again. */
 void attached_resume(struct attached *client);
 

@@ -18,7 +18,10 @@
 #define FD_LAUNCH 3
 #define FD_LOCK   4
 
-/* How long clients may take to fetch the last output once the VM has ended. */
+/*
+ * How long clients may take to fetch their last answers once the VM has ended; and the
+ * process's last output, if the VM's end was asked for.
+ */
 #define LINGER_MS 5000
 
 static void on_event(void *data, const kiln_event *event)
@@ -71,7 +74,16 @@ static void check_end(void *data)
 {
 	struct runner *runner = data;
 
-	if (runner->over && !server_busy(runner->server) && !process_busy(runner->process))
+	bool waits;
+
+	if (!runner->over)
+		return;
+	/* A client that is slow (a pager, a terminal held by Ctrl-S) is not to lose output. */
+	if (runner->linger_over)
+		waits = runner->patient && process_owes(runner->process);
+	else
+		waits = server_busy(runner->server) || process_busy(runner->process);
+	if (!waits)
 		kiln_loop_stop(runner->loop);
 }
 
@@ -85,7 +97,14 @@ static void on_linger(void *data)
 {
 	struct runner *runner = data;
 
-	kiln_loop_stop(runner->loop);
+	runner->linger_over = true;
+	check_end(runner);
+}
+
+void runner_hurry(struct runner *runner)
+{
+	runner->patient = false;
+	runner_maybe_end(runner);
 }
 
 void runner_launcher_gone(struct runner *runner)
@@ -338,7 +357,8 @@ static void finish(struct runner *runner)
 
 int main(int argc, char **argv)
 {
-	struct runner runner = {.lock = KILN_FD_NONE, .events = KILN_FD_NONE};
+	struct runner runner = {
+		.lock = KILN_FD_NONE, .events = KILN_FD_NONE, .patient = true};
 	kiln_error err = KILN_ERROR_INIT;
 
 	if (argc != 2) {

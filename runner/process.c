@@ -302,6 +302,7 @@ static void on_drained(void *data)
 
 	if (c->process->session && all_have_room(c->process))
 		kiln__session_resume(c->process->session);
+	runner_maybe_end(c->process->runner);
 }
 
 static void on_gone(void *data, struct attached *attached)
@@ -381,6 +382,14 @@ void process_attach(struct process *p, struct kiln__stream *stream, bool with_st
 bool process_busy(const struct process *p)
 {
 	return p && p->clients;
+}
+
+bool process_owes(const struct process *p)
+{
+	for (const struct client *c = p ? p->clients : NULL; c; c = c->next)
+		if (attached_is_owed(c->attached))
+			return true;
+	return false;
 }
 
 int process_new(struct process **ret, struct runner *runner, kiln_error *err)

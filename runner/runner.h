@@ -8,8 +8,9 @@
  * hostile; what the launch message says is trusted (it comes from who started us).
  *
  * Order: launch message, files and sockets opened, VMM spawned, rights given up,
- * guest started. It ends when the VM has, after the final state is on disk and
- * attached clients have been told, or a deadline has passed.
+ * guest started. It ends when the VM has, after the final state is on disk and clients
+ * have been told, or a deadline has passed; but output of a process that ended by itself
+ * is kept for the clients attached to it as long as their connections live.
  *
  *   main.c     launch and end            server.c   control connections and methods
  *   process.c  the main process          attach.c   clients of its streams
@@ -57,7 +58,9 @@ struct runner {
 	int64_t finished_ns;
 	char accel[16];      /* what really ran the guest */
 	bool over; /* the VM has ended and its final state is written */
-	struct kiln__timer *linger;   /* bounds the wait for clients at the end */
+	bool linger_over;    /* clients have had their time */
+	bool patient;        /* the end may wait for clients without a bound: nobody asked for it */
+	struct kiln__timer *linger;   /* bounds the wait for all but output */
 	struct kiln__deferred *check; /* asks whether the end has come */
 };
 
@@ -97,6 +100,9 @@ void runner_launcher_gone(struct runner *runner);
 /* A client has gone, or the process has: perhaps this was what the end waited for. */
 void runner_maybe_end(struct runner *runner);
 
+/* Somebody wants the VM's end: it waits for nobody longer than the others are given. */
+void runner_hurry(struct runner *runner);
+
 /* --- process.c: the main process, and the clients attached to it ----------------------------- */
 
 int process_new(struct process **ret, struct runner *runner, kiln_error *err);
@@ -121,8 +127,11 @@ void process_attach(struct process *process, struct kiln__stream *stream, bool w
 /* Sends a signal to the main process. KILN_ESTATE if there is none. */
 int process_signal(struct process *process, unsigned number, kiln_error *err);
 
-/* True while a client still has output or the exit to receive. */
+/* True while a client is there, which leaves when it has received the exit. */
 bool process_busy(const struct process *process);
+
+/* True while output or the exit waits for a client to take it. */
+bool process_owes(const struct process *process);
 
 /* --- jail.c ------------------------------------------------------------------------------------ */
 

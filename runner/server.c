@@ -217,12 +217,14 @@ static void do_stop(struct client *client, struct kiln__control_call *call, json
 	}
 	if (value)
 		timeout = (uint64_t)json_integer_value(value);
+	runner_hurry(runner);
 	kiln_machine_stop(runner->machine, timeout, answer_done, call);
 }
 
 static void do_kill(struct client *client, struct kiln__control_call *call, json_t *params)
 {
 	(void)params;
+	runner_hurry(client->server->runner);
 	kiln_machine_kill(client->server->runner->machine, answer_done, call);
 }
 

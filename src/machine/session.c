@@ -49,6 +49,7 @@ struct kiln__session {
 	bool input_end_sent;
 	bool input_closed; /* the process does not read */
 	bool input_short;  /* writable() is due */
+	bool mute;         /* nothing can be sent on this connection any more */
 	bool over;         /* exited, or refused */
 	unsigned busy;     /* calls on the stack that still use it */
 	bool freed;
@@ -132,11 +133,21 @@ static void flush(struct kiln__session *s)
 
 	if (!s->stream || (!s->out.len && !s->out.failed))
 		return;
-	n = s->out.failed ? KILN_ENOMEM : kiln__stream_write(s->stream, s->out.data, s->out.len);
-	if (n < 0)
+	if (s->out.failed) {
 		kiln__deferred_schedule(s->breaking);
-	else
-		kiln__buf_drop(&s->out, (size_t)n);
+		return;
+	}
+	/*
+	 * The other side may have left after its last words, which are still to be read: only
+	 * reading tells that the connection is lost.
+	 */
+	n = s->mute ? (ssize_t)s->out.len
+		    : kiln__stream_write(s->stream, s->out.data, s->out.len);
+	if (n < 0) {
+		s->mute = true;
+		n = (ssize_t)s->out.len;
+	}
+	kiln__buf_drop(&s->out, (size_t)n);
 }
 
 static void send_frame(struct kiln__session *s, uint8_t type, uint16_t tag,
@@ -164,7 +175,7 @@ static void send_input_frame(struct kiln__session *s, const uint8_t *bytes, size
 /* Sends what input there is and the guest has room for, one frame in the buffer at a time. */
 static void pump_input(struct kiln__session *s)
 {
-	while (s->attached && s->out.len == 0 && !s->input_end_sent && !s->input_closed) {
+	while (s->attached && !s->mute && s->out.len == 0 && !s->input_end_sent && !s->input_closed) {
 		const uint8_t *bytes = NULL;
 		size_t len = kiln__window_at(&s->input, s->input_sent, &bytes);
 		bool end;
@@ -490,7 +501,7 @@ static int connect_to(struct kiln__session *s, struct kiln__session **ret,
 	}
 	if (ret)
 		*ret = s;
-	s->hello = false;
+	s->hello = s->mute = false;
 	s->stream = stream;
 	kiln__stream_set_handler(stream, &stream_handler, s);
 	flush(s);

@@ -193,19 +193,23 @@ static int use_stream(kiln_session *session, struct kiln__stream *stream, kiln_e
 }
 
 /*
- * An attached client lost its runner: if the VM stopped with its process, how that
- * ended is on record.
+ * An attached client lost its runner before it was told the end: how the process ended is on
+ * record, but not how much it had written, so this is no success.
  */
-static bool ended_on_record(const kiln_session *session, kiln_exit *ret)
+static bool ended_on_record(const kiln_session *session, kiln_error *ret)
 {
 	struct kiln__vmstate state;
+	bool signaled;
 
 	if (session->kind != &attach_kind || !session->inner ||
 	    kiln__vmdir_status(session->vm->dir, &state, NULL, NULL) != 0 ||
 	    state.state != KILN_STATE_STOPPED ||
 	    (state.exit.kind != KILN_EXIT_EXITED && state.exit.kind != KILN_EXIT_SIGNALED))
 		return false;
-	*ret = state.exit;
+	signaled = state.exit.kind == KILN_EXIT_SIGNALED;
+	kiln__fail(ret, KILN_EIO, "output was cut: the runner has gone before all of it was taken");
+	kiln__hint(ret, "the process %s %d; see the VM's log for what it wrote",
+		   signaled ? "was killed by signal" : "exited with code", state.exit.code);
 	return true;
 }
 
@@ -213,7 +217,6 @@ static void on_stream(void *data, struct kiln__stream *stream, const kiln_error 
 {
 	kiln_session *session = data;
 	kiln_error why;
-	kiln_exit how;
 
 	session->op = NULL;
 	if (stream && use_stream(session, stream, &why) < 0) {
@@ -222,10 +225,7 @@ static void on_stream(void *data, struct kiln__stream *stream, const kiln_error 
 		stream = NULL;
 	}
 	if (!stream) {
-		if (ended_on_record(session, &how))
-			tell_exit(session, how, NULL);
-		else
-			tell_error(session, err);
+		tell_error(session, ended_on_record(session, &why) ? &why : err);
 	} else if (session->input_short) {
 		session->input_short = false;
 		on_writable(session);

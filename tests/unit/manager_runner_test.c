@@ -7,6 +7,7 @@
 #include "err.h"
 #include "killer.h"
 #include "kiln_test.h"
+#include "loop.h"
 #include "os.h"
 
 #include <kiln/manager.h>
@@ -303,6 +304,7 @@ struct talk {
 	struct kiln__buf output;
 	size_t appetite; /* bytes consumed at a time; 0: all */
 	bool paused;
+	bool holds; /* it takes nothing now */
 	bool over;
 	kiln_exit exit;
 	int code;
@@ -325,6 +327,8 @@ static size_t on_output(void *data, int fd, const void *bytes, size_t len)
 	size_t n = talk->appetite && talk->appetite < len ? talk->appetite : len;
 
 	assert_int_equal(fd, 1);
+	if (talk->holds)
+		n = 0;
 	kiln__buf_add(&talk->output, bytes, n);
 	talk->paused = n < len;
 	return n;
@@ -540,6 +544,108 @@ static void input_reaches_the_main_process(void **state)
 	remove_all(vm);
 }
 
+static void set_done(void *data)
+{
+	*(bool *)data = true;
+}
+
+static bool has_stopped(kiln_vm *vm)
+{
+	return status(vm).state == KILN_STATE_STOPPED;
+}
+
+/* Runs the loop until the VM's state says that it has stopped, and then as long as @ms. */
+static void run_past_the_end(kiln_vm *vm, int64_t ms)
+{
+	kiln_loop *loop = kiln_manager_loop(manager);
+	int64_t since = 0;
+	bool done = false;
+	struct kiln__timer *timer;
+
+	kiln_ok(kiln__timer_new(&timer, loop, set_done, &done, NULL), NULL);
+	while (!has_stopped(vm)) {
+		done = false;
+		kiln__timer_start(timer, 20);
+		kiln_test_run_until(loop, &done);
+		since += 20;
+		assert_true(since < KILN_TEST_DEADLINE_MS);
+	}
+	done = false;
+	kiln__timer_start(timer, (uint64_t)ms);
+	kiln_test_run_until(loop, &done);
+	kiln__timer_free(timer);
+}
+
+static kiln_vm *pipe_through(struct talk *talk, kiln_session_callbacks *callbacks)
+{
+	kiln_attach_options attach = KILN_ATTACH_OPTIONS_INIT;
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	kiln_error err;
+	kiln_vm *vm;
+
+	open_manager();
+	vm = create_in(manager, "web",
+		       "{\"backend\":\"fake\",\"process\":{\"args\":[\"cat\"],\"stdin\":true}}",
+		       false);
+	start.foreground = true;
+	start.attach = true;
+	kiln_vm_start(vm, &start, NULL, NULL);
+	attach.stdin_open = true;
+	kiln_ok(kiln_vm_attach(vm, &attach, callbacks, &talk->session, &err), &err);
+	talk_write(talk);
+	return vm;
+}
+
+/* The runner gives others five seconds when its VM has ended; output is owed for longer. */
+static void a_slow_reader_gets_all_output_of_a_process_that_has_ended(void **state)
+{
+	kiln__autofree char *bytes = pattern(200000);
+	struct talk talk = {.input = bytes, .input_len = 200000, .holds = true};
+	kiln_session_callbacks callbacks = callbacks_of(&talk);
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	vm = pipe_through(&talk, &callbacks);
+	run_past_the_end(vm, 6000);
+	assert_false(talk.over);
+	talk.holds = false;
+	talk_to_the_end(&talk);
+	assert_int_equal(talk.code, 0);
+	assert_int_equal(talk.exit.kind, KILN_EXIT_EXITED);
+	assert_int_equal(talk.output.len, 200000);
+	assert_memory_equal(talk.output.data, bytes, 200000);
+	kiln_session_free(talk.session);
+	kiln__buf_done(&talk.output);
+	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, KILN_TEST_DEADLINE_MS, &err), &err);
+	remove_all(vm);
+}
+
+/* But who wants the VM gone does not wait for a reader; and he is not told that all was well. */
+static void a_reader_whom_a_kill_cuts_off_is_told_so(void **state)
+{
+	kiln__autofree char *bytes = pattern(200000);
+	struct talk talk = {.input = bytes, .input_len = 200000, .holds = true};
+	kiln_session_callbacks callbacks = callbacks_of(&talk);
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	vm = pipe_through(&talk, &callbacks);
+	run_past_the_end(vm, 0);
+	kiln_ok(kiln_vm_kill_sync(vm, KILN_TEST_DEADLINE_MS, &err), &err);
+	talk.holds = false;
+	talk.paused = true;
+	talk_to_the_end(&talk);
+	if (talk.code == 0)
+		assert_int_equal(talk.output.len, 200000);
+	else
+		assert_int_equal(talk.code, KILN_EIO);
+	kiln_session_free(talk.session);
+	kiln__buf_done(&talk.output);
+	remove_all(vm);
+}
+
 static void a_command_that_is_not_there_is_said_to_be_not_there(void **state)
 {
 	kiln_start_options start = KILN_START_OPTIONS_INIT;
@@ -703,6 +809,8 @@ int main(void)
 		kiln_test(a_session_is_told_of_its_vms_death),
 		kiln_test(what_is_attached_from_the_start_misses_nothing),
 		kiln_test(input_reaches_the_main_process),
+		kiln_test(a_slow_reader_gets_all_output_of_a_process_that_has_ended),
+		kiln_test(a_reader_whom_a_kill_cuts_off_is_told_so),
 		kiln_test(a_command_that_is_not_there_is_said_to_be_not_there),
 		kiln_test(the_log_keeps_what_the_main_process_wrote),
 		kiln_test(a_control_socket_fed_with_rubbish_serves_on),
