@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Descriptors that suffice for all that clients and the guest may open. */
+#define DESCRIPTORS 2048
+
 #define FD_LAUNCH 3
 #define FD_LOCK   4
 
@@ -215,6 +218,17 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 	return kiln__vsock_unix_incoming(runner->vsock, port, stream);
 }
 
+/*
+ * How many descriptors there may be: half of them are for the streams of the guest's
+ * ports, of which the guest itself can make many; the others for clients and the rest.
+ */
+static unsigned descriptor_limit(void)
+{
+	unsigned limit = kiln__os_raise_descriptor_limit(DESCRIPTORS);
+
+	return limit < DESCRIPTORS ? limit : DESCRIPTORS;
+}
+
 /* The guest's vsock ports as Unix sockets, for whoever talks to the guest without kiln. */
 static int serve_vsock(struct runner *runner, kiln_error *err)
 {
@@ -225,7 +239,8 @@ static int serve_vsock(struct runner *runner, kiln_error *err)
 		return 0;
 	if (!path)
 		return kiln__fail_nomem(err);
-	r = kiln__vsock_unix_new(&runner->vsock, runner->loop, path, connect_port, runner, err);
+	r = kiln__vsock_unix_new(&runner->vsock, runner->loop, path, descriptor_limit() / 2,
+				 connect_port, runner, err);
 	if (r == 0)
 		kiln__machine_on_incoming(runner->machine, on_incoming, runner);
 	return r;

@@ -379,6 +379,15 @@ void process_attach(struct process *p, struct kiln__stream *stream, bool with_st
 		attached_exit(c->attached, &p->how);
 }
 
+size_t process_clients(const struct process *p)
+{
+	size_t count = 0;
+
+	for (const struct client *c = p ? p->clients : NULL; c; c = c->next)
+		count++;
+	return count;
+}
+
 bool process_busy(const struct process *p)
 {
 	return p && p->clients;

@@ -29,6 +29,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Connections to the control socket at a time. */
+#define RUNNER_MAX_CLIENTS 256
+
 struct server;
 struct process;
 
@@ -126,6 +129,9 @@ void process_attach(struct process *process, struct kiln__stream *stream, bool w
 
 /* Sends a signal to the main process. KILN_ESTATE if there is none. */
 int process_signal(struct process *process, unsigned number, kiln_error *err);
+
+/* How many clients are attached. */
+size_t process_clients(const struct process *process);
 
 /* True while a client is there, which leaves when it has received the exit. */
 bool process_busy(const struct process *process);

@@ -8,6 +8,7 @@
  */
 #include "runner.h"
 
+#include "acceptor.h"
 #include "agentmsg.h"
 #include "buf.h"
 #include "err.h"
@@ -20,7 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_CLIENTS 256
+/* Attached ones too. Each has a descriptor. */
+#define MAX_CLIENTS RUNNER_MAX_CLIENTS
 
 struct client {
 	struct client *next;
@@ -39,8 +41,7 @@ struct server {
 	struct client *clients;
 	size_t count;
 	char *path; /* of the listening socket */
-	kiln_fd listener;
-	struct kiln__watch *watch;
+	struct kiln__acceptor *acceptor;
 };
 
 static const char *const features[] = {
@@ -509,45 +510,57 @@ void server_event(struct server *server, const kiln_event *event)
 
 /* --- the listening socket ------------------------------------------------------------------------------------ */
 
-static void accept_one(struct server *server, kiln_fd fd)
+/* Tells a client that it is one too many: closed without a word it would take the VM for ended. */
+static void turn_away(kiln_fd fd)
 {
+	kiln_error err;
+	json_t *answer;
+	char *text;
+
+	kiln__fail(&err, KILN_EBUSY, "the VM's runner serves %d clients already", MAX_CLIENTS);
+	answer = json_pack("{s:s, s:n, s:o}", "jsonrpc", "2.0", "id", "error",
+			   kiln__control_error_json(&err));
+	text = json_dumps(answer, JSON_COMPACT);
+	/* The first bytes on a connection fit. */
+	if (text && kiln__os_write(fd, text, strlen(text)) > 0)
+		kiln__os_write(fd, "\n", 1);
+	free(text);
+	json_decref(answer);
+}
+
+static void on_connection(void *data, kiln_fd fd)
+{
+	struct server *server = data;
 	uint32_t user;
 
-	if (server->count >= MAX_CLIENTS || kiln__os_peer_user(fd, &user, NULL) < 0 ||
-	    (user != 0 && user != getuid())) {
+	if (kiln__os_peer_user(fd, &user, NULL) < 0 || (user != 0 && user != getuid())) {
+		kiln__os_close(fd);
+		return;
+	}
+	if (server->count + process_clients(server->runner->process) >= MAX_CLIENTS) {
+		turn_away(fd);
 		kiln__os_close(fd);
 		return;
 	}
 	client_new(server, fd, false, NULL);
 }
 
-static void on_listener(void *data, int events)
-{
-	struct server *server = data;
-	kiln_fd fd;
-
-	(void)events;
-	while (kiln__os_accept(&fd, server->listener, NULL) == 0)
-		accept_one(server, fd);
-}
-
 int server_listen(struct server *server, kiln_error *err)
 {
 	kiln__autofree char *path = kiln__strf("%s/control.sock", server->runner->runtime_dir);
+	kiln_fd listener;
 	int r;
 
 	if (!path)
 		return kiln__fail_nomem(err);
-	r = kiln__os_local_listen(&server->listener, path, err);
+	r = kiln__os_local_listen(&listener, path, err);
 	if (r < 0)
 		return r;
 	server->path = kiln__take(path);
-	r = kiln__os_set_nonblocking(server->listener, true, err);
+	r = kiln__acceptor_new(&server->acceptor, server->runner->loop, listener, on_connection,
+			       server, err);
 	if (r == 0)
-		r = kiln__watch_new(&server->watch, server->runner->loop, server->listener,
-				    on_listener, server, err);
-	if (r == 0)
-		kiln__watch_set(server->watch, KILN__READABLE);
+		kiln__acceptor_set(server->acceptor, true);
 	return r;
 }
 
@@ -559,7 +572,6 @@ int server_new(struct server **ret, struct runner *runner, kiln_fd launch, kiln_
 	if (!server)
 		return kiln__fail_nomem(err);
 	server->runner = runner;
-	server->listener = KILN_FD_NONE;
 	r = client_new(server, launch, true, err);
 	if (r < 0) {
 		free(server);
@@ -585,8 +597,7 @@ void server_free(struct server *server)
 		server->clients->launcher = false;
 		client_free(server->clients);
 	}
-	kiln__watch_free(server->watch);
-	kiln__os_close(server->listener);
+	kiln__acceptor_free(server->acceptor);
 	if (server->path)
 		kiln__os_remove(server->path, NULL);
 	free(server->path);

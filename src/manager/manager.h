@@ -70,6 +70,7 @@ struct kiln__op {
 	uint64_t number;
 	bool unreached; /* there is a runner, but it did not listen */
 	bool answered;  /* what is still waited for is the runner's end */
+	struct kiln__timer *patience; /* with a runner that has cut the connection */
 
 	/* Who is told: one of these. */
 	kiln_done_fn done;

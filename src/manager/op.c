@@ -60,6 +60,7 @@ static void unask(struct kiln__op *op)
 static void release(struct kiln__op *op)
 {
 	unask(op);
+	kiln__timer_free(op->patience);
 	json_decref(op->params);
 	kiln__stream_close(op->got);
 	free(op->text);
@@ -248,13 +249,28 @@ const struct kiln__control_handler kiln__vm_control_handler = {.on_closed = on_c
 /* A connection for one request tells its end through that. */
 static const struct kiln__control_handler own_handler = {0};
 
-/* The answer, or the runner's end, which is then waited for: only what is recorded is the truth. */
+static void on_still_there(void *data)
+{
+	struct kiln__op *op = data;
+
+	if (op->phase == KILN__OP_WAITS_END)
+		kiln__op_fail(op, KILN_EDIED,
+			      "the VM's runner has cut the connection, but goes on running");
+}
+
+/*
+ * The connection ends with the runner, whose end is then waited for: only what is recorded
+ * is the truth. But one that has only cut the connection is not waited for for ever.
+ */
 static void on_lost(struct kiln__op *op, const struct kiln__control *control, const kiln_error *err)
 {
-	if (control && kiln__control_has_ended(control) && err->code == KILN_EDIED)
-		kiln__op_await_end(op);
-	else
+	if (!control || !kiln__control_has_ended(control) || err->code != KILN_EDIED) {
 		kiln__op_finish(op, err);
+		return;
+	}
+	if (kiln__timer_new(&op->patience, op->vm->manager->loop, on_still_there, op, NULL) == 0)
+		kiln__timer_start(op->patience, KILN__RUNNER_END_MS);
+	kiln__op_await_end(op);
 }
 
 static void on_answer(void *data, json_t *result, const kiln_error *err)

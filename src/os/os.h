@@ -57,6 +57,9 @@ int kiln__os_pwrite_full(kiln_fd fd, const void *bytes, size_t len, uint64_t off
 int kiln__os_set_size(kiln_fd fd, uint64_t size, kiln_error *err); /* cuts, or grows with zeros */
 int kiln__os_sync(kiln_fd fd, kiln_error *err); /* contents and size survive a power cut */
 
+/* Lets this process have @wanted descriptors at a time, or as many as it may. Returns how many. */
+unsigned kiln__os_raise_descriptor_limit(unsigned wanted);
+
 int kiln__os_set_nonblocking(kiln_fd fd, bool on, kiln_error *err);
 bool kiln__os_is_socket(kiln_fd fd);
 int kiln__os_dup(kiln_fd *ret, kiln_fd fd, kiln_error *err);

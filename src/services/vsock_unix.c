@@ -5,12 +5,13 @@
  * spliced. Those from the guest begin spliced. All on the loop's thread.
  *
  * Peers are programs of the same user, trusted with the guest but not to behave: what
- * they send before the splice is bounded, and so is the number of those that
- * have not said yet what they want. When that is reached, or descriptors run out,
- * accepting pauses.
+ * they send before the splice is bounded, and so is their number, which is the guest's to
+ * raise too, and that of those who have not said yet what they want. When a bound is
+ * reached, or descriptors run out, accepting pauses.
  */
 #include "vsock_unix.h"
 
+#include "acceptor.h"
 #include "buf.h"
 #include "err.h"
 #include "fdstream.h"
@@ -26,7 +27,6 @@
 #define LINE_MAX_LEN    32 /* "CONNECT 4294967295\n" has 19 */
 #define LINE_MS         10000
 #define MAX_NEW_LINKS   128
-#define ACCEPT_AGAIN_MS 1000
 #define PATH_MAX_LEN    (107 - 11) /* sun_path without "_4294967295" and the NUL */
 
 struct kiln__vsock_unix {
@@ -34,11 +34,11 @@ struct kiln__vsock_unix {
 	char *path;
 	kiln__port_connect_fn connect;
 	void *connect_data;
-	kiln_fd listener;
-	struct kiln__watch *watch;
-	struct kiln__timer *again; /* accepts anew after descriptors had run out */
+	struct kiln__acceptor *acceptor;
 	struct kiln__list links;
-	unsigned new_links; /* not spliced yet */
+	unsigned count; /* of links, each of which has a descriptor */
+	unsigned max_links;
+	unsigned new_links; /* of them, those not spliced yet */
 	uint32_t number;    /* for "OK" */
 };
 
@@ -59,25 +59,29 @@ struct link {
 
 static void accept_more(struct kiln__vsock_unix *service)
 {
-	bool room = service->new_links < MAX_NEW_LINKS && !kiln__timer_armed(service->again);
-
-	kiln__watch_set(service->watch, room ? KILN__READABLE : 0);
+	if (service->acceptor)
+		kiln__acceptor_set(service->acceptor, service->new_links < MAX_NEW_LINKS &&
+							      service->count < service->max_links);
 }
 
 static void no_longer_new(struct link *link)
 {
 	kiln__timer_free(kiln__take(link->timer));
 	kiln__deferred_free(kiln__take(link->connect));
-	if (link->is_new && link->service) {
-		link->service->new_links--;
-		accept_more(link->service);
-	}
+	if (!link->is_new)
+		return;
 	link->is_new = false;
+	link->service->new_links--;
+	accept_more(link->service);
 }
 
 static void link_free(struct link *link)
 {
 	no_longer_new(link);
+	if (link->service) {
+		link->service->count--;
+		accept_more(link->service);
+	}
 	kiln__list_remove(&link->all);
 	kiln__splice_free(link->splice);
 	link->splice = NULL;
@@ -95,6 +99,7 @@ static struct link *link_new(struct kiln__vsock_unix *service)
 	if (!link)
 		return NULL;
 	link->service = service;
+	service->count++;
 	kiln__list_append(&service->links, &link->all);
 	return link;
 }
@@ -231,8 +236,9 @@ static void on_slow_line(void *data)
 	link_free(data);
 }
 
-static void add_peer(struct kiln__vsock_unix *service, kiln_fd fd)
+static void add_peer(void *data, kiln_fd fd)
 {
+	struct kiln__vsock_unix *service = data;
 	struct link *link = link_new(service);
 
 	if (!link) {
@@ -241,6 +247,7 @@ static void add_peer(struct kiln__vsock_unix *service, kiln_fd fd)
 	}
 	link->is_new = true;
 	service->new_links++;
+	accept_more(service);
 	if (kiln__fdstream_new(&link->peer, service->loop, fd, NULL) < 0) {
 		kiln__os_close(fd);
 		link_free(link);
@@ -256,31 +263,6 @@ static void add_peer(struct kiln__vsock_unix *service, kiln_fd fd)
 	kiln__stream_resume(link->peer);
 }
 
-static void on_listener(void *data, int events)
-{
-	struct kiln__vsock_unix *service = data;
-	kiln_fd fd;
-	int r = 0;
-
-	(void)events;
-	while (service->new_links < MAX_NEW_LINKS) {
-		r = kiln__os_accept(&fd, service->listener, NULL);
-		if (r < 0)
-			break;
-		add_peer(service, fd);
-	}
-	/* Out of descriptors or memory: the connection waits, and we would be told of it for ever.
-	 */
-	if (r < 0 && r != KILN_ENOENT)
-		kiln__timer_start(service->again, ACCEPT_AGAIN_MS);
-	accept_more(service);
-}
-
-static void on_again(void *data)
-{
-	accept_more(data);
-}
-
 /* --- from the guest ---------------------------------------------------------------- */
 
 bool kiln__vsock_unix_incoming(struct kiln__vsock_unix *service, uint32_t port,
@@ -291,7 +273,8 @@ bool kiln__vsock_unix_incoming(struct kiln__vsock_unix *service, uint32_t port,
 	struct kiln__stream *peer;
 	struct link *link;
 
-	if (!path || kiln__os_local_try_connect(&fd, path, NULL) < 0)
+	if (service->count >= service->max_links || !path ||
+	    kiln__os_local_try_connect(&fd, path, NULL) < 0)
 		return false;
 	if (kiln__fdstream_new(&peer, service->loop, fd, NULL) < 0)
 		return false;
@@ -309,9 +292,11 @@ bool kiln__vsock_unix_incoming(struct kiln__vsock_unix *service, uint32_t port,
 /* --- making and freeing -------------------------------------------------------------- */
 
 int kiln__vsock_unix_new(struct kiln__vsock_unix **ret, kiln_loop *loop, const char *path,
-			 kiln__port_connect_fn connect, void *data, kiln_error *err)
+			 unsigned max_links, kiln__port_connect_fn connect, void *data,
+			 kiln_error *err)
 {
 	struct kiln__vsock_unix *service;
+	kiln_fd listener;
 	int r;
 
 	if (strlen(path) > PATH_MAX_LEN)
@@ -326,20 +311,18 @@ int kiln__vsock_unix_new(struct kiln__vsock_unix **ret, kiln_loop *loop, const c
 	service->connect = connect;
 	service->connect_data = data;
 	service->number = 0x40000000;
-	service->listener = KILN_FD_NONE;
-	r = kiln__os_local_listen(&service->listener, path, err);
+	service->max_links = max_links;
+	r = kiln__os_local_listen(&listener, path, err);
 	if (r == 0) {
 		service->path = strdup(path);
 		if (!service->path) {
 			kiln__os_remove(path, NULL);
+			kiln__os_close(listener);
 			r = kiln__fail_nomem(err);
 		}
 	}
 	if (r == 0)
-		r = kiln__timer_new(&service->again, loop, on_again, service, err);
-	if (r == 0)
-		r = kiln__watch_new(&service->watch, loop, service->listener, on_listener, service,
-				    err);
+		r = kiln__acceptor_new(&service->acceptor, loop, listener, add_peer, service, err);
 	if (r < 0) {
 		kiln__vsock_unix_free(service);
 		return r;
@@ -353,11 +336,9 @@ void kiln__vsock_unix_free(struct kiln__vsock_unix *service)
 {
 	if (!service)
 		return;
+	kiln__acceptor_free(kiln__take(service->acceptor));
 	while (!kiln__list_empty(&service->links))
 		link_free(kiln__list_entry(service->links.next, struct link, all));
-	kiln__watch_free(service->watch);
-	kiln__timer_free(service->again);
-	kiln__os_close(service->listener);
 	if (service->path)
 		kiln__os_remove(service->path, NULL);
 	free(service->path);

@@ -27,11 +27,14 @@ typedef void (*kiln__port_connect_fn)(void *data, uint32_t port, kiln__port_done
 				      void *done_data);
 
 /*
- * Listens at @path, which must not exist, for this user alone (mode 0600).
+ * Listens at @path, which must not exist, for this user alone (mode 0600). At most
+ * @max_links connections are there at a time, both directions together, each with a
+ * descriptor: more wait, or are refused if they come from the guest.
  * KILN_EOVERFLOW if @path plus the longest "_N" is too long for a socket.
  */
 int kiln__vsock_unix_new(struct kiln__vsock_unix **ret, kiln_loop *loop, const char *path,
-			 kiln__port_connect_fn connect, void *data, kiln_error *err);
+			 unsigned max_links, kiln__port_connect_fn connect, void *data,
+			 kiln_error *err);
 
 /* The guest connects to @port: true takes @stream, false refuses. For kiln__vsock_listen() and the
  * like. */

@@ -730,6 +730,37 @@ static void a_control_socket_fed_with_rubbish_serves_on(void **state)
 	remove_all(vm);
 }
 
+/* As many as it serves: one more is told so, and not taken for the runner's end. */
+static void a_client_too_many_is_told_so(void **state)
+{
+	kiln_fd fds[300];
+	kiln__autofree char *path = NULL;
+	kiln_manager *another;
+	kiln_vm *same;
+	kiln_error err;
+	char hello[1024];
+	size_t count = 0;
+	kiln_vm *vm;
+
+	(void)state;
+	open_manager();
+	vm = start_new("web", PLAIN);
+	path = kiln__strf("%s/%s/control.sock", runtime, kiln_vm_id(vm));
+	do {
+		kiln_ok(kiln__os_local_connect(&fds[count], path, &err), &err);
+		assert_true(kiln__os_read(fds[count], hello, sizeof(hello)) > 0);
+	} while (strstr(hello, "hello") && ++count < 299);
+	assert_true(count >= 250 && count < 299);
+	another = open_another();
+	kiln_ok(kiln_manager_find(another, "web", &same, &err), &err);
+	assert_int_equal(kiln_vm_pause_sync(same, KILN_TEST_DEADLINE_MS, &err), KILN_EBUSY);
+	kiln_vm_free(same);
+	kiln_manager_free(another);
+	for (size_t i = 0; i <= count; i++)
+		kiln__os_close(fds[i]);
+	remove_all(vm);
+}
+
 static int run_command(void *data)
 {
 	kiln_start_options start = KILN_START_OPTIONS_INIT;
@@ -814,6 +845,7 @@ int main(void)
 		kiln_test(a_command_that_is_not_there_is_said_to_be_not_there),
 		kiln_test(the_log_keeps_what_the_main_process_wrote),
 		kiln_test(a_control_socket_fed_with_rubbish_serves_on),
+		kiln_test(a_client_too_many_is_told_so),
 		kiln_test(a_run_killed_at_many_moments_leaves_nothing),
 	};
 

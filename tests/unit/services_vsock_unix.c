@@ -14,6 +14,9 @@
 
 #define PORT 1234
 
+/* Of a service, in most tests more than there are. */
+static unsigned max_links = 5000;
+
 struct peer {
 	struct kiln__stream *stream;
 	struct kiln__buf got;
@@ -97,7 +100,9 @@ static void set_up(void)
 	kiln_ok(kiln_loop_new(&t.loop, &err), &err);
 	kiln_test_dir();
 	t.path = kiln_test_path("v");
-	kiln_ok(kiln__vsock_unix_new(&t.service, t.loop, t.path, connect_guest, NULL, &err), &err);
+	kiln_ok(kiln__vsock_unix_new(&t.service, t.loop, t.path, max_links, connect_guest, NULL,
+				     &err),
+		&err);
 }
 
 static void peer_done(struct peer *peer)
@@ -325,6 +330,39 @@ static void a_guests_connection_reaches_its_ports_socket(void **state)
 	tear_down();
 }
 
+/* Whatever the guest does: descriptors are left for others. */
+static void connections_are_bounded_in_number(void **state)
+{
+	struct kiln__stream *pairs[4][2];
+	kiln_error err;
+	kiln_fd listener;
+	char path[128];
+
+	(void)state;
+	max_links = 3;
+	set_up();
+	max_links = 5000;
+	snprintf(path, sizeof(path), "%s_5000", t.path);
+	kiln_ok(kiln__os_local_listen(&listener, path, &err), &err);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(mempair_new(pairs[i], t.loop, 1000, 1000), 0);
+		kiln__stream_set_handler(pairs[i][0], &handler, &t.guest);
+		assert_true(kiln__vsock_unix_incoming(t.service, 5000, pairs[i][1]) == (i < 3));
+	}
+	kiln__stream_close(pairs[0][0]);
+	kiln__stream_close(pairs[3][0]);
+	kiln__os_close(listener); /* and with it what was not accepted */
+	for (int i = 0; i < 100; i++)
+		kiln_loop_dispatch(t.loop);
+	kiln__os_remove(path, NULL);
+	kiln_ok(kiln__os_local_listen(&listener, path, &err), &err);
+	assert_true(kiln__vsock_unix_incoming(t.service, 5000, pairs[3][1]));
+	kiln__os_close(listener);
+	kiln__stream_close(pairs[1][0]);
+	kiln__stream_close(pairs[2][0]);
+	tear_down();
+}
+
 static void a_listener_that_does_not_accept_refuses_instead_of_blocking(void **state)
 {
 	struct kiln__stream *pair[2];
@@ -363,8 +401,9 @@ static void a_path_too_long_for_its_ports_is_refused(void **state)
 	memset(path, 'x', sizeof(path) - 1);
 	memcpy(path, "/tmp/", 5);
 	path[sizeof(path) - 1] = '\0';
-	assert_int_equal(kiln__vsock_unix_new(&service, NULL, path, connect_guest, NULL, NULL),
-			 KILN_EOVERFLOW);
+	assert_int_equal(
+		kiln__vsock_unix_new(&service, NULL, path, max_links, connect_guest, NULL, NULL),
+		KILN_EOVERFLOW);
 }
 
 int main(void)
@@ -378,6 +417,7 @@ int main(void)
 		kiln_test(freeing_while_the_guest_is_being_connected_is_safe),
 		kiln_test(silent_peers_are_bounded),
 		kiln_test(a_guests_connection_reaches_its_ports_socket),
+		kiln_test(connections_are_bounded_in_number),
 		kiln_test(a_listener_that_does_not_accept_refuses_instead_of_blocking),
 		kiln_test(a_path_too_long_for_its_ports_is_refused),
 	};

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -127,6 +129,20 @@ int kiln__os_sync(kiln_fd fd, kiln_error *err)
 	int r = kiln__posix_sync(fd);
 
 	return r < 0 ? kiln__fail_errno(err, -r, "cannot sync") : 0;
+}
+
+unsigned kiln__os_raise_descriptor_limit(unsigned wanted)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	if (limit.rlim_cur < wanted) {
+		limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+		getrlimit(RLIMIT_NOFILE, &limit);
+	}
+	return limit.rlim_cur < UINT_MAX ? (unsigned)limit.rlim_cur : UINT_MAX;
 }
 
 int kiln__os_set_nonblocking(kiln_fd fd, bool on, kiln_error *err)
