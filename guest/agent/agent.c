@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -99,6 +100,7 @@ int agent_init(struct agent *agent, const struct agent_ops *ops, kiln_error *err
 		.ops = ops,
 		.listener.fd = -1,
 		.signals.fd = -1,
+		.spare = -1,
 		.init_ns = monotonic_ns(),
 		.stop_signal = SIGTERM,
 		.stop_grace_ms = 10000,
@@ -112,14 +114,51 @@ int agent_init(struct agent *agent, const struct agent_ops *ops, kiln_error *err
 
 /* --- connections ----------------------------------------------------------------------- */
 
+static int accept_one(struct agent *agent)
+{
+	int fd = accept4(agent->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * There is no descriptor for a connection, which would be told of for ever: it is refused
+ * with the one that is kept for this. If even that fails, what waits is looked at
+ * again when a connection has ended.
+ */
+static void refuse_one(struct agent *agent)
+{
+	int fd;
+
+	close(agent->spare);
+	fd = accept_one(agent);
+	if (fd >= 0)
+		close(fd);
+	else if (fd != -EAGAIN)
+		source_want(&agent->loop, &agent->listener, 0);
+	agent->accept_stalled = fd < 0 && fd != -EAGAIN;
+	agent->spare = eventfd(0, EFD_CLOEXEC);
+}
+
+void agent_connection_ended(struct agent *agent)
+{
+	if (!agent->accept_stalled)
+		return;
+	agent->accept_stalled = false;
+	agent_accept(agent);
+}
+
 static void on_connection(void *data, uint32_t events)
 {
 	struct agent *agent = data;
-	int fd = accept4(agent->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept_one(agent);
 
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		if (fd != -EAGAIN && fd != -EINTR && fd != -ECONNABORTED)
+			refuse_one(agent);
 		return;
+	}
 	if (agent->only_host && !vsock_is_host(fd)) {
 		close(fd);
 		return;
@@ -131,6 +170,7 @@ static void on_connection(void *data, uint32_t events)
 void agent_listen(struct agent *agent, int fd, bool only_host)
 {
 	agent->listener = (struct source){.fd = fd, .fn = on_connection, .data = agent};
+	agent->spare = eventfd(0, EFD_CLOEXEC);
 	agent->only_host = only_host;
 }
 

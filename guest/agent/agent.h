@@ -46,6 +46,8 @@ struct agent {
 	struct conn *boot;    /* to the host's boot port, or NULL */
 	int boot_error;       /* why the last attempt to connect to it failed at once; an errno */
 	struct source listener;
+	int spare;           /* a descriptor kept for refusing connections when there is no other */
+	bool accept_stalled; /* until a connection has ended */
 	bool only_host;  /* the listener is vsock: others than the host are refused */
 	bool wants_boot; /* be connected to the boot port */
 	bool booted;     /* frames are being read: if the host does not listen it may come here */
@@ -70,6 +72,9 @@ int agent_watch_signals(struct agent *agent, kiln_error *err);
 
 /* Answers on a listening socket, owned from here on. */
 void agent_listen(struct agent *agent, int fd, bool only_host);
+
+/* A descriptor has become free. */
+void agent_connection_ended(struct agent *agent);
 
 /* Accepts clients from now on, not before: their first request may be to start a process. */
 void agent_accept(struct agent *agent);

@@ -92,6 +92,7 @@ void conn_close(struct conn *conn)
 		wait_port_forget(agent, conn);
 		if (agent->boot == conn)
 			agent_boot_lost(agent, conn->since_ns);
+		agent_connection_ended(agent);
 		if (agent->on_change)
 			agent->on_change(agent);
 	}

@@ -5,7 +5,9 @@
  */
 #include "rig.h"
 
+#include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static struct rig rig;
 
@@ -403,6 +405,35 @@ static void a_hundred_and_thirty_processes_are_too_many(void **state)
 	}
 }
 
+/* It is PID 1: with no descriptor left it refuses, and neither spins nor leaves anybody waiting. */
+static void without_descriptors_connections_are_refused(void **state)
+{
+	struct rlimit before;
+	struct rlimit few;
+	pid_t agent = (pid_t)kiln__child_pid(rig.child);
+	kiln_fd fds[64];
+	char hello[1024];
+
+	(void)state;
+	assert_int_equal(prlimit(agent, RLIMIT_NOFILE, NULL, &before), 0);
+	few = (struct rlimit){.rlim_cur = 40, .rlim_max = before.rlim_max};
+	assert_int_equal(prlimit(agent, RLIMIT_NOFILE, &few, NULL), 0);
+	for (size_t i = 0; i < 64; i++)
+		fds[i] = rig_connect_raw(&rig);
+	for (size_t i = 0; i < 64; i++) {
+		struct pollfd one = {.fd = fds[i], .events = POLLIN};
+
+		assert_int_equal(poll(&one, 1, KILN_TEST_DEADLINE_MS), 1);
+		if (i == 0)
+			assert_true(kiln__os_read(fds[i], hello, sizeof(hello)) > 0);
+		if (i == 63)
+			assert_true(kiln__os_read(fds[i], hello, sizeof(hello)) <= 0);
+	}
+	assert_int_equal(prlimit(agent, RLIMIT_NOFILE, &before, NULL), 0);
+	for (size_t i = 0; i < 64; i++)
+		kiln__os_close(fds[i]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -417,6 +448,7 @@ int main(void)
 		hostile_test(the_exit_waits_for_output_that_had_no_room),
 		hostile_test(a_frame_under_way_is_finished_for_a_client_that_has_lost_the_session),
 		hostile_test(a_hundred_and_thirty_processes_are_too_many),
+		hostile_test(without_descriptors_connections_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
