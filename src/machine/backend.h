@@ -78,8 +78,11 @@ struct kiln__backend_host {
 	void (*panicked)(void *data);
 	/* Bytes from the console. */
 	void (*console)(void *data, const void *bytes, size_t len);
-	/* A guest connects to this vsock port of the host: true takes @stream, false refuses it. */
-	bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream);
+	/*
+	 * A guest connects to this vsock port of the host, from its own port @from (0: this VMM
+	 * does not say): true takes @stream, false refuses it.
+	 */
+	bool (*incoming)(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream);
 };
 
 struct kiln__instance;

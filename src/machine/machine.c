@@ -306,12 +306,12 @@ static void on_console(void *data, const void *bytes, size_t len)
 		m->options.on_console(m->options.data, bytes, len);
 }
 
-static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+static bool on_incoming(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	kiln_machine *m = data;
 
-	if (m->ready && kiln__ready_incoming(m->ready, port, stream))
-		return true;
+	if (port == KILN__AGENT_BOOT_PORT)
+		return m->ready && kiln__ready_incoming(m->ready, from, stream);
 	return m->incoming && m->incoming(m->incoming_data, port, stream);
 }
 

@@ -21,6 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In the guest only root may bind a port below this one (Linux, net/vmw_vsock/af_vsock.c). */
+#define PRIVILEGED_PORTS 1024
+
 struct kiln__ready {
 	kiln_machine *machine;
 	const struct kiln__spec *spec;
@@ -32,6 +35,7 @@ struct kiln__ready {
 	char describe[400];
 	bool begun;  /* the VMM says that the guest runs */
 	bool set_up; /* the agent has done what it was told */
+	bool up;     /* and the handler knows: once, whatever agents come after the first */
 	bool signed_; /* the configured sign has been seen */
 	bool told;
 };
@@ -183,6 +187,9 @@ static void seek_sign(struct kiln__ready *ready)
 /* Processes can be started: the main one first, since the sign may be of its making (a port). */
 static void agent_up(struct kiln__ready *ready)
 {
+	if (ready->up)
+		return;
+	ready->up = true;
 	ready->handler->agent_up(ready->data);
 	seek_sign(ready);
 }
@@ -195,6 +202,9 @@ static void on_set_up(void *data, const void *result, const kiln_error *err)
 	const struct kiln__agent_setup_done *done = result;
 	kiln_error why;
 
+	/* An agent that was started again is told its part; without it the guest runs on. */
+	if (err && ready->set_up)
+		return;
 	if (err) {
 		why = *err;
 		kiln__prefix(&why, "the guest could not be set up");
@@ -213,7 +223,8 @@ static void on_hello(void *data, const struct kiln__agent_hello *hello)
 	kiln_error err;
 
 	ready->handler->hello(ready->data, hello);
-	if (kiln__setup_send(ready->agent, ready->machine, hello, on_set_up, ready, &err) < 0)
+	if (kiln__setup_send(ready->agent, ready->machine, hello, on_set_up, ready, &err) < 0 &&
+	    !ready->set_up)
 		ready->handler->failed(ready->data, &err);
 }
 
@@ -231,9 +242,9 @@ static const struct kiln__agent_handler agent_handler = {
 	.closed = on_agent_closed,
 };
 
-bool kiln__ready_incoming(struct kiln__ready *ready, uint32_t port, struct kiln__stream *stream)
+bool kiln__ready_incoming(struct kiln__ready *ready, uint32_t from, struct kiln__stream *stream)
 {
-	if (port != KILN__AGENT_BOOT_PORT)
+	if (from >= PRIVILEGED_PORTS)
 		return false;
 	/* The agent again, after it was restarted by the guest's own init, say. */
 	kiln__agent_free(ready->agent);

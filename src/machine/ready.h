@@ -37,8 +37,11 @@ void kiln__ready_resumed(struct kiln__ready *ready);
 /* Console bytes. */
 void kiln__ready_console(struct kiln__ready *ready, const void *bytes, size_t len);
 
-/* A connection from the guest: true if it was the agent's, and is taken. */
-bool kiln__ready_incoming(struct kiln__ready *ready, uint32_t port, struct kiln__stream *stream);
+/*
+ * A connection from the guest to the boot port, from its port @from (0: unknown): true if it
+ * is the agent's, and is taken. Any other program's would come from 1024 or above.
+ */
+bool kiln__ready_incoming(struct kiln__ready *ready, uint32_t from, struct kiln__stream *stream);
 
 /* Asks the agent to power off. KILN_ENOTSUP without an agent. */
 int kiln__ready_power_off(struct kiln__ready *ready);

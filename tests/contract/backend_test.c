@@ -54,10 +54,11 @@ static void on_console(void *data, const void *bytes, size_t len)
 	host->said_ready = strstr(host->console.data, "KILN_READY") != NULL;
 }
 
-static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+static bool on_incoming(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	(void)data;
 	(void)port;
+	(void)from;
 	(void)stream;
 	return false;
 }

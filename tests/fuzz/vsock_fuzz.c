@@ -137,9 +137,10 @@ static void on_connected(void *data, struct kiln__stream *stream, const kiln_err
 		take(user, stream);
 }
 
-static bool on_accept(void *data, uint32_t port, struct kiln__stream *stream)
+static bool on_accept(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	(void)data;
+	(void)from;
 	for (unsigned i = 0; i < STREAMS; i++) {
 		struct user *user = &f.users[(port + i) % STREAMS];
 

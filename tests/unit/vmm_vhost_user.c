@@ -285,11 +285,12 @@ static void on_writable(void *data)
 static const struct kiln__stream_handler handler = {
 	.on_data = on_data, .on_error = on_error, .on_writable = on_writable};
 
-static bool accept_it(void *data, uint32_t port, struct kiln__stream *stream)
+static bool accept_it(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	struct fixture *f = data;
 
 	(void)port;
+	(void)from;
 	f->stream = stream;
 	kiln__stream_set_handler(stream, &handler, f);
 	kiln__stream_resume(stream);

@@ -187,11 +187,12 @@ static void open_from_host(struct fixture *f, struct user *user)
 	assert_int_equal(kiln__vsock_local_port(user->stream), f->host_port);
 }
 
-static bool accept_it(void *data, uint32_t port, struct kiln__stream *stream)
+static bool accept_it(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	struct user *user = data;
 
 	assert_int_equal(port, HOST_PORT);
+	assert_int_equal(from, GUEST_PORT);
 	user->stream = stream;
 	kiln__stream_set_handler(stream, &handler, user);
 	return true;
@@ -279,18 +280,21 @@ static void the_guest_connects_to_who_listens(void **state)
 	tear_down(&f);
 }
 
-static bool refuse_it(void *data, uint32_t port, struct kiln__stream *stream)
+static bool refuse_it(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	(void)data;
 	(void)port;
+	(void)from;
 	(void)stream;
 	return false;
 }
 
-static bool write_and_close_it(void *data, uint32_t port, struct kiln__stream *stream)
+static bool write_and_close_it(void *data, uint32_t port, uint32_t from,
+			       struct kiln__stream *stream)
 {
 	(void)data;
 	(void)port;
+	(void)from;
 	kiln__stream_close(stream);
 	return true;
 }
@@ -520,6 +524,23 @@ static void the_sum_of_all_credit_is_bounded(void **state)
 	assert_true(f.vsock->credit_given <=
 		    KILN__VSOCK_BUDGET + KILN__VSOCK_MAX_CONNS * KILN__VSOCK_SHARE_MIN);
 	assert_null(kiln__vsock_conn_new(f.vsock, 2, 1, KILN__VSOCK_OPEN));
+	kiln__list_foreach (link, &f.vsock->conns)
+		kiln__list_entry(link, struct kiln__vsock_conn, all)->user_gone = true;
+	tear_down(&f);
+}
+
+static void the_guests_connections_leave_room_for_the_hosts(void **state)
+{
+	struct fixture f;
+	uint32_t of_guest = 0;
+
+	(void)state;
+	set_up(&f);
+	while (kiln__vsock_conn_new(f.vsock, 1, of_guest, KILN__VSOCK_ACCEPTING))
+		of_guest++;
+	assert_int_equal(of_guest, KILN__VSOCK_MAX_GUEST_CONNS);
+	for (uint32_t i = 0; i < KILN__VSOCK_MAX_CONNS - KILN__VSOCK_MAX_GUEST_CONNS; i++)
+		assert_non_null(kiln__vsock_conn_new(f.vsock, 2, i, KILN__VSOCK_CONNECTING));
 	kiln__list_foreach (link, &f.vsock->conns)
 		kiln__list_entry(link, struct kiln__vsock_conn, all)->user_gone = true;
 	tear_down(&f);
@@ -1125,6 +1146,7 @@ int main(void)
 		kiln_test(consuming_returns_credit_before_the_guest_runs_dry),
 		kiln_test(a_guest_that_exceeds_its_credit_is_reset),
 		kiln_test(the_sum_of_all_credit_is_bounded),
+		kiln_test(the_guests_connections_leave_room_for_the_hosts),
 		kiln_test(resuming_from_inside_is_asked_again),
 		kiln_test(without_receive_buffers_writers_wait_their_turn),
 		kiln_test(control_packets_wait_for_buffers_in_order),

@@ -131,6 +131,9 @@ static void on_power(void *data, bool reset)
 	kiln__deferred_schedule(vm->turn);
 }
 
+/* What a privileged program of the guest connects from. */
+#define AGENT_PORT_FROM 1023
+
 /* The guest's agent connects to the host, if that listens. */
 static int boot_agent(struct kiln__instance *vm, kiln_error *err)
 {
@@ -139,7 +142,7 @@ static int boot_agent(struct kiln__instance *vm, kiln_error *err)
 
 	if (r < 0)
 		return r;
-	if (!vm->host.incoming(vm->host.data, KILN__AGENT_BOOT_PORT, ends[0])) {
+	if (!vm->host.incoming(vm->host.data, KILN__AGENT_BOOT_PORT, AGENT_PORT_FROM, ends[0])) {
 		kiln__stream_close(ends[0]);
 		kiln__stream_close(ends[1]);
 		return 0;

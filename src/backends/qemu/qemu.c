@@ -294,11 +294,11 @@ static int make_qmp(struct kiln__instance *vm, struct handles *handles, kiln_err
 	return r;
 }
 
-static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+static bool on_incoming(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	struct kiln__instance *vm = data;
 
-	return vm->host.incoming(vm->host.data, port, stream);
+	return vm->host.incoming(vm->host.data, port, from, stream);
 }
 
 static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)

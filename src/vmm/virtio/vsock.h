@@ -25,9 +25,12 @@ struct kiln__vsock;
 typedef void (*kiln__vsock_connected_fn)(void *data, struct kiln__stream *stream,
 					 const kiln_error *err);
 
-/* The guest connects to @port of the host: true takes @stream, false refuses it (and it is gone).
+/*
+ * The guest connects to @port of the host, from its port @from: true takes @stream, false refuses
+ * it (and it is gone).
  */
-typedef bool (*kiln__vsock_accept_fn)(void *data, uint32_t port, struct kiln__stream *stream);
+typedef bool (*kiln__vsock_accept_fn)(void *data, uint32_t port, uint32_t from,
+				      struct kiln__stream *stream);
 
 /*
  * Makes the device of a guest whose context id is @guest_cid (3 to 0xfffffffe; else

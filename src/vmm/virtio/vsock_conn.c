@@ -65,7 +65,10 @@ struct kiln__vsock_conn *kiln__vsock_conn_new(struct kiln__vsock *vsock, uint32_
 	struct kiln__vsock_conn *conn;
 	uint32_t left = 0;
 
-	if (vsock->conn_count == KILN__VSOCK_MAX_CONNS)
+	bool of_guest = state == KILN__VSOCK_ACCEPTING;
+
+	if (vsock->conn_count == KILN__VSOCK_MAX_CONNS ||
+	    (of_guest && vsock->guest_count == KILN__VSOCK_MAX_GUEST_CONNS))
 		return NULL;
 	conn = calloc(1, sizeof(*conn));
 	if (!conn)
@@ -87,6 +90,8 @@ struct kiln__vsock_conn *kiln__vsock_conn_new(struct kiln__vsock *vsock, uint32_
 	kiln__list_append(&vsock->conns, &conn->all);
 	kiln__list_init(&conn->sending);
 	kiln__list_init(&conn->writing);
+	conn->of_guest = of_guest;
+	vsock->guest_count += of_guest;
 	vsock->conn_count++;
 	vsock->credit_given += conn->buf_alloc;
 	return conn;
@@ -102,6 +107,7 @@ static bool maybe_free(struct kiln__vsock_conn *conn)
 	kiln__list_remove(&conn->writing);
 	if (conn->vsock) {
 		conn->vsock->conn_count--;
+		conn->vsock->guest_count -= conn->of_guest;
 		conn->vsock->credit_given -= conn->buf_alloc;
 	}
 	free(conn->held);
@@ -400,7 +406,7 @@ void kiln__vsock_conn_offer(struct kiln__vsock_conn *conn)
 	bool taken;
 
 	enter(conn);
-	taken = vsock->accept(vsock->accept_data, conn->local_port, &conn->stream);
+	taken = vsock->accept(vsock->accept_data, conn->local_port, conn->peer_port, &conn->stream);
 	if (!taken)
 		conn->user_gone = true;
 	if (conn->state == KILN__VSOCK_ACCEPTING) {

@@ -14,6 +14,9 @@
 
 #define KILN__VSOCK_BUCKETS    256
 #define KILN__VSOCK_MAX_CONNS  1024
+/* Of those, the ones that the guest has made: however many it wants, the host can connect. */
+#define KILN__VSOCK_MAX_GUEST_CONNS 768
+
 #define KILN__VSOCK_MAX_RESETS 128
 #define KILN__VSOCK_CHUNK      ((size_t)64 * 1024)
 
@@ -47,6 +50,7 @@ struct kiln__vsock_conn {
 	struct kiln__list sending; /* in vsock->senders while control packets wait for a buffer */
 	struct kiln__list writing; /* in vsock->writers while the user waits for a buffer */
 	enum kiln__vsock_state state;
+	bool of_guest; /* the guest has made it */
 	uint32_t local_port;
 	uint32_t peer_port;
 	uint64_t deadline; /* of CONNECTING and CLOSING, in ms of the loop's clock; 0: none */
@@ -108,6 +112,7 @@ struct kiln__vsock {
 	struct kiln__list senders;
 	struct kiln__list writers;
 	unsigned conn_count;
+	unsigned guest_count;  /* of them, those that the guest has made */
 	uint32_t credit_given; /* sum of all buf_alloc */
 	uint32_t next_port;
 

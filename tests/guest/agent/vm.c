@@ -104,11 +104,12 @@ static const struct kiln__agent_handler agent_handler = {
 	.closed = on_closed,
 };
 
-static bool on_accept(void *data, uint32_t port, struct kiln__stream *stream)
+static bool on_accept(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	struct vm *vm = data;
 	kiln_error err;
 
+	(void)from;
 	if (port == KILN__AGENT_BOOT_PORT && vm->refuse)
 		vm->refused = true;
 	if (port != KILN__AGENT_BOOT_PORT || vm->agent || vm->refuse)

@@ -265,9 +265,10 @@ static void hello_error(void *data, const kiln_error *err)
 static const struct kiln__stream_handler hello_handler = {
 	.on_data = hello_data, .on_eof = hello_end, .on_error = hello_error};
 
-static bool on_accept(void *data, uint32_t port, struct kiln__stream *stream)
+static bool on_accept(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream)
 {
 	(void)data;
+	(void)from;
 	if (port == HELLO_PORT && !vm.hello) {
 		vm.hello = stream;
 		kiln__stream_set_handler(stream, &hello_handler, NULL);
