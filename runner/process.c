@@ -21,6 +21,11 @@
 /* How long a VM with disks to flush may take to power off once its process has ended. */
 #define POWEROFF_MS 10000
 
+/* A connection that is lost is made anew, this often without a byte between, with longer and longer
+ * pauses. */
+#define RETRIES_MAX 6
+#define RETRY_MS    50
+
 struct client {
 	struct client *next;
 	struct process *process;
@@ -31,6 +36,9 @@ struct client {
 struct process {
 	struct runner *runner;
 	struct kiln__session *session;
+	struct kiln__timer *retry; /* once its connection was lost */
+	unsigned retries;
+	kiln_error lost;
 	struct client *clients;
 	bool wanted;   /* the guest is ready for it */
 	bool attached; /* somebody has attached, or is not coming any more */
@@ -59,6 +67,7 @@ static size_t on_output(void *data, int stream, const void *bytes, size_t len)
 
 	if (!all_have_room(p))
 		return 0;
+	p->retries = 0;
 	kiln__log_head(head, kiln__os_realtime_ns(), stream, len);
 	logfile_write_record(&p->runner->log, head, bytes, len);
 	for (struct client *c = p->clients; c; c = c->next)
@@ -80,6 +89,7 @@ static void on_started(void *data, uint32_t pid)
 
 static void drop_session(struct process *p)
 {
+	kiln__timer_free(kiln__take(p->retry));
 	kiln__session_free(p->session);
 	p->session = NULL;
 	p->pid = 0;
@@ -148,14 +158,84 @@ static int exit_code_of(const kiln_error *err)
 	return err->code == KILN_ENOCMD ? 127 : err->code == KILN_ENOEXEC ? 126 : 125;
 }
 
+/* --- a connection that is lost ------------------------------------------------------------ */
+
+/*
+ * Nobody can say any more how the process fares: whoever waits for it would wait for ever, so
+ * the VM ends, and has failed. One that is going down has lost its connection by that.
+ */
+static void give_up(struct process *p)
+{
+	kiln_machine *machine = p->runner->machine;
+	kiln_error why = p->lost;
+
+	if (kiln_machine_state(machine) == KILN_STATE_STOPPING) {
+		drop_session(p);
+		return;
+	}
+	kiln__prefix(&why, "the guest's main process was lost");
+	kiln__stage(&why, "process");
+	drop_session(p);
+	kiln__machine_set_failure(machine, "process", &why);
+	fail(p, &why);
+	end_vm(p);
+}
+
+static void try_again(struct process *p)
+{
+	if (p->retries == RETRIES_MAX) {
+		give_up(p);
+		return;
+	}
+	kiln__timer_start(p->retry, (uint64_t)RETRY_MS << p->retries++);
+}
+
+static void on_stream_again(void *data, struct kiln__stream *stream, const kiln_error *err)
+{
+	struct process *p = data;
+
+	if (!p->session) { /* the VM has ended meanwhile */
+		kiln__stream_close(stream);
+		return;
+	}
+	if (stream && kiln__session_reattach(p->session, stream, &p->lost) == 0)
+		return;
+	if (stream)
+		kiln__stream_close(stream);
+	else
+		p->lost = *err;
+	try_again(p);
+}
+
+static void on_retry(void *data)
+{
+	struct process *p = data;
+
+	kiln__machine_connect(p->runner->machine, KILN__AGENT_PORT, on_stream_again, p);
+}
+
+/* The agent may have been started again by the guest's init, or cut off by a reset of vsock. */
+static void on_lost(struct process *p)
+{
+	kiln__log(&p->runner->logger, KILN_LOG_WARN, "connection to the main process: %s",
+		  p->lost.message);
+	if (!p->retry && kiln__timer_new(&p->retry, p->runner->loop, on_retry, p, &p->lost) < 0)
+		give_up(p);
+	else
+		try_again(p);
+}
+
 static void on_failed(void *data, const kiln_error *err, bool retryable)
 {
 	struct process *p = data;
 	kiln_error why = *err;
 
-	/* A connection lost within one host means that the guest is going down: its end follows. */
-	if (retryable || p->started) {
-		drop_session(p);
+	if (p->started) {
+		p->lost = *err;
+		if (retryable)
+			on_lost(p);
+		else
+			give_up(p);
 		return;
 	}
 	drop_session(p);
@@ -423,6 +503,7 @@ void process_free(struct process *p)
 		attached_free(c->attached);
 		free(c);
 	}
+	kiln__timer_free(p->retry);
 	kiln__session_free(p->session);
 	free(p);
 }

@@ -872,6 +872,12 @@ void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
 	m->main_exit = exit;
 }
 
+void kiln__machine_set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
+{
+	if (!has_ended(m) && !m->failure.code)
+		set_failure(m, stage, err);
+}
+
 const struct kiln__stages *kiln__machine_stages(const kiln_machine *m)
 {
 	return &m->stages;

@@ -45,6 +45,9 @@ int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 /* The main process ended: how, for kiln_machine_exit() once the VM has stopped. */
 void kiln__machine_set_exit(kiln_machine *machine, kiln_exit exit);
 
+/* Whatever ends the VM now, it has failed, because of @err; the first reason stays. */
+void kiln__machine_set_failure(kiln_machine *machine, const char *stage, const kiln_error *err);
+
 /* When each stage was reached, monotonic ns; 0: not yet. */
 struct kiln__stages {
 	int64_t begun;    /* start was asked for */

@@ -646,6 +646,92 @@ static void a_reader_whom_a_kill_cuts_off_is_told_so(void **state)
 	remove_all(vm);
 }
 
+static kiln_vm *attach_to(const char *json, struct talk *talk, kiln_session_callbacks *callbacks)
+{
+	kiln_attach_options attach = KILN_ATTACH_OPTIONS_INIT;
+	kiln_start_options start = KILN_START_OPTIONS_INIT;
+	kiln_error err;
+	kiln_vm *vm;
+
+	open_manager();
+	vm = create_in(manager, "web", json, false);
+	start.foreground = true;
+	start.attach = true;
+	kiln_vm_start(vm, &start, NULL, NULL);
+	attach.stdin_open = true;
+	kiln_ok(kiln_vm_attach(vm, &attach, callbacks, &talk->session, &err), &err);
+	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_READY, KILN_TEST_DEADLINE_MS, &err), &err);
+	return vm;
+}
+
+static void say_and_hear(struct talk *talk, const char *text)
+{
+	size_t before = talk->output.len;
+
+	for (talk->written = 0; talk->written < strlen(text);) {
+		int64_t n = kiln_session_write(talk->session, text + talk->written,
+					       strlen(text) - talk->written);
+
+		assert_true(n >= 0);
+		talk->written += (size_t)n;
+		if (n == 0)
+			kiln_loop_step(kiln_manager_loop(manager));
+	}
+	while (talk->output.len < before + strlen(text) && !talk->over)
+		kiln_loop_step(kiln_manager_loop(manager));
+}
+
+/* The guest lives on when the connection to its process is cut: so does the process. */
+static void a_main_process_whose_connection_is_cut_is_taken_up_again(void **state)
+{
+	struct talk talk = {0};
+	kiln_session_callbacks callbacks = callbacks_of(&talk);
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	callbacks.on_writable = NULL;
+	vm = attach_to("{\"backend\":\"fake\",\"process\":{\"args\":[\"flaky\"],\"stdin\":true}}",
+		       &talk, &callbacks);
+	say_and_hear(&talk, "one ");
+	kiln_ok(kiln_vm_signal_sync(vm, SIGUSR1, KILN_TEST_DEADLINE_MS, &err), &err);
+	say_and_hear(&talk, "two");
+	kiln_session_close_stdin(talk.session);
+	talk_to_the_end(&talk);
+	assert_int_equal(talk.code, 0);
+	assert_string_equal(talk.output.data, "one two");
+	kiln_session_free(talk.session);
+	kiln__buf_done(&talk.output);
+	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, KILN_TEST_DEADLINE_MS, &err), &err);
+	assert_int_equal(status(vm).state, KILN_STATE_STOPPED);
+	remove_all(vm);
+}
+
+/* As by an agent that was started anew: nobody is left waiting, and the VM says why it ended. */
+static void a_main_process_that_is_lost_ends_its_vm(void **state)
+{
+	struct talk talk = {0};
+	kiln_session_callbacks callbacks = callbacks_of(&talk);
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	callbacks.on_writable = NULL;
+	vm = attach_to(
+		"{\"backend\":\"fake\",\"process\":{\"args\":[\"forgotten\"],\"stdin\":true}}",
+		&talk, &callbacks);
+	say_and_hear(&talk, "one");
+	kiln_ok(kiln_vm_signal_sync(vm, SIGUSR1, KILN_TEST_DEADLINE_MS, &err), &err);
+	talk_to_the_end(&talk);
+	assert_int_not_equal(talk.code, 0);
+	kiln_session_free(talk.session);
+	kiln__buf_done(&talk.output);
+	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, KILN_TEST_DEADLINE_MS, &err), &err);
+	assert_int_equal(status(vm).state, KILN_STATE_FAILED);
+	assert_non_null(strstr(status(vm).failure.message, "lost"));
+	remove_all(vm);
+}
+
 static void a_command_that_is_not_there_is_said_to_be_not_there(void **state)
 {
 	kiln_start_options start = KILN_START_OPTIONS_INIT;
@@ -842,6 +928,8 @@ int main(void)
 		kiln_test(input_reaches_the_main_process),
 		kiln_test(a_slow_reader_gets_all_output_of_a_process_that_has_ended),
 		kiln_test(a_reader_whom_a_kill_cuts_off_is_told_so),
+		kiln_test(a_main_process_whose_connection_is_cut_is_taken_up_again),
+		kiln_test(a_main_process_that_is_lost_ends_its_vm),
 		kiln_test(a_command_that_is_not_there_is_said_to_be_not_there),
 		kiln_test(the_log_keeps_what_the_main_process_wrote),
 		kiln_test(a_control_socket_fed_with_rubbish_serves_on),

@@ -16,6 +16,8 @@
 
 #define MAX_SESSIONS KILN__AGENT_MAX_SESSIONS
 
+#define LINUX_SIGUSR1 10
+
 enum program {
 	PROGRAM_WRITE, /* writes its text, then exits */
 	PROGRAM_CAT,
@@ -37,6 +39,8 @@ struct kiln__fake_session {
 	bool main;
 	bool tty;
 	bool detached; /* nobody wants its output or status */
+	bool flaky;    /* SIGUSR1 cuts its client's connection; */
+	bool forgetful; /* and the agent has forgotten it then */
 	enum program program;
 	struct kiln__buf text; /* still to be written */
 	int text_stream;
@@ -201,6 +205,10 @@ static int load_program(struct kiln__fake_session *s, const struct kiln__strs *a
 	snprintf(s->command, sizeof(s->command), "%s", name);
 	if (strcmp(name, "cat") == 0) {
 		s->program = PROGRAM_CAT;
+	} else if (strcmp(name, "flaky") == 0 || strcmp(name, "forgotten") == 0) {
+		s->program = PROGRAM_CAT;
+		s->flaky = true;
+		s->forgetful = strcmp(name, "forgotten") == 0;
 	} else if (strcmp(name, "sleep") == 0) {
 		s->program = PROGRAM_SLEEP;
 	} else if (strcmp(name, "echo") == 0) {
@@ -342,8 +350,15 @@ static int on_signal(struct kiln__fake_session *s, const struct kiln__frame *fra
 	int r = kiln__record_unpack(&kiln__agent_signal_record, frame->body, frame->len, &signal,
 				    err);
 
-	if (r == 0 && signal.number)
+	if (r == 0 && signal.number == LINUX_SIGUSR1 && s->flaky) {
+		struct kiln__fake_conn *conn = s->conn;
+
+		if (s->forgetful)
+			kiln__fake_session_free(s);
+		kiln__fake_conn_close(conn);
+	} else if (r == 0 && signal.number) {
 		end(s, 0, signal.number);
+	}
 	return r;
 }
 
