@@ -132,19 +132,6 @@ static int take_string(json_t *params, const char *key, char **ret, bool require
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
-/* The disk that takes the root's writes, new for this start and thrown away after it. */
-static int add_overlay(kiln_config *config, const char *path, kiln_error *err)
-{
-	json_t *disk = json_pack("{s:s, s:s, s:s, s:b}", "path", path, "serial", KILN__OVERLAY_SERIAL,
-				 "cache", "unsafe", "discard", true);
-	char *text = disk ? json_dumps(disk, JSON_COMPACT) : NULL;
-	int r = text ? kiln_config_set(config, "disks[]", text, err) : kiln__fail_nomem(err);
-
-	json_decref(disk);
-	free(text);
-	return r;
-}
-
 /* The machine's document, with the files that image work has found or made put in. */
 static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 {
@@ -157,7 +144,6 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		{"root", "root.squashfs"},
 	};
 	const json_t *resolved = json_object_get(params, "resolved");
-	const char *overlay = json_string_value(json_object_get(resolved, "overlay"));
 	char *text = json_dumps(json_object_get(params, "config"), JSON_COMPACT);
 	int r;
 
@@ -175,8 +161,6 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		if (path)
 			r = kiln_config_set(runner->config, files[i].path, path, err);
 	}
-	if (r == 0 && overlay)
-		r = add_overlay(runner->config, overlay, err);
 	return r;
 }
 
@@ -274,6 +258,15 @@ static void on_started(void *data, int result, const kiln_error *err)
 		kiln__control_answer(call, NULL);
 }
 
+/* The disk that takes the root's writes, new for this start and thrown away after it. */
+static int add_overlay(struct runner *runner, json_t *params, kiln_error *err)
+{
+	const json_t *resolved = json_object_get(params, "resolved");
+	const char *path = json_string_value(json_object_get(resolved, "overlay"));
+
+	return path ? kiln__machine_add_scratch(runner->machine, path, err) : 0;
+}
+
 static int launch(struct runner *runner, json_t *params, kiln_error *err)
 {
 	kiln_machine_options options = KILN_MACHINE_OPTIONS_INIT;
@@ -291,6 +284,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
+	if (r == 0)
+		r = add_overlay(runner, params, err);
 	if (r == 0)
 		kiln__machine_on_agent_up(runner->machine, on_agent_up, runner);
 	if (r == 0)

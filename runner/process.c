@@ -109,10 +109,7 @@ static bool has_lasting_disks(const struct kiln__spec *spec)
 	if (kiln__root_is_writable(&spec->root))
 		return true;
 	for (size_t i = 0; i < spec->disk_count; i++) {
-		const struct kiln__disk *disk = &spec->disks[i];
-
-		if (!disk->readonly &&
-		    !(disk->serial && strcmp(disk->serial, KILN__OVERLAY_SERIAL) == 0))
+		if (!spec->disks[i].readonly && !spec->disks[i].scratch)
 			return true;
 	}
 	return false;

@@ -92,6 +92,14 @@ const char *kiln__check_printable(const char *text)
 	return NULL;
 }
 
+const char *kiln__check_serial(const char *text)
+{
+	for (; *text; text++)
+		if (!is_printable(*text) || *text == ' ' || *text == ',')
+			return "must be printable ASCII characters, none of them a blank or comma";
+	return NULL;
+}
+
 const char *kiln__check_word(const char *text)
 {
 	for (; *text; text++)

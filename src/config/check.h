@@ -17,6 +17,7 @@ const char *kiln__check_guest_path(const char *text);
 const char *kiln__check_hostname(const char *text);   /* RFC 1123, at most Linux's 64 bytes */
 const char *kiln__check_machine_id(const char *text); /* as machine-id(5) has it */
 const char *kiln__check_printable(const char *text);  /* printable ASCII */
+const char *kiln__check_serial(const char *text); /* printable ASCII without blanks and commas */
 const char *kiln__check_word(const char *text);       /* lower-case letters, digits, '-' and '_' */
 const char *kiln__check_user(const char *text);       /* user[:group], names or numbers */
 const char *kiln__check_env_name(const char *text);   /* printable ASCII without space and '=' */

@@ -66,6 +66,27 @@ static const char *copy_text(struct box *box, const char *text, size_t len)
 	return copy;
 }
 
+int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error *err)
+{
+	struct box *box = (struct box *)spec;
+	struct kiln__disk *disks = allocate(box, spec->disk_count + 1, sizeof(*disks));
+	const char *copy = copy_text(box, path, strlen(path));
+
+	if (!disks || !copy)
+		return kiln__fail_nomem(err);
+	if (spec->disk_count)
+		memcpy(disks, spec->disks, spec->disk_count * sizeof(*disks));
+	disks[spec->disk_count++] = (struct kiln__disk){
+		.source = {.path = copy, .fd = KILN_FD_NONE},
+		.serial = KILN__OVERLAY_SERIAL,
+		.cache = "unsafe",
+		.discard = true,
+		.scratch = true,
+	};
+	spec->disks = disks;
+	return 0;
+}
+
 /* --- fields ------------------------------------------------------------------------------ */
 
 static void store_unsigned(void *field, size_t size, uint64_t value)

@@ -66,7 +66,12 @@ struct kiln__disk {
 	const char *serial; /* at most 20 bytes, virtio-blk's limit */
 	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
+	bool scratch; /* the root's overlay, new for this life: nothing on it is to last */
 };
+
+/* By these serial numbers the guest knows kiln's own disks; no other may have them. */
+#define KILN__ROOT_SERIAL    "kiln-root"
+#define KILN__OVERLAY_SERIAL "kiln-rw"
 
 enum kiln__network_kind {
 	KILN__NETWORK_USER, /* unprivileged NAT, no rights on the host needed */
@@ -173,6 +178,10 @@ struct kiln__spec {
 
 int kiln__config_spec(const kiln_config *config, struct kiln__spec **ret_spec, kiln_error *err);
 void kiln__spec_free(struct kiln__spec *spec); /* NULL is allowed */
+
+/* One disk more: the file at @path, for the root's writes, thrown away after this life. */
+int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error *err);
+
 KILN__DEFINE_AUTOPTR(struct kiln__spec, kiln__spec_free)
 KILN__DEFINE_AUTOPTR(kiln_config, kiln_config_free)
 

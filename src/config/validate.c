@@ -164,12 +164,19 @@ static int root_agrees(const struct kiln__spec *spec, json_t *doc, kiln_error *e
 static int disks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
 	(void)doc;
-	for (size_t i = 0; i < spec->disk_count; i++)
-		for (size_t k = 0; spec->disks[i].serial && k < i; k++)
-			if (spec->disks[k].serial &&
-			    strcmp(spec->disks[i].serial, spec->disks[k].serial) == 0)
+	for (size_t i = 0; i < spec->disk_count; i++) {
+		const char *serial = spec->disks[i].serial;
+
+		if (!serial)
+			continue;
+		if (strcmp(serial, KILN__ROOT_SERIAL) == 0 ||
+		    strcmp(serial, KILN__OVERLAY_SERIAL) == 0)
+			return refuse(err, "disks[%zu].serial: \"%s\" is kiln's own", i, serial);
+		for (size_t k = 0; k < i; k++)
+			if (spec->disks[k].serial && strcmp(serial, spec->disks[k].serial) == 0)
 				return refuse(err, "disks[%zu].serial: disks[%zu] has the same", i,
 					      k);
+	}
 	return 0;
 }
 

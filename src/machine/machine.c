@@ -872,6 +872,13 @@ void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
 	m->main_exit = exit;
 }
 
+int kiln__machine_add_scratch(kiln_machine *m, const char *path, kiln_error *err)
+{
+	int r = kiln__spec_add_scratch(m->spec, path, err);
+
+	return r < 0 ? r : m->backend->check(m->spec, err);
+}
+
 void kiln__machine_set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
 {
 	if (!has_ended(m) && !m->failure.code)

@@ -15,6 +15,9 @@
  */
 int kiln__machine_prepare(kiln_machine *machine, kiln_error *err);
 
+/* Before it is prepared: a disk more, for the root's writes of this life alone. */
+int kiln__machine_add_scratch(kiln_machine *machine, const char *path, kiln_error *err);
+
 /* Completes when the VMM says that the guest runs; fails when it ends first. */
 void kiln__machine_wait_running(kiln_machine *machine, kiln_done_fn done, void *data);
 

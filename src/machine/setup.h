@@ -11,8 +11,6 @@
 #include "machine.h"
 
 /* Serial numbers of the disks that have a meaning to the guest. */
-#define KILN__ROOT_SERIAL    "kiln-root"
-#define KILN__OVERLAY_SERIAL "kiln-rw"
 
 int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		     const struct kiln__agent_hello *hello, kiln__agent_reply_fn reply, void *data,

@@ -246,7 +246,14 @@ static void texts_must_look_as_their_key_demands(void **state)
 		{"{'disks': [{'serial': '123456789012345678901'}]}", KILN_EOVERFLOW,
 		 "disks[0].serial: must have at most 20 bytes, not 21"},
 		{"{'disks': [{'serial': '\\u00e9'}]}", KILN_EINVAL,
-		 "disks[0].serial: must be printable ASCII characters, not \"??\""},
+		 "disks[0].serial: must be printable ASCII characters, none of them a blank or "
+		 "comma, not \"??\""},
+		{"{'disks': [{'serial': 'a b'}]}", KILN_EINVAL,
+		 "disks[0].serial: must be printable ASCII characters, none of them a blank or "
+		 "comma, not \"a b\""},
+		{"{'disks': [{'serial': 'a,b'}]}", KILN_EINVAL,
+		 "disks[0].serial: must be printable ASCII characters, none of them a blank or "
+		 "comma, not \"a,b\""},
 		{"{'identity': {'machine_id': '0123'}}", KILN_EINVAL,
 		 "identity.machine_id: must be 32 lower-case hexadecimal digits, not all of them "
 		 "0, not "

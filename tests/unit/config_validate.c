@@ -97,6 +97,10 @@ static void disks_and_networks_are_told_apart(void **state)
 	assert_invalid("{'networks': [{'mac': '52:54:00:00:00:0a'}, {'mac': '52:54:00:00:00:0A'}]}",
 		       "networks[1].mac: networks[0] has the same");
 	assert_valid("{'disks': ['/a', '/a'], 'networks': [{}, {}]}");
+	assert_invalid("{'disks': [{'path': '/a', 'serial': 'kiln-rw'}]}",
+		       "disks[0].serial: \"kiln-rw\" is kiln's own");
+	assert_invalid("{'disks': ['/a', {'path': '/b', 'serial': 'kiln-root'}]}",
+		       "disks[1].serial: \"kiln-root\" is kiln's own");
 }
 
 static void memory_is_no_more_than_the_host_has(void **state)
