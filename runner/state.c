@@ -8,6 +8,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "log.h"
 #include "os.h"
 
 #include <stdlib.h>
@@ -115,8 +116,7 @@ int runner_open_events(struct runner *runner, kiln_error *err)
 
 	if (!path)
 		return kiln__fail_nomem(err);
-	return kiln__os_open(&runner->events, path,
-			     KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, err);
+	return kiln__os_open_lines(&runner->events, path, err);
 }
 
 json_t *runner_event_json(const kiln_event *event)
@@ -137,6 +137,7 @@ static void append_event(struct runner *runner, const kiln_event *event)
 	json_t *object = runner_event_json(event);
 	char *text = json_dumps(object, JSON_COMPACT);
 	kiln__autobuf line = KILN__BUF_INIT;
+	kiln_error err;
 
 	json_decref(object);
 	if (!text)
@@ -144,8 +145,8 @@ static void append_event(struct runner *runner, const kiln_event *event)
 	kiln__buf_addf(&line, "%s\n", text);
 	free(text);
 	/* One write: a line is there whole or, on a full disk, perhaps not at all. */
-	if (!line.failed)
-		kiln__os_write_full(runner->events, line.data, line.len, NULL);
+	if (!line.failed && kiln__os_write_full(runner->events, line.data, line.len, &err) < 0)
+		kiln__log(&runner->logger, KILN_LOG_ERROR, "cannot write events: %s", err.message);
 }
 
 static void write_state(struct runner *runner, bool durable)
@@ -153,10 +154,14 @@ static void write_state(struct runner *runner, bool durable)
 	kiln__autofree char *path = kiln__strf("%s/state.json", runner->dir);
 	json_t *state = runner_state(runner);
 	char *text = json_dumps(state, JSON_INDENT(1));
+	kiln_error err;
 
 	json_decref(state);
-	if (path && text)
-		kiln__os_replace_file(path, text, strlen(text), 0600, durable, NULL);
+	if (!path || !text)
+		kiln__log(&runner->logger, KILN_LOG_ERROR,
+			  "cannot write state.json: out of memory");
+	else if (kiln__os_save_record(path, text, durable, &err) < 0)
+		kiln__log(&runner->logger, KILN_LOG_ERROR, "%s", err.message);
 	free(text);
 }
 

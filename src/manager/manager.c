@@ -255,18 +255,28 @@ static int compare_age(const void *a, const void *b)
 	return strcmp(x->dir->id, y->dir->id);
 }
 
-/* Looks at each; those that go meanwhile, or never were, are passed over. */
+/* Looks at each; those that go meanwhile, or never were, are passed over. Of others all is shown
+ * that is known. */
 static size_t look_at_all(const struct kiln__home *home, char **ids, struct listed *list)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; ids[i]; i++) {
-		if (kiln__vmdir_open(&list[count].dir, home, ids[i], NULL) < 0)
+		struct listed *at = &list[count];
+		kiln_error err;
+		int r;
+
+		if (kiln__vmdir_open(&at->dir, home, ids[i], NULL) < 0)
 			continue;
-		if (kiln__vmdir_status(list[count].dir, &list[count].state, NULL, NULL) < 0)
-			kiln__vmdir_free(list[count].dir);
-		else
-			count++;
+		r = kiln__vmdir_status(at->dir, &at->state, NULL, &err);
+		if (r == KILN_ENOENT) {
+			kiln__vmdir_free(at->dir);
+			continue;
+		}
+		if (r < 0)
+			at->state =
+				(struct kiln__vmstate){.state = KILN_STATE_FAILED, .failure = err};
+		count++;
 	}
 	return count;
 }

@@ -140,8 +140,7 @@ static int append_event(const struct kiln__vmdir *dir, const char *line)
 
 	if (!path || !text)
 		return KILN_ENOMEM;
-	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND,
-			  NULL);
+	r = kiln__os_open_lines(&fd, path, NULL);
 	return r < 0 ? r : kiln__os_write_full(fd, text, strlen(text), NULL);
 }
 
@@ -347,6 +346,47 @@ int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_erro
 	return r == KILN_ENOENT ? gone(dir->id, err) : r;
 }
 
+/* Why a VM has failed whose runner was killed in the state @from. */
+static void died(const char *from, kiln_error *ret)
+{
+	kiln__fail(ret, KILN_EDIED, "the runner died while the VM was %s", from);
+	kiln__stage(ret, from);
+	kiln__hint(ret, "it was killed or crashed; see the VM's runner.log");
+}
+
+/*
+ * The state *@object says that it is alive, which it is not: sets that right, on disk, and
+ * in *@object. What cannot be put on record (a full disk) is the truth all the same.
+ */
+static int settle_dead(const struct kiln__vmdir *dir, json_t **object, kiln_error *err)
+{
+	kiln_error why;
+	kiln_error settled;
+	json_t *fresh;
+	int alive = kiln__vmdir_settle(dir->home, dir->id, false, true, &settled);
+	int r;
+
+	if (alive >= 0) {
+		r = kiln__vmdir_read_state(dir, &fresh, err);
+		if (r < 0)
+			return r;
+		json_decref(*object);
+		*object = fresh;
+		return alive;
+	}
+	if (alive == KILN_ENOENT) { /* it was removed meanwhile */
+		if (err)
+			*err = settled;
+		return alive;
+	}
+	kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its end cannot be put on record: %s",
+		  dir->id, settled.message);
+	died(json_string_value(json_object_get(*object, "state")), &why);
+	kiln__hint(&why, "this cannot be put on record: %s", settled.message);
+	r = kiln__vmstate_set_failed(*object, &why, kiln__os_realtime_ns(), err);
+	return r < 0 ? r : 0;
+}
+
 int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 		       json_t **ret_object, kiln_error *err)
 {
@@ -363,13 +403,11 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 		return r;
 	kiln__vmstate_parse(object, &state);
 	if (!alive && kiln__vmstate_is_alive(state.state)) {
-		json_decref(object);
-		alive = kiln__vmdir_settle(dir->home, dir->id, false, true, err);
-		if (alive < 0)
+		alive = settle_dead(dir, &object, err);
+		if (alive < 0) {
+			json_decref(object);
 			return alive;
-		r = kiln__vmdir_read_state(dir, &object, err);
-		if (r < 0)
-			return r;
+		}
 		kiln__vmstate_parse(object, &state);
 	}
 	if (alive && state.state == KILN_STATE_CREATED)
@@ -490,8 +528,7 @@ static int write_failed(const struct kiln__vmdir *dir, json_t *object, const cha
 	if (r < 0)
 		return r;
 	text = json_dumps(object, JSON_INDENT(1));
-	r = text ? kiln__os_replace_file(path, text, strlen(text), 0600, !dir->ephemeral, err)
-		 : kiln__fail_nomem(err);
+	r = text ? kiln__os_save_record(path, text, !dir->ephemeral, err) : kiln__fail_nomem(err);
 	free(text);
 	return r;
 }
@@ -561,9 +598,7 @@ static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
 		const char *from = kiln_state_name(state.state);
 
 		end_vmm(dir, state.vmm_pid);
-		kiln__fail(&why, KILN_EDIED, "the runner died while the VM was %s", from);
-		kiln__stage(&why, from);
-		kiln__hint(&why, "it was killed or crashed; see the VM's runner.log");
+		died(from, &why);
 		r = write_failed(dir, object, from, &why, err);
 		if (r == 0)
 			r = 1;

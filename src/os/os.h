@@ -116,6 +116,15 @@ int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len
 int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsigned mode,
 			  bool durable, kiln_error *err);
 
+/*
+ * Replaces a small text durably or not, as above, mode 0600. Where that cannot be (the disk is
+ * full) the text is written over the old one, in the room that this has, padded with blanks.
+ */
+int kiln__os_save_record(const char *path, const char *text, bool durable, kiln_error *err);
+
+/* Opens a file for appending lines to; a last line that was cut off is ended first. */
+int kiln__os_open_lines(kiln_fd *ret, const char *path, kiln_error *err);
+
 int kiln__os_mkdir_p(const char *path, unsigned mode, kiln_error *err);
 int kiln__os_mkdir(const char *path, unsigned mode, kiln_error *err); /* KILN_EEXIST if it is there */
 
