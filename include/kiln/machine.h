@@ -4,8 +4,8 @@
  *
  * Everything happens on the loop that the machine was made on: operations return
  * at once and complete exactly once, by callback, never from inside the call that
- * began them. A machine does not outlive its process; VMs that do, with names and
- * a directory, are <kiln/manager.h>'s.
+ * began them (but one whose machine is freed by the event of its own start). A machine does not
+ * outlive its process; VMs that do, with names and a directory, are <kiln/manager.h>'s.
  *
  * States and what leads from one to the next:
  *
@@ -82,7 +82,10 @@ typedef struct kiln_machine_options {
 	size_t size;      /* set by KILN_MACHINE_OPTIONS_INIT */
 	const char *id;   /* the VM's id: 32 hex digits; NULL: a random one */
 	const char *name; /* for people; default hostname; NULL: the short id */
-	/* Called for each transition, on the loop's thread. */
+	/*
+	 * Called for each transition, on the loop's thread, as it takes place: perhaps from inside
+	 * the call that makes it. It may do anything with the machine, freeing it included.
+	 */
 	void (*on_event)(void *data, const kiln_event *event);
 	/* What the guest writes on its console. Bytes are valid during the call. */
 	void (*on_console)(void *data, const void *bytes, size_t len);

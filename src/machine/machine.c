@@ -4,9 +4,11 @@
  *
  * A machine owns one backend instance from prepare to the VM's end, and a list of
  * operations that wait for something: each names the kind of event that completes it.
- * Every completion goes through a queue that one deferred call empties, so that no
- * user callback runs inside the call that caused it, and a callback may do anything
- * with the machine, freeing it included.
+ * Every completion goes through a queue that one deferred call empties, so that none
+ * runs inside the call that began the operation. Events come from inside the transition:
+ * what is recorded of a state is there before anything is done in it. Either may do
+ * anything with the machine, freeing it included: whatever enters a state looks whether
+ * there is a machine left.
  *
  * All on the loop's thread. The backend is trusted to keep its contract; what the
  * guest says (console, agent) is not trusted.
@@ -21,6 +23,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* How long a VMM may take to say that it has paused a guest, or lets it go on. */
+#define PAUSE_MS 30000
 
 /* What an operation waits for. */
 enum waits {
@@ -65,6 +70,7 @@ struct kiln_machine {
 	struct kiln__deferred *teller;
 	struct kiln__timer *ready_timer;
 	struct kiln__timer *stop_timer;
+	struct kiln__timer *pause_timer; /* of a pause or resume that the VMM was asked for */
 	struct kiln__deferred *reaper; /* frees an ended instance outside its own callback */
 	bool *freed; /* set when the machine is freed from a callback */
 
@@ -184,7 +190,24 @@ static void refuse(kiln_machine *m, const char *what, kiln_done_fn done, void *d
 
 /* --- transitions -------------------------------------------------------------------- */
 
-static void enter(kiln_machine *m, enum kiln_state to)
+static bool tell_event(kiln_machine *m, const kiln_event *event)
+{
+	bool *outer = m->freed;
+	bool freed = false;
+
+	if (!m->options.on_event)
+		return true;
+	m->freed = &freed;
+	m->options.on_event(m->options.data, event);
+	if (!freed)
+		m->freed = outer;
+	else if (outer)
+		*outer = true;
+	return !freed;
+}
+
+/* False if its user has freed the machine because of it. */
+static bool enter(kiln_machine *m, enum kiln_state to)
 {
 	kiln_event event = {
 		.size = sizeof(event),
@@ -199,8 +222,7 @@ static void enter(kiln_machine *m, enum kiln_state to)
 	m->state = to;
 	kiln__log(&m->options.log, KILN_LOG_INFO, "%s -> %s", kiln_state_name(event.from),
 		  kiln_state_name(to));
-	if (m->options.on_event)
-		m->options.on_event(m->options.data, &event);
+	return tell_event(m, &event);
 }
 
 static void set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
@@ -239,13 +261,15 @@ static void set_exit(kiln_machine *m, enum kiln__end how)
 		m->exit = (kiln_exit){.kind = KILN_EXIT_KILLED};
 }
 
-/* The VM has ended and its instance is gone or going: settles state and operations. */
-static void settle(kiln_machine *m, enum kiln__end how, const kiln_error *err)
+/* The VM has ended and its instance is gone or going: settles state and operations. False as
+ * enter(). */
+static bool settle(kiln_machine *m, enum kiln__end how, const kiln_error *err)
 {
 	kiln_error over;
 
 	kiln__timer_stop(m->ready_timer);
 	kiln__timer_stop(m->stop_timer);
+	kiln__timer_stop(m->pause_timer);
 	kiln__ready_free(m->ready);
 	m->ready = NULL;
 	set_exit(m, how);
@@ -256,18 +280,21 @@ static void settle(kiln_machine *m, enum kiln__end how, const kiln_error *err)
 			set_failure(m, stage_of(m->state), err ? err : &over);
 		}
 		over = m->failure;
-		enter(m, KILN_STATE_FAILED);
+		if (!enter(m, KILN_STATE_FAILED))
+			return false;
 		complete_all(m, WAITS_STOPPED, &over);
 	} else {
 		kiln__fail(&over, KILN_EDIED, "the machine has ended (%s)",
 			   kiln_exit_kind_name(m->exit.kind));
-		enter(m, KILN_STATE_STOPPED);
+		if (!enter(m, KILN_STATE_STOPPED))
+			return false;
 		complete_all(m, WAITS_STOPPED, NULL);
 	}
 	complete_all(m, WAITS_START, &over);
 	complete_all(m, WAITS_READY, &over);
 	complete_all(m, WAITS_PAUSE, &over);
 	complete_all(m, WAITS_STOP, NULL);
+	return true;
 }
 
 static void reap(void *data)
@@ -329,6 +356,12 @@ static void on_ready_timeout(void *data)
 	kiln_machine *m = data;
 	kiln_error err;
 
+	if (m->state == KILN_STATE_STARTING && m->spec->readiness.kind == KILN__READY_NONE) {
+		kiln__fail(&err, KILN_ETIMEDOUT, "the VMM has not started the guest within %llu ms",
+			   (unsigned long long)m->spec->readiness.timeout_ms);
+		fail_running(m, "start", &err);
+		return;
+	}
 	kiln__fail(&err, KILN_ETIMEDOUT, "the guest was not ready within %llu ms%s%s",
 		   (unsigned long long)m->spec->readiness.timeout_ms, m->ready ? ": " : "",
 		   m->ready ? kiln__ready_describe(m->ready) : "");
@@ -343,6 +376,22 @@ static void on_stop_timeout(void *data)
 	kiln__log(&m->options.log, KILN_LOG_WARN,
 		  "the guest did not stop in time and is killed");
 	m->backend->kill(m->instance);
+}
+
+static void pause_over(kiln_machine *m, const kiln_error *err)
+{
+	kiln__timer_stop(m->pause_timer);
+	complete_all(m, WAITS_PAUSE, err);
+}
+
+/* If it comes about later all the same, the state follows. */
+static void on_pause_timeout(void *data)
+{
+	kiln_machine *m = data;
+	kiln_error err;
+
+	kiln__fail(&err, KILN_ETIMEDOUT, "the VMM has not answered within %d ms", PAUSE_MS);
+	complete_all(m, WAITS_PAUSE, &err);
 }
 
 /* --- readiness: called by ready.c ------------------------------------------------------ */
@@ -374,8 +423,8 @@ static void on_ready(void *data)
 		on_agent_up(m);
 	kiln__timer_stop(m->ready_timer);
 	m->stages.ready = kiln__os_monotonic_ns();
-	enter(m, KILN_STATE_READY);
-	complete_all(m, WAITS_READY, NULL);
+	if (enter(m, KILN_STATE_READY))
+		complete_all(m, WAITS_READY, NULL);
 }
 
 static void on_ready_failed(void *data, const kiln_error *err)
@@ -461,6 +510,8 @@ static int make_handles(kiln_machine *m, kiln_error *err)
 		r = kiln__timer_new(&m->ready_timer, m->loop, on_ready_timeout, m, err);
 	if (r == 0)
 		r = kiln__timer_new(&m->stop_timer, m->loop, on_stop_timeout, m, err);
+	if (r == 0)
+		r = kiln__timer_new(&m->pause_timer, m->loop, on_pause_timeout, m, err);
 	return r;
 }
 
@@ -518,6 +569,7 @@ void kiln_machine_free(kiln_machine *m)
 	kiln__deferred_free(m->reaper);
 	kiln__timer_free(m->ready_timer);
 	kiln__timer_free(m->stop_timer);
+	kiln__timer_free(m->pause_timer);
 	kiln__spec_free(m->spec);
 	free(m);
 }
@@ -557,7 +609,8 @@ int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 				  kiln_state_name(m->state));
 	forget_last_run(m);
 	m->stages.begun = kiln__os_monotonic_ns();
-	enter(m, KILN_STATE_STARTING);
+	if (!enter(m, KILN_STATE_STARTING))
+		return kiln__fail(err, KILN_ECANCELED, "the machine was freed");
 	r = kiln__ready_new(&m->ready, m, &ready_handler, m, err);
 	if (r == 0)
 		r = m->backend->open(&m->instance, &host, err);
@@ -572,7 +625,8 @@ int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 		set_failure(m, "prepare", &why);
 		if (err)
 			*err = m->failure;
-		settle(m, KILN__END_FAILED, &why);
+		if (!settle(m, KILN__END_FAILED, &why))
+			return kiln__fail(err, KILN_ECANCELED, "the machine was freed");
 		return r;
 	}
 	m->stages.prepared = kiln__os_monotonic_ns();
@@ -590,7 +644,10 @@ static void on_started(void *data, int result, const kiln_error *err)
 		return;
 	}
 	m->stages.running = kiln__os_monotonic_ns();
-	enter(m, KILN_STATE_RUNNING);
+	if (m->spec->readiness.kind == KILN__READY_NONE)
+		kiln__timer_stop(m->ready_timer);
+	if (!enter(m, KILN_STATE_RUNNING))
+		return;
 	complete_all(m, WAITS_START, NULL);
 	if (m->ready)
 		kiln__ready_begin(m->ready);
@@ -599,21 +656,29 @@ static void on_started(void *data, int result, const kiln_error *err)
 void kiln_machine_start(kiln_machine *m, kiln_done_fn done, void *data)
 {
 	kiln_error err = KILN_ERROR_INIT;
+	int r = 0;
 	bool prepared = m->state == KILN_STATE_STARTING && m->instance && !m->vmm_started;
 
 	if (!prepared && !has_ended(m)) {
 		refuse(m, "start", done, data);
 		return;
 	}
-	if (!prepared && kiln__machine_prepare(m, &err) < 0) {
+	if (!prepared)
+		r = kiln__machine_prepare(m, &err);
+	if (r == KILN_ECANCELED) { /* by its own event */
+		if (done)
+			done(data, r, &err);
+		return;
+	}
+	if (r < 0) {
 		answer(m, done, data, &err);
 		return;
 	}
 	if (!op_new(m, WAITS_START, done, data))
 		return;
 	m->vmm_started = true;
-	if (m->spec->readiness.kind != KILN__READY_NONE)
-		kiln__timer_start(m->ready_timer, m->spec->readiness.timeout_ms);
+	/* If it need not be ready, it is only the VMM that has to be. */
+	kiln__timer_start(m->ready_timer, m->spec->readiness.timeout_ms);
 	m->backend->start(m->instance, on_started, m);
 }
 
@@ -693,7 +758,8 @@ void kiln_machine_stop(kiln_machine *m, uint64_t timeout_ms, kiln_done_fn done, 
 		return;
 	m->ending = true;
 	kiln__timer_stop(m->ready_timer);
-	enter(m, KILN_STATE_STOPPING);
+	if (!enter(m, KILN_STATE_STOPPING))
+		return;
 	if (was_starting || timeout_ms == 0) {
 		m->backend->kill(m->instance);
 		return;
@@ -714,9 +780,8 @@ void kiln_machine_kill(kiln_machine *m, kiln_done_fn done, void *data)
 		return;
 	m->ending = true;
 	kiln__timer_stop(m->ready_timer);
-	if (m->state != KILN_STATE_STOPPING)
-		enter(m, KILN_STATE_STOPPING);
-	m->backend->kill(m->instance);
+	if (m->state == KILN_STATE_STOPPING || enter(m, KILN_STATE_STOPPING))
+		m->backend->kill(m->instance);
 }
 
 static void on_paused(void *data, int result, const kiln_error *err)
@@ -726,9 +791,10 @@ static void on_paused(void *data, int result, const kiln_error *err)
 	if (result == 0 && (m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY)) {
 		m->before_pause = m->state;
 		kiln__timer_stop(m->ready_timer);
-		enter(m, KILN_STATE_PAUSED);
+		if (!enter(m, KILN_STATE_PAUSED))
+			return;
 	}
-	complete_all(m, WAITS_PAUSE, err);
+	pause_over(m, err);
 }
 
 static void on_resumed(void *data, int result, const kiln_error *err)
@@ -736,13 +802,14 @@ static void on_resumed(void *data, int result, const kiln_error *err)
 	kiln_machine *m = data;
 
 	if (result == 0 && m->state == KILN_STATE_PAUSED) {
-		enter(m, m->before_pause);
+		if (!enter(m, m->before_pause))
+			return;
 		if (m->state == KILN_STATE_RUNNING && m->spec->readiness.kind != KILN__READY_NONE)
 			kiln__timer_start(m->ready_timer, m->spec->readiness.timeout_ms);
 		if (m->ready)
 			kiln__ready_resumed(m->ready);
 	}
-	complete_all(m, WAITS_PAUSE, err);
+	pause_over(m, err);
 }
 
 /* Pause and resume are one at a time: their order is what the guest sees. */
@@ -770,8 +837,10 @@ void kiln_machine_pause(kiln_machine *m, kiln_done_fn done, void *data)
 	else if (m->state != KILN_STATE_RUNNING && m->state != KILN_STATE_READY &&
 		 m->state != KILN_STATE_PAUSED)
 		refuse(m, "pause", done, data);
-	else if (may_pause(m, "pause", done, data) && op_new(m, WAITS_PAUSE, done, data))
+	else if (may_pause(m, "pause", done, data) && op_new(m, WAITS_PAUSE, done, data)) {
+		kiln__timer_start(m->pause_timer, PAUSE_MS);
 		m->backend->pause(m->instance, on_paused, m);
+	}
 }
 
 void kiln_machine_resume(kiln_machine *m, kiln_done_fn done, void *data)
@@ -782,8 +851,10 @@ void kiln_machine_resume(kiln_machine *m, kiln_done_fn done, void *data)
 		answer(m, done, data, NULL);
 	else if (m->state != KILN_STATE_PAUSED && !runs)
 		refuse(m, "resume", done, data);
-	else if (may_pause(m, "resume", done, data) && op_new(m, WAITS_PAUSE, done, data))
+	else if (may_pause(m, "resume", done, data) && op_new(m, WAITS_PAUSE, done, data)) {
+		kiln__timer_start(m->pause_timer, PAUSE_MS);
 		m->backend->resume(m->instance, on_resumed, m);
+	}
 }
 
 /* --- what it knows ---------------------------------------------------------------------------- */

@@ -56,6 +56,7 @@ struct kiln__op_kind {
 enum kiln__op_phase {
 	KILN__OP_NEW,
 	KILN__OP_WAITS_START, /* for a start that this handle has under way */
+	KILN__OP_WAITS_ROOM,  /* to be connected */
 	KILN__OP_ASKED,       /* for its answer */
 	KILN__OP_WAITS_END,   /* for the runner's end */
 	KILN__OP_OVER,        /* to be told */
@@ -71,6 +72,8 @@ struct kiln__op {
 	bool unreached; /* there is a runner, but it did not listen */
 	bool answered;  /* what is still waited for is the runner's end */
 	struct kiln__timer *patience; /* with a runner that has cut the connection */
+	struct kiln__timer *again;    /* it is asked again, the runner having had no room */
+	unsigned busy_tries;
 
 	/* Who is told: one of these. */
 	kiln_done_fn done;

@@ -14,6 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A connection for which a runner has no room is tried again, with growing pauses, for about ten
+ * seconds. */
+#define BUSY_MS        UINT64_C(10)
+#define BUSY_TRIES_MAX 20
+
 /* --- life ------------------------------------------------------------------------------- */
 
 struct kiln__op *kiln__op_new(kiln_vm *vm, const struct kiln__op_kind *kind, void *data)
@@ -61,6 +66,7 @@ static void release(struct kiln__op *op)
 {
 	unask(op);
 	kiln__timer_free(op->patience);
+	kiln__timer_free(op->again);
 	json_decref(op->params);
 	kiln__stream_close(op->got);
 	free(op->text);
@@ -321,7 +327,7 @@ static int connect_runner(kiln_vm *vm, const struct kiln__control_handler *handl
 
 	if (!path)
 		return kiln__fail_nomem(err);
-	r = kiln__os_local_connect(&fd, path, err);
+	r = kiln__os_local_try_connect(&fd, path, err);
 	if (r == 0)
 		r = kiln__fdstream_new(&stream, vm->manager->loop, fd, err);
 	if (r < 0)
@@ -394,6 +400,36 @@ void kiln__ops_reach_again(kiln_vm *vm)
 	}
 }
 
+static void on_again(void *data)
+{
+	struct kiln__op *op = data;
+
+	if (op->phase == KILN__OP_WAITS_ROOM)
+		kiln__op_ask(op);
+}
+
+/*
+ * More wait for the runner than it keeps in its queue: it is stopped, or very busy. Nothing
+ * tells when there is room.
+ */
+static void ask_again(struct kiln__op *op, const kiln_error *err)
+{
+	kiln_error own;
+
+	if (op->busy_tries == BUSY_TRIES_MAX) {
+		kiln__op_finish(op, err);
+		return;
+	}
+	if (!op->again &&
+	    kiln__timer_new(&op->again, op->vm->manager->loop, on_again, op, &own) < 0) {
+		kiln__op_finish(op, &own);
+		return;
+	}
+	op->phase = KILN__OP_WAITS_ROOM;
+	kiln__timer_start(op->again, BUSY_MS << (op->busy_tries < 6 ? op->busy_tries : 6));
+	op->busy_tries++;
+}
+
 void kiln__op_ask(struct kiln__op *op)
 {
 	struct kiln__control_request request = {.method = op->kind->method, .data = op};
@@ -408,6 +444,10 @@ void kiln__op_ask(struct kiln__op *op)
 	r = reach(op, &control, &err);
 	if (r == KILN_ENOENT || r == KILN_EDIED) {
 		find_out(op);
+		return;
+	}
+	if (r == KILN_EBUSY) {
+		ask_again(op, &err);
 		return;
 	}
 	op->unreached = false;

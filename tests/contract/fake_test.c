@@ -867,6 +867,82 @@ static void a_start_that_takes_too_long_is_not_ready_in_time(void **state)
 	vm_close(&vm);
 }
 
+/* Who does not wait for readiness waits for the VMM all the same, and not for ever. */
+static void a_start_has_a_deadline_without_readiness(void **state)
+{
+	struct op start;
+	struct vm vm;
+
+	(void)state;
+	vm_open(&vm);
+	vm_set(&vm, "fake.start_delay", "1h");
+	vm_set(&vm, "readiness.kind", "none");
+	vm_set(&vm, "readiness.timeout", "100ms");
+	vm_make(&vm);
+	op_begin(&start, &vm, kiln_machine_start);
+	op_await_code(&start, KILN_ETIMEDOUT);
+	assert_passed(&vm, KILN_STATE_STARTING, KILN_STATE_FAILED, PASSED_END);
+	vm_close(&vm);
+}
+
+/* A machine that its user frees when it comes to a state. */
+struct freeing {
+	kiln_machine *machine;
+	enum kiln_state in;
+	unsigned told;
+};
+
+static void free_in_event(void *data, const kiln_event *event)
+{
+	struct freeing *f = data;
+
+	if (event->to == f->in)
+		kiln_machine_free(kiln__take(f->machine));
+}
+
+static void count_told(void *data, int result, const kiln_error *err)
+{
+	struct freeing *f = data;
+
+	(void)result;
+	(void)err;
+	f->told++;
+}
+
+static void a_machine_may_be_freed_in_any_of_its_events(void **state)
+{
+	static const enum kiln_state states[] = {KILN_STATE_STARTING, KILN_STATE_RUNNING,
+						 KILN_STATE_READY,    KILN_STATE_PAUSED,
+						 KILN_STATE_STOPPING, KILN_STATE_STOPPED};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		kiln_machine_options options = KILN_MACHINE_OPTIONS_INIT;
+		struct freeing f = {.in = states[i]};
+		kiln_config *config;
+		kiln_loop *loop;
+		kiln_error err;
+
+		kiln_ok(kiln_loop_new(&loop, &err), &err);
+		kiln_ok(kiln_config_parse("{\"backend\":\"fake\"}", 18, &config, &err), &err);
+		options.on_event = free_in_event;
+		options.data = &f;
+		kiln_ok(kiln_machine_new(&f.machine, loop, config, &options, &err), &err);
+		kiln_config_free(config);
+		kiln_machine_start(f.machine, count_told, &f);
+		kiln_test_settle(loop);
+		if (f.machine)
+			kiln_machine_pause(f.machine, count_told, &f);
+		kiln_test_settle(loop);
+		if (f.machine)
+			kiln_machine_kill(f.machine, count_told, &f);
+		kiln_test_settle(loop);
+		assert_null(f.machine);
+		assert_true(f.told >= 1);
+		kiln_loop_free(loop);
+	}
+}
+
 static void a_pause_that_fails_changes_nothing(void **state)
 {
 	struct op op;
@@ -1032,6 +1108,8 @@ int main(int argc, char **argv)
 		kiln_test(a_start_that_fails_tells_why),
 		kiln_test(a_slow_start_can_be_waited_for_and_stopped),
 		kiln_test(a_start_that_takes_too_long_is_not_ready_in_time),
+		kiln_test(a_start_has_a_deadline_without_readiness),
+		kiln_test(a_machine_may_be_freed_in_any_of_its_events),
 		kiln_test(a_pause_that_fails_changes_nothing),
 		kiln_test(a_crash_waits_while_it_is_paused),
 		kiln_test(an_end_that_was_asked_for_is_no_failure),
