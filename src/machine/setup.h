@@ -10,8 +10,6 @@
 #include "agent.h"
 #include "machine.h"
 
-/* Serial numbers of the disks that have a meaning to the guest. */
-
 int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		     const struct kiln__agent_hello *hello, kiln__agent_reply_fn reply, void *data,
 		     kiln_error *err);
