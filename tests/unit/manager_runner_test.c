@@ -190,7 +190,10 @@ static void failures_are_told_and_kept(void **state)
 	assert_int_equal(runners() + entries(runtime), 0);
 	kiln_ok(kiln_vm_remove_sync(vm, false, -1, &err), &err);
 	kiln_vm_free(vm);
-	vm = start_new("web", "{\"backend\":\"fake\",\"fake\":{\"crash_after\":\"20ms\"}}");
+	/* It may have crashed before this process comes to wait for it. */
+	vm = create_in(manager, "web",
+		       "{\"backend\":\"fake\",\"fake\":{\"crash_after\":\"20ms\"}}", false);
+	kiln_ok(kiln_vm_start_sync(vm, NULL, KILN_TEST_DEADLINE_MS, &err), &err);
 	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, KILN_TEST_DEADLINE_MS, &err), &err);
 	assert_int_equal(status(vm).state, KILN_STATE_FAILED);
 	assert_true(status(vm).failure.message[0] != '\0');
