@@ -213,6 +213,8 @@ static void of_twenty_that_want_a_name_one_gets_it(void **state)
 		assert_int_equal(live(), 0);
 	}
 	kiln__home_done(&home);
+	kiln_test_shown("20 creations of one name at once, 5 times: one has it, 19 are told, "
+			"nothing of them is left");
 }
 
 static int create_some(void)
@@ -428,6 +430,8 @@ static void check_usable(void)
 	assert_int_equal(vms() + names() + live(), 0);
 }
 
+static unsigned moments;
+
 /* Runs @fn killed at its 1st, 2nd, ... moment, until it ends by itself. */
 static unsigned at_every_moment(int (*fn)(void *data), void *(*prepare)(void), void (*check)(void))
 {
@@ -443,6 +447,7 @@ static unsigned at_every_moment(int (*fn)(void *data), void *(*prepare)(void), v
 		case ENDED_BEFORE:
 			assert_int_equal(status, 0);
 			check();
+			moments += moment;
 			return moment;
 		case KILLED:
 			check();
@@ -562,6 +567,8 @@ static void taking_for_a_start_killed_at_any_moment_leaves_it_as_it_was(void **s
 	open_home();
 	assert_true(at_every_moment(take_web, prepare_web, check_stopped_and_usable) > 10);
 	kiln__home_done(&home);
+	kiln_test_shown("creations, removals and starts killed at each of their %u system calls",
+			moments);
 }
 
 /* --- what the journal does not know ------------------------------------------------------------
