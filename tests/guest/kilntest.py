@@ -94,6 +94,7 @@ class Home:
             if folder.is_dir():
                 found += [f"{name}: {p.name}" for p in folder.iterdir()]
         found += [f"temporary: {p}" for p in self.home.rglob(".kiln-tmp-*")]
+        found += [f"temporary: {p}" for p in pathlib.Path(self.env["KILN_IMAGE_CACHE"]).glob("tmp/*")]
         return found
 
     def assert_clean(self, deadline=10):

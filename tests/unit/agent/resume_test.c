@@ -98,6 +98,8 @@ static void cut_at_every_byte_from_the_guest(void **state)
 
 		run_cut(&cut, &again);
 	}
+	kiln_test_shown("an agent stream cut at each of the %llu bytes from the guest",
+			(unsigned long long)whole.in);
 }
 
 static void cut_at_every_byte_to_the_guest(void **state)
@@ -112,6 +114,8 @@ static void cut_at_every_byte_to_the_guest(void **state)
 
 		run_cut(&cut, &again);
 	}
+	kiln_test_shown("an agent stream cut at each of the %llu bytes to the guest",
+			(unsigned long long)whole.out);
 }
 
 static void cut_twice(void **state)
