@@ -123,6 +123,17 @@ static void fail(struct kiln__start *start, const kiln_error *why)
 		kiln__timer_start(start->patience, KILN__RUNNER_END_MS);
 }
 
+void kiln__start_cancel(struct kiln__start *start)
+{
+	kiln_error why;
+
+	if (!start || !start->resolving)
+		return; /* a runner that is there is asked */
+	kiln__resolving_abandon(kiln__take(start->resolving));
+	kiln__fail(&why, KILN_ECANCELED, "the VM was killed before it was launched");
+	fail(start, &why);
+}
+
 /* --- the runner's program ------------------------------------------------------------------- */
 
 static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
