@@ -47,7 +47,20 @@ struct kiln__instance {
 	bool end_known;
 	bool killed;
 	bool panicked;
+	kiln_error why;          /* it cannot go on; code 0 while it can */
+	kiln_done_fn start_done; /* of a start that has not completed */
+	void *start_data;
 };
+
+/* Completes a pending start. */
+static void started(struct kiln__instance *vm, int result, const kiln_error *err)
+{
+	kiln_done_fn done = vm->start_done;
+
+	vm->start_done = NULL;
+	if (done)
+		done(vm->start_data, result, err);
+}
 
 static void on_qmp_event(void *data, const char *name, const json_t *event)
 {
@@ -90,20 +103,24 @@ static const struct kiln__qmp_handler qmp_handler = {
 static void on_vmm_ended(void *data, struct kiln__exit how)
 {
 	struct kiln__instance *vm = data;
+	enum kiln__end end = KILN__END_FAILED;
 	kiln_error err = KILN_ERROR_INIT;
 
+	if (vm->killed)
+		end = KILN__END_KILLED;
+	else if (vm->why.code)
+		err = vm->why;
+	else if (vm->end_known)
+		end = vm->end;
+	else
+		kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
+	if (!err.code && end == KILN__END_FAILED)
+		kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
+	else if (!err.code)
+		kiln__fail(&err, KILN_EDIED, "QEMU has ended");
+	started(vm, err.code, &err);
 	kiln__qmp_free(kiln__take(vm->qmp));
-	if (vm->killed) {
-		vm->host.ended(vm->host.data, KILN__END_KILLED, NULL);
-	} else if (vm->end_known && vm->end != KILN__END_FAILED) {
-		vm->host.ended(vm->host.data, vm->end, NULL);
-	} else {
-		if (vm->end_known)
-			kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
-		else
-			kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
-		vm->host.ended(vm->host.data, KILN__END_FAILED, &err);
-	}
+	vm->host.ended(vm->host.data, end, end == KILN__END_FAILED ? &err : NULL);
 }
 
 static const struct kiln__process_handler process_handler = {.ended = on_vmm_ended};
@@ -301,6 +318,21 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 	return vm->host.incoming(vm->host.data, port, stream);
 }
 
+/*
+ * The machine has lost its vsock device, and with it its agent. If QEMU has closed the
+ * connection it is ending, which its process tells.
+ */
+static void on_device_end(void *data, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+
+	if (!err)
+		return;
+	vm->why = *err;
+	kiln__prefix(&vm->why, "the vsock device");
+	kiln__deferred_schedule(vm->killing);
+}
+
 static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
@@ -316,10 +348,12 @@ static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_e
 	r = add_channel(handles, KILN__QEMU_FD_VSOCK, &fd, err);
 	if (r < 0)
 		return r;
-	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd,
-				 kiln__vsock_device(vm->vsock), err);
+	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd, kiln__vsock_device(vm->vsock),
+				 err);
 	if (r < 0)
 		kiln__os_close(fd);
+	else
+		kiln__vhost_user_on_end(vm->vhost_user, on_device_end, vm);
 	return r;
 }
 
@@ -377,6 +411,12 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_ip && strchr(spec->ports[i].host_ip, ':'))
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "ports[%zu].host_ip: QEMU's own network listens on IPv4 "
+					  "addresses only",
+					  i);
 	if (spec->port_count && !spec->network_count)
 		return kiln__fail(err, KILN_EINVAL,
 				  "ports: a published port needs a network (networks[0])");
@@ -435,9 +475,22 @@ static void command(struct kiln__instance *vm, const char *name, kiln_done_fn do
 		done(data, err.code, &err);
 }
 
+/* If its monitor is lost QEMU is ending, and its process will tell why. */
+static void on_start_answer(void *data, int result, const kiln_error *err)
+{
+	if (result != KILN_EDIED)
+		started(data, result, err);
+}
+
 static void qemu_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	command(vm, "cont", done, data);
+	if (!vm->qmp) {
+		command(vm, "cont", done, data);
+		return;
+	}
+	vm->start_done = done;
+	vm->start_data = data;
+	kiln__qmp_send(vm->qmp, "cont", on_start_answer, vm);
 }
 
 static void qemu_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
@@ -493,10 +546,16 @@ static int64_t qemu_pid(const struct kiln__instance *vm)
 
 static void qemu_free(struct kiln__instance *vm)
 {
+	kiln_error err;
+
 	if (!vm)
 		return;
 	/* First, since what it completes may call back in here: kill, mostly. */
 	kiln__qmp_free(kiln__take(vm->qmp));
+	if (vm->start_done) {
+		kiln__fail(&err, KILN_ECANCELED, "the machine was freed");
+		started(vm, err.code, &err);
+	}
 	kiln__deferred_free(vm->killing);
 	kiln__vmm_free(vm->vmm);
 	kiln__vhost_user_free(vm->vhost_user);
