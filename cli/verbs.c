@@ -192,6 +192,13 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_SECONDS,
 			.key = "stop_timeout",
 		},
+		{
+			.id = OPT_TMPFS,
+			.name = "tmpfs",
+			.arg = "DIR[:OPTIONS]",
+			.help = "An empty file system in memory: size=, mode=, exec; repeatable",
+			.enters = ENTERS_BY_RULE,
+		},
 		END,
 	},
 };

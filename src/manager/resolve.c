@@ -55,11 +55,6 @@ static bool is_pci(const struct kiln__spec *spec)
 	       (spec->qemu_machine && strcmp(spec->qemu_machine, "q35") == 0);
 }
 
-static bool has_overlay(const struct kiln__spec *spec)
-{
-	return spec->root.kind != KILN__ROOT_NONE && spec->root.overlay != KILN__OVERLAY_NONE;
-}
-
 /* In the order in which they are wanted: the sooner vsock works, the sooner the guest says hello.
  */
 static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_MODULES])
@@ -78,7 +73,7 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 	} else if (spec->root.kind != KILN__ROOT_NONE) {
 		wanted[n++] = "squashfs";
 	}
-	if (has_overlay(spec))
+	if (kiln__root_is_overlaid(&spec->root))
 		wanted[n++] = "overlay";
 	if (spec->root.overlay == KILN__OVERLAY_DISK)
 		wanted[n++] = "ext4?";
@@ -149,7 +144,7 @@ int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t
 	kiln__autofree char *path = NULL;
 	int r;
 
-	if (!has_overlay(spec) || spec->root.overlay != KILN__OVERLAY_DISK)
+	if (spec->root.kind == KILN__ROOT_NONE || spec->root.overlay != KILN__OVERLAY_DISK)
 		return 0;
 	path = kiln__strf("%s/overlay", dir);
 	if (!path)

@@ -66,6 +66,19 @@ def test_process_options_reach_the_process(home):
     home.assert_clean()
 
 
+def test_tmpfs_is_mounted_as_asked(home):
+    need_qemu()
+    r = home.kiln("run", "--read-only", "--rootfs", busybox_root(), "--tmpfs", "/scratch", "--tmpfs",
+                  "/opt/tools:size=8m,mode=0711,exec", "--", "sh", "-c",
+                  "cp /bin/busybox /scratch/b; cp /bin/busybox /opt/tools/true; /scratch/b true 2>/dev/null; echo $?; "
+                  "/opt/tools/true; echo $?; stat -c %a /scratch /opt/tools; "
+                  "grep -e /scratch -e /opt/tools /proc/mounts; touch /x 2>/dev/null || echo ro")
+    lines = r.out.splitlines()
+    assert lines[:4] == ["126", "0", "1777", "711"] and lines[-1] == "ro", r
+    assert "nosuid,nodev,noexec" in lines[4] and "noexec" not in lines[5] and "size=8192k" in lines[5], r
+    home.assert_clean()
+
+
 def test_large_output_arrives_whole(home):
     need_qemu()
     mib = 1024 if kilntest.SOAK else 24
