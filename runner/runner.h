@@ -72,6 +72,9 @@ json_t *runner_event_json(const kiln_event *event);
 /* Records a transition: the events file, and state.json (durably when the VM has ended). */
 void runner_record(struct runner *runner, const kiln_event *event);
 
+/* The same of what is no transition. */
+void runner_save(struct runner *runner);
+
 int runner_open_events(struct runner *runner, kiln_error *err);
 
 /* --- server.c ------------------------------------------------------------------------ */

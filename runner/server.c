@@ -45,7 +45,7 @@ struct server {
 
 static const char *const features[] = {
 	"launch", "inspect", "wait",  "events", "stop",	  "kill",    "signal", "pause",
-	"resume", "stats",   "exec",  "attach", "connect", "console", NULL,
+	"resume", "stats",   "exec",  "attach", "connect", "console", "background", NULL,
 };
 
 /* --- clients ---------------------------------------------------------------------------- */
@@ -236,6 +236,18 @@ static void do_resume(struct client *client, struct kiln__control_call *call, js
 {
 	(void)params;
 	kiln_machine_resume(client->server->runner->machine, answer_done, call);
+}
+
+static void do_background(struct client *client, struct kiln__control_call *call, json_t *params)
+{
+	struct runner *runner = client->server->runner;
+
+	(void)params;
+	if (runner->foreground) {
+		runner->foreground = false;
+		runner_save(runner);
+	}
+	answer_done(call, 0, NULL);
 }
 
 static void do_signal(struct client *client, struct kiln__control_call *call, json_t *params)
@@ -470,7 +482,7 @@ static const struct {
 	{"stop", do_stop},	 {"kill", do_kill},	{"signal", do_signal},
 	{"pause", do_pause},	 {"resume", do_resume}, {"stats", do_stats},
 	{"exec", do_exec},	 {"attach", do_attach}, {"connect", do_connect},
-	{"console", do_console},
+	{"console", do_console}, {"background", do_background},
 };
 
 static void on_request(void *data, struct kiln__control_call *call, const char *method,

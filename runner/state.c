@@ -176,6 +176,11 @@ static void write_state(struct runner *runner, bool durable)
 	free(text);
 }
 
+void runner_save(struct runner *runner)
+{
+	write_state(runner, false);
+}
+
 void runner_record(struct runner *runner, const kiln_event *event)
 {
 	bool ended = event->to == KILN_STATE_STOPPED || event->to == KILN_STATE_FAILED;

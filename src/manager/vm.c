@@ -111,6 +111,25 @@ void kiln_vm_restart(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn done, void *
 	ask(vm, &restart_kind, stop_params(timeout_ms), done, data);
 }
 
+static void answered_background(struct kiln__op *op, json_t *result)
+{
+	op->vm->foreground = false;
+	answered_done(op, result);
+}
+
+static void not_alive_background(struct kiln__op *op, const struct kiln__vmstate *state)
+{
+	kiln__fail_not_alive(op, state);
+}
+
+static const struct kiln__op_kind background_kind = {"background", answered_background,
+						     not_alive_background};
+
+void kiln_vm_background(kiln_vm *vm, kiln_done_fn done, void *data)
+{
+	ask(vm, &background_kind, NULL, done, data);
+}
+
 /* --- wait --------------------------------------------------------------------------------------
  */
 

@@ -56,6 +56,14 @@ def test_the_terminal_is_put_back_however_it_ends(home):
     os.write(master, b"\x10\x11")
     assert finish(child, master, slave) == 0
     assert "sleep 777" in home.ok("exec", "vm", "--", "ps")
+    # by others, of which one comes twice
+    child, master, slave = on_terminal(home, "exec", "-it", "--detach-keys", "ctrl-a,ctrl-a,b", "vm", "--", "cat", "-v")
+    os.write(master, b"a\x10\x10\x01c\n")
+    read_until(master, b"a^P^P^Ac")
+    os.write(master, b"\x01\x01\x01b")
+    assert finish(child, master, slave) == 0
+    r = home.kiln("exec", "-it", "--detach-keys", "ctrl-P", "vm", "--", "true")
+    assert r.code == 125 and "--detach-keys" in r.err and "ctrl-z" in r.err, r
     # by a signal
     for number in (signal.SIGTERM, signal.SIGHUP):
         child, master, slave = on_terminal(home, "exec", "-it", "vm", "--", "sh", "-c", "echo u''p; exec sleep 778")
@@ -220,6 +228,25 @@ def test_detached_run_tells_of_a_command_that_is_not_there(home):
     assert r.code == 127 and r.out == "" and "no-such-command" in r.err, r
     assert home.ok("wait", "vm") == "127\n"
     home.ok("rm", "vm")
+    home.assert_clean()
+
+
+def test_a_run_that_is_left_goes_on(home):
+    need_qemu()
+    child, master, slave = on_terminal(home, "run", "-it", "--rootfs", busybox_root(), "--", "sh", "-c",
+                                       "echo u''p; read x; echo got $x; exit 5")
+    read_until(master, b"up")
+    os.write(master, b"\x10\x11")
+    read_until(master, b"left running: ")
+    assert finish(child, master, slave) == 0
+    vm, = home.vms()
+    assert vm["state"] == "ready", vm
+    child, master, slave = on_terminal(home, "attach", vm["id"])
+    os.write(master, b"words\n")
+    read_until(master, b"got words")
+    assert finish(child, master, slave) == 5
+    home.kiln("wait", vm["id"])
+    assert home.vms() == []  # it has no name
     home.assert_clean()
 
 

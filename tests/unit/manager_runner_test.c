@@ -266,6 +266,25 @@ static void a_hundred_are_started_at_once(void **state)
 	kiln_test_shown("%d fake VMs, each with a runner, started at once: all seen ready", CROWD);
 }
 
+static void what_is_put_into_the_background_outlives_its_handle(void **state)
+{
+	kiln_start_options options = KILN_START_OPTIONS_INIT;
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	open_manager();
+	vm = create_in(manager, "web", PLAIN, false);
+	assert_int_equal(kiln_vm_background_sync(vm, KILN_TEST_DEADLINE_MS, &err), KILN_ESTATE);
+	options.foreground = true;
+	kiln_ok(kiln_vm_start_sync(vm, &options, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_ok(kiln_vm_background_sync(vm, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_vm_free(vm);
+	kiln_ok(kiln_manager_find(manager, "web", &vm, &err), &err);
+	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_READY, KILN_TEST_DEADLINE_MS, &err), &err);
+	remove_all(vm);
+}
+
 /* --- processes -------------------------------------------------------------------------------- */
 
 static int exec(kiln_vm *vm, kiln_exec_result *result, kiln_error *err, const char *const *argv)
@@ -710,6 +729,7 @@ int main(void)
 		kiln_test(failures_are_told_and_kept),
 		kiln_test(a_killed_runner_is_seen_at_once),
 		kiln_test(a_hundred_are_started_at_once),
+		kiln_test(what_is_put_into_the_background_outlives_its_handle),
 		kiln_test(commands_are_run_to_their_end),
 		kiln_test(megabytes_pass_whole_though_nobody_hurries),
 		kiln_test(ten_commands_run_at_once),
