@@ -54,7 +54,7 @@ def test_runner_or_vmm_killed_at_any_moment(home):
                     os.kill(pid, 9)
                 except ProcessLookupError:
                     pass
-        child.wait(60)
+        child.wait(kilntest.DEADLINE)
         for row in home.vms():
             if row["state"] not in ("ready", "running"):
                 found = json.loads(home.ok("inspect", row["id"]))[0]

@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ BUILD = pathlib.Path(os.environ.get("KILN_BUILD", SOURCE / "build"))
 CACHE = pathlib.Path(os.environ.get("KILN_CACHE", SOURCE / ".cache"))
 KILN = str(BUILD / "kiln")
 SOAK = os.environ.get("KILN_SOAK") == "1"
-DEADLINE = 120  # seconds for one command: TCG on a busy machine
+DEADLINE = 300  # seconds for one command: TCG on a busy machine, ten times slower than a good one
 
 
 class Skip(Exception):
@@ -97,7 +98,7 @@ class Home:
         found += [f"temporary: {p}" for p in pathlib.Path(self.env["KILN_IMAGE_CACHE"]).glob("tmp/*")]
         return found
 
-    def assert_clean(self, deadline=10):
+    def assert_clean(self, deadline=DEADLINE):
         """Processes that were just killed may take a moment to be gone; waits for them by pidfd."""
         end = time.monotonic() + deadline
         for pid, _ in self.processes():
@@ -183,6 +184,7 @@ def need_qemu():
 def main(module):
     """Runs the functions of a test file whose names begin with test_, each with a home of its own."""
     passed = failed = skipped = 0
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands inherit it; nohup(1) has it ignored
     only = sys.argv[1:]
     for name, function in list(vars(module).items()):
         if not name.startswith("test_") or (only and name not in only):

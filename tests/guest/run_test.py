@@ -90,7 +90,7 @@ def test_large_output_arrives_whole(home):
             assert not chunk.strip(b"\0")
             total += len(chunk)
         assert total == mib << 20, total
-        assert child.wait(60) == 0
+        assert child.wait(kilntest.DEADLINE) == 0
     shown(f"{mib} MiB out of `kiln run`, whole")
 
 
@@ -109,7 +109,7 @@ def test_a_large_input_arrives_whole(home):
                     stdout=subprocess.PIPE) as child:
         feed(child.stdin, mib, sent)
         assert child.stdout.read().split()[0].decode() == sent.hexdigest()
-        assert child.wait(60) == 0
+        assert child.wait(kilntest.DEADLINE) == 0
     home.assert_clean()
     shown(f"{mib} MiB into `kiln run -i`: the guest's checksum is the sender's")
 
@@ -125,14 +125,14 @@ def test_a_large_stream_passes_both_ways_at_once(home):
         while chunk := child.stdout.read(1 << 20):
             back.update(chunk)
         feeder.join()
-        assert child.wait(60) == 0
+        assert child.wait(kilntest.DEADLINE) == 0
     assert back.digest() == sent.digest()
     home.ok("rm", "-f", "echo")
     home.assert_clean()
     shown(f"{mib} MiB through `kiln exec -i`, there and back: the same checksum")
 
 
-def read_until(fd, wanted, timeout=60):
+def read_until(fd, wanted, timeout=kilntest.DEADLINE):
     seen = b""
     end = time.monotonic() + timeout
     while wanted not in seen:
@@ -169,7 +169,7 @@ def test_terminal_follows_the_window(home):
             pass
     except OSError:
         pass
-    assert child.wait(60) == 3
+    assert child.wait(kilntest.DEADLINE) == 3
     os.close(master)
     home.assert_clean()
 
@@ -182,7 +182,7 @@ def test_signals_are_passed_on(home):
         assert child.stdout.readline() == b"up\n"
         child.send_signal(signal.SIGTERM)
         assert child.stdout.readline() == b"got\n"
-        assert child.wait(60) == 9
+        assert child.wait(kilntest.DEADLINE) == 9
     home.assert_clean()
 
 
@@ -194,11 +194,11 @@ def test_a_published_port_reaches_the_guest(home):
     home.ok("run", "-d", "--name", "net", "--network", "user", "-p", f"{port}:80", "--ready", "tcp:80",
             "--rootfs", busybox_root(), "--", "sh", "-c", "while :; do echo from the guest | nc -l -p 80; done")
     # nc serves one connection at a time: between two of them a connection ends without a word.
-    end = time.monotonic() + 60
+    end = time.monotonic() + kilntest.DEADLINE
     said = b""
     while not said and time.monotonic() < end:
-        with socket.create_connection(("127.0.0.1", port), 60) as s:
-            s.settimeout(60)
+        with socket.create_connection(("127.0.0.1", port), kilntest.DEADLINE) as s:
+            s.settimeout(kilntest.DEADLINE)
             try:
                 said = s.recv(100)
             except ConnectionResetError:

@@ -39,7 +39,7 @@ int kiln_test_end(void **state);
  */
 void kiln_test_shown(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-#define KILN_TEST_DEADLINE_MS 20000
+#define KILN_TEST_DEADLINE_MS 60000
 
 /* Fails the test with the error's text unless @result >= 0. */
 #define kiln_ok(result, err) kiln_test_ok((result), (err), #result, __FILE__, __LINE__)

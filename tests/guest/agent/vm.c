@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEADLINE_MS 120000
+#define DEADLINE_MS 300000
 
 static struct {
 	const char *kernel;
