@@ -31,6 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a QEMU without its monitor may take to end by itself, and so to say why. */
+#define CLOSED_MS 2000
+
 #define MAX_DISKS (KILN__OS_MAX_FDS - KILN__QEMU_FD_DISK)
 
 struct kiln__instance {
@@ -43,6 +46,7 @@ struct kiln__instance {
 	struct kiln__vsock *vsock;
 	struct kiln__vhost_user *vhost_user;
 	struct kiln__deferred *killing;
+	struct kiln__timer *closed;
 	enum kiln__end end; /* what its SHUTDOWN event said */
 	bool end_known;
 	bool killed;
@@ -77,9 +81,16 @@ static void on_qmp_closed(void *data)
 {
 	struct kiln__instance *vm = data;
 
-	/* QEMU without its monitor cannot be managed; mostly it is just ending. */
 	if (!vm->end_known)
-		kiln__vmm_kill(vm->vmm);
+		kiln__timer_start(vm->closed, CLOSED_MS);
+}
+
+/* QEMU without its monitor cannot be managed. */
+static void on_closed_long(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	kiln__vmm_kill(vm->vmm);
 }
 
 static const struct kiln__qmp_handler qmp_handler = {
@@ -92,18 +103,19 @@ static void on_vmm_ended(void *data, struct kiln__exit how)
 	struct kiln__instance *vm = data;
 	kiln_error err = KILN_ERROR_INIT;
 
+	if (vm->end_known && vm->end == KILN__END_FAILED)
+		kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
+	else
+		kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
+	kiln__timer_stop(vm->closed);
+	kiln__qmp_end(vm->qmp, &err);
 	kiln__qmp_free(kiln__take(vm->qmp));
-	if (vm->killed) {
+	if (vm->killed)
 		vm->host.ended(vm->host.data, KILN__END_KILLED, NULL);
-	} else if (vm->end_known && vm->end != KILN__END_FAILED) {
+	else if (vm->end_known && vm->end != KILN__END_FAILED)
 		vm->host.ended(vm->host.data, vm->end, NULL);
-	} else {
-		if (vm->end_known)
-			kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
-		else
-			kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
+	else
 		vm->host.ended(vm->host.data, KILN__END_FAILED, &err);
-	}
 }
 
 static const struct kiln__process_handler process_handler = {.ended = on_vmm_ended};
@@ -414,7 +426,10 @@ static int qemu_open(struct kiln__instance **ret, const struct kiln__backend_hos
 	r = kiln__qemu_machine_of(host->spec, &vm->plan.machine, err);
 	if (r == 0)
 		r = kiln__deferred_new(&vm->killing, host->loop, on_killing, vm, err);
+	if (r == 0)
+		r = kiln__timer_new(&vm->closed, host->loop, on_closed_long, vm, err);
 	if (r < 0) {
+		kiln__deferred_free(vm->killing);
 		free(vm);
 		return r;
 	}
@@ -498,6 +513,7 @@ static void qemu_free(struct kiln__instance *vm)
 	/* First, since what it completes may call back in here: kill, mostly. */
 	kiln__qmp_free(kiln__take(vm->qmp));
 	kiln__deferred_free(vm->killing);
+	kiln__timer_free(vm->closed);
 	kiln__vmm_free(vm->vmm);
 	kiln__vhost_user_free(vm->vhost_user);
 	kiln__vsock_free(vm->vsock);
