@@ -346,6 +346,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
 	runner.id = strdup(argv[1]);
 	if (!runner.id || begin(&runner, &err) < 0) {
 		fprintf(stderr, "kiln-runner: %s\n", err.message);

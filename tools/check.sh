@@ -1,16 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The whole suite: the plain build, the sanitizer build, other systems, each a Meson test run
-# whose results are added up. Exits with 1 if anything failed; the last line counts.
+# whose results are added up. Exits with 1 if anything failed; the last line counts, and before it
+# stands what was shown and how often. With KILN_SOAK=1 the counts are full, and each fuzz target runs
+# for KILN_FUZZ_SECONDS (ten minutes).
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
+patience=1 # Meson's timeouts are for the samples
+[ -z "${KILN_SOAK:-}" ] || patience=20
+shown=$(mktemp)
+trap 'rm -f "$shown"' EXIT
 
 # Runs one step that is a test by itself, and is skipped if it exits with 77: step NAME COMMAND...
 step() {
 	local name=$1 log result; shift
 	log=$(mktemp)
 	"$@" >"$log" 2>&1; result=$?
+	sed -n 's/^shown: //p' "$log" >>"$shown"
 	case $result in
 	0) passed=$((passed + 1)); echo "ok    $name" ;;
 	77) skipped=$((skipped + 1)); echo "skip  $name: $(tail -n 1 "$log")" ;;
@@ -22,7 +29,7 @@ step() {
 # Adds up the Meson test run whose build directory is $1.
 count() {
 	local ok bad skip
-	read -r ok bad skip < <(python3 tools/count-tests.py "$1/meson-logs/testlog.json")
+	read -r ok bad skip < <(python3 tools/count-tests.py "$1/meson-logs/testlog.json" "$shown")
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 }
 
@@ -30,7 +37,7 @@ count() {
 tests() {
 	local name=$1 build=$2; shift 2
 	echo "== $name"
-	meson test -C "$build" --no-rebuild --print-errorlogs "$@" 2>&1 | grep -v '^ninja:'
+	meson test -C "$build" --no-rebuild --print-errorlogs -t "$patience" "$@" 2>&1 | grep -v '^ninja:'
 	count "$build"
 }
 
@@ -46,7 +53,11 @@ rm -f build-cross/windows/meson-logs/testlog.json
 step "everything portable links for macOS and Windows" tools/cross.sh build
 step "its tests pass under Wine" tools/cross.sh check windows
 [ ! -e build-cross/windows/meson-logs/testlog.json ] || count build-cross/windows
+[ -z "${KILN_SOAK:-}" ] || step "fuzzing" tools/fuzz.sh "${KILN_FUZZ_SECONDS:-600}"
 
+echo
+echo "Shown:"
+sort -u "$shown" | sed 's/^/  /'
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -51,6 +51,7 @@ struct kiln__instance {
 	bool end_known;
 	bool killed;
 	bool panicked;
+	kiln_error why; /* it cannot go on; code 0 while it can */
 };
 
 static void on_qmp_event(void *data, const char *name, const json_t *event)
@@ -101,21 +102,25 @@ static const struct kiln__qmp_handler qmp_handler = {
 static void on_vmm_ended(void *data, struct kiln__exit how)
 {
 	struct kiln__instance *vm = data;
+	enum kiln__end end = KILN__END_FAILED;
 	kiln_error err = KILN_ERROR_INIT;
 
-	if (vm->end_known && vm->end == KILN__END_FAILED)
-		kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
+	if (vm->killed)
+		end = KILN__END_KILLED;
+	else if (vm->why.code)
+		err = vm->why;
+	else if (vm->end_known)
+		end = vm->end;
 	else
 		kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
+	if (!err.code && end == KILN__END_FAILED)
+		kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
+	else if (!err.code)
+		kiln__fail(&err, KILN_EDIED, "QEMU has ended");
 	kiln__timer_stop(vm->closed);
 	kiln__qmp_end(vm->qmp, &err);
 	kiln__qmp_free(kiln__take(vm->qmp));
-	if (vm->killed)
-		vm->host.ended(vm->host.data, KILN__END_KILLED, NULL);
-	else if (vm->end_known && vm->end != KILN__END_FAILED)
-		vm->host.ended(vm->host.data, vm->end, NULL);
-	else
-		vm->host.ended(vm->host.data, KILN__END_FAILED, &err);
+	vm->host.ended(vm->host.data, end, end == KILN__END_FAILED ? &err : NULL);
 }
 
 static const struct kiln__process_handler process_handler = {.ended = on_vmm_ended};
@@ -313,6 +318,21 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 	return vm->host.incoming(vm->host.data, port, stream);
 }
 
+/*
+ * The machine has lost its vsock device, and with it its agent. If QEMU has closed the
+ * connection it is ending, which its process tells.
+ */
+static void on_device_end(void *data, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+
+	if (!err)
+		return;
+	vm->why = *err;
+	kiln__prefix(&vm->why, "the vsock device");
+	kiln__deferred_schedule(vm->killing);
+}
+
 static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
@@ -328,10 +348,12 @@ static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_e
 	r = add_channel(handles, KILN__QEMU_FD_VSOCK, &fd, err);
 	if (r < 0)
 		return r;
-	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd,
-				 kiln__vsock_device(vm->vsock), err);
+	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd, kiln__vsock_device(vm->vsock),
+				 err);
 	if (r < 0)
 		kiln__os_close(fd);
+	else
+		kiln__vhost_user_on_end(vm->vhost_user, on_device_end, vm);
 	return r;
 }
 
@@ -389,6 +411,12 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_ip && strchr(spec->ports[i].host_ip, ':'))
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "ports[%zu].host_ip: QEMU's own network listens on IPv4 "
+					  "addresses only",
+					  i);
 	if (spec->port_count && !spec->network_count)
 		return kiln__fail(err, KILN_EINVAL,
 				  "ports: a published port needs a network (networks[0])");
