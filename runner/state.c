@@ -9,12 +9,15 @@
 #include "buf.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 #include "timefmt.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getpid, getrusage);
 
 static json_t *time_json(int64_t realtime_ns)
 {

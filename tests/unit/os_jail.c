@@ -2,18 +2,11 @@
 /*
  * The jail, from inside. Each rule is tried by a child that is this program again: it
  * enters the jail, does one thing and tells by its exit code how that went. The filter is
- * made of these lines, as the runner's is of its own:
- *
- * syscalls: read write pwrite64 close openat newfstatat fstat lseek unlink unlinkat
- * syscalls: rename renameat renameat2 sendto fchmod linkat getrandom capget
- * syscalls: prctl(0=39) prlimit64 socket(0=1) ioctl(1=0x5421) clock_gettime
- * syscalls: rt_sigprocmask rt_sigaction rt_sigreturn munmap mmap madvise
- * syscalls: futex gettid getpid exit exit_group
+ * made of the lists of os_jail_calls.c, as the runner's is of its own files'.
  */
 #include "kiln_test.h"
 
 #include "jail.h"
-#include "jail_test_filter.h"
 #include "os.h"
 
 #include <errno.h>
@@ -24,16 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Exit codes of the parts: 0, an errno, or one of these. */
 #define NO_LANDLOCK 200
 #define NOT_JAILED  201
 #define WRONG       202
+
+extern const struct kiln__jail_filter jail_test_filter; /* made at build time */
 
 static char *self;
 static pid_t parent;
@@ -113,6 +110,21 @@ static int try_usage(int64_t pid)
 		       : WRONG;
 }
 
+static int try_mapping(int protection)
+{
+	return mmap(NULL, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+		       ? errno
+		       : 0;
+}
+
+static int try_connect(const struct sockaddr_un *address, size_t len)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? WRONG
+		      : result(connect(fd, (const struct sockaddr *)address, (socklen_t)len));
+}
+
 static int try_thing(const char *thing, const char *dir)
 {
 	char *const argv[] = {self, NULL};
@@ -126,8 +138,22 @@ static int try_thing(const char *thing, const char *dir)
 		return result(syscall(SYS_ptrace, 0, 0, 0, 0));
 	if (strcmp(thing, "undeclared") == 0)
 		return result(syscall(SYS_getppid));
+	if (strcmp(thing, "mapping-executable") == 0)
+		return try_mapping(PROT_READ | PROT_EXEC);
+	if (strcmp(thing, "mapping-writable") == 0)
+		return try_mapping(PROT_READ | PROT_WRITE);
+	if (strcmp(thing, "connect-abstract") == 0)
+		return try_connect(
+			&(struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = "\0kiln-nobody"},
+			sizeof(sa_family_t) + 12);
+	if (strcmp(thing, "connect-path") == 0)
+		return try_connect(
+			&(struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = "/nonexistent"},
+			sizeof(struct sockaddr_un));
 	if (strcmp(thing, "socket-unix") == 0)
 		return result(socket(AF_UNIX, SOCK_STREAM, 0));
+	if (strcmp(thing, "socket-datagram") == 0)
+		return result(socket(AF_UNIX, SOCK_DGRAM, 0));
 	if (strcmp(thing, "socket-inet") == 0)
 		return result(socket(AF_INET, SOCK_STREAM, 0));
 	if (strcmp(thing, "ioctl-declared") == 0)
@@ -184,16 +210,12 @@ static _Noreturn void play(const char *thing, const char *dir)
 	char readable[256];
 	const char *const writable_paths[] = {writable};
 	const char *const readable_paths[] = {readable, "/proc"};
-	const struct kiln__jail_filter filter = {
-		.program = jail_test_filter,
-		.count = sizeof(jail_test_filter) / sizeof(jail_test_filter[0]),
-	};
 	const struct kiln__jail jail = {
 		.writable = writable_paths,
 		.writable_count = 1,
 		.readable = readable_paths,
 		.readable_count = 2,
-		.filter = &filter,
+		.filter = &jail_test_filter,
 	};
 	struct kiln__jail_report report;
 
@@ -202,8 +224,10 @@ static _Noreturn void play(const char *thing, const char *dir)
 	snprintf(readable, sizeof(readable), "%s/readable", dir);
 	if (kiln__os_jail(&jail, &report, NULL) < 0)
 		end(NOT_JAILED);
-	if (!report.landlock && (strchr(thing, '-') && strncmp(thing, "socket", 6) != 0 &&
-				 strncmp(thing, "ioctl", 5) != 0))
+	if (!report.landlock &&
+	    (strchr(thing, '-') && strncmp(thing, "socket", 6) != 0 &&
+	     strncmp(thing, "ioctl", 5) != 0 && strncmp(thing, "connect", 7) != 0 &&
+	     strncmp(thing, "mapping", 7) != 0))
 		end(NO_LANDLOCK);
 	end(try_thing(thing, dir));
 }
@@ -283,8 +307,18 @@ static void arguments_are_compared(void **state)
 	(void)state;
 	assert_jailed("socket-unix", 0);
 	assert_jailed("socket-inet", ENOSYS);
+	assert_jailed("socket-datagram", ENOSYS);
 	assert_jailed("ioctl-declared", 0);
 	assert_jailed("ioctl-other", ENOSYS);
+}
+
+static void no_abstract_socket_is_reached_and_no_memory_executed(void **state)
+{
+	(void)state;
+	assert_jailed("connect-abstract", ENOSYS);
+	assert_jailed("connect-path", ENOENT);
+	assert_jailed("mapping-writable", 0);
+	assert_jailed("mapping-executable", ENOSYS);
 }
 
 static void only_named_directories_can_be_read(void **state)
@@ -344,6 +378,7 @@ int main(int argc, char **argv)
 #endif
 		kiln_test(an_undeclared_call_does_not_exist),
 		kiln_test(arguments_are_compared),
+		kiln_test(no_abstract_socket_is_reached_and_no_memory_executed),
 		kiln_test(only_named_directories_can_be_read),
 		kiln_test(only_writable_directories_can_be_written),
 		kiln_test(privileges_are_gone_for_good),

@@ -57,8 +57,8 @@ static int allow_beneath(int ruleset, const char *const *paths, size_t count, ui
 			.parent_fd = dir,
 		};
 
-		if (dir < 0 || syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH,
-				       &rule, 0))
+		if (dir < 0 ||
+		    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
 			return kiln__fail_errno(err, errno, "cannot confine this process to %s",
 						paths[i]);
 	}
@@ -67,8 +67,8 @@ static int allow_beneath(int ruleset, const char *const *paths, size_t count, ui
 
 static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_error *err)
 {
-	long version = syscall(SYS_landlock_create_ruleset, NULL, 0,
-			       LANDLOCK_CREATE_RULESET_VERSION);
+	long version =
+		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	struct ruleset_attr attr = {.handled_access_net = NET_TCP};
 	kiln__autoclose kiln_fd ruleset = KILN_FD_NONE;
 	int r;

@@ -6,12 +6,15 @@
 #include "child.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(poll, ppoll, close);
 
 /* The highest number that a descriptor can have in the child, and so the most gaps to close. */
 #define MAX_NUMBER 255

@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+/* Locks are taken before, and given back by the end. */
+KILN__SYSCALLS(openat, fstat, newfstatat);
 
 int kiln__posix_open_flags(unsigned flags)
 {
