@@ -27,7 +27,7 @@ KILN__SYSCALLS_OF_SANITIZERS;
 
 extern const struct kiln__jail_filter runner_filter; /* made at build time */
 
-int runner_jail(const struct runner *runner, kiln_error *err)
+int runner_jail(struct runner *runner, kiln_error *err)
 {
 	const char *const writable[] = {runner->dir, runner->runtime_dir};
 	const char *const readable[] = {"/proc"};
@@ -38,13 +38,16 @@ int runner_jail(const struct runner *runner, kiln_error *err)
 		.readable_count = 1,
 		.filter = &runner_filter,
 	};
-	struct kiln__jail_report report;
-	int r = kiln__os_jail(&jail, &report, err);
+	int r = kiln__os_jail(&jail, &runner->jail, err);
 
 	if (r < 0)
 		return kiln__stage(err, "jail"), r;
-	if (!report.landlock)
+	if (!runner->jail.own_root)
 		kiln__log(&runner->logger, KILN_LOG_WARN,
-			  "this kernel has no Landlock: files are not confined");
+			  "this process has no root directory of its own: %s",
+			  runner->jail.why_not.message);
+	if (!runner->jail.landlock)
+		kiln__log(&runner->logger, KILN_LOG_WARN, "this kernel has no Landlock%s",
+			  runner->jail.own_root ? "" : ": files are not confined");
 	return 0;
 }

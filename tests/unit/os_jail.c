@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,9 +28,10 @@
 #include <unistd.h>
 
 /* Exit codes of the parts: 0, an errno, or one of these. */
-#define NO_LANDLOCK 200
-#define NOT_JAILED  201
-#define WRONG       202
+#define NO_LANDLOCK   200
+#define NOT_JAILED    201
+#define WRONG         202
+#define NO_NAMESPACES 203
 
 extern const struct kiln__jail_filter jail_test_filter; /* made at build time */
 
@@ -125,6 +128,14 @@ static int try_connect(const struct sockaddr_un *address, size_t len)
 		      : result(connect(fd, (const struct sockaddr *)address, (socklen_t)len));
 }
 
+static int try_reach(const char *dir, const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", dir, name);
+	return try_connect(&address, sizeof(address));
+}
+
 static int try_thing(const char *thing, const char *dir)
 {
 	char *const argv[] = {self, NULL};
@@ -150,6 +161,10 @@ static int try_thing(const char *thing, const char *dir)
 		return try_connect(
 			&(struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = "/nonexistent"},
 			sizeof(struct sockaddr_un));
+	if (strcmp(thing, "connect-outside") == 0)
+		return try_reach(dir, "outside");
+	if (strcmp(thing, "connect-writable") == 0)
+		return try_reach(dir, "writable/listener");
 	if (strcmp(thing, "socket-unix") == 0)
 		return result(socket(AF_UNIX, SOCK_STREAM, 0));
 	if (strcmp(thing, "socket-datagram") == 0)
@@ -204,7 +219,33 @@ static _Noreturn void end(int code)
 		syscall(SYS_exit_group, code);
 }
 
-static _Noreturn void play(const char *thing, const char *dir)
+static bool needs_landlock(const char *thing)
+{
+	static const char *const verbs[] = {"read-", "write-", "make-", "climb-", "link-"};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strncmp(thing, verbs[i], strlen(verbs[i])) == 0)
+			return true;
+	return false;
+}
+
+/* As on a host where this user may have no namespaces. */
+static int forbid_namespaces(void)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = {sizeof(program) / sizeof(program[0]), program};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
+
+static _Noreturn void play(const char *thing, const char *dir, bool namespaces)
 {
 	char writable[256];
 	char readable[256];
@@ -220,14 +261,17 @@ static _Noreturn void play(const char *thing, const char *dir)
 	struct kiln__jail_report report;
 
 	parent = getppid();
+	if (!namespaces && forbid_namespaces() < 0)
+		end(NOT_JAILED);
 	snprintf(writable, sizeof(writable), "%s/writable", dir);
 	snprintf(readable, sizeof(readable), "%s/readable", dir);
 	if (kiln__os_jail(&jail, &report, NULL) < 0)
 		end(NOT_JAILED);
-	if (!report.landlock &&
-	    (strchr(thing, '-') && strncmp(thing, "socket", 6) != 0 &&
-	     strncmp(thing, "ioctl", 5) != 0 && strncmp(thing, "connect", 7) != 0 &&
-	     strncmp(thing, "mapping", 7) != 0))
+	if (report.own_root && !namespaces)
+		end(WRONG);
+	if (namespaces && !report.own_root)
+		end(NO_NAMESPACES);
+	if (!report.landlock && !namespaces && needs_landlock(thing))
 		end(NO_LANDLOCK);
 	end(try_thing(thing, dir));
 }
@@ -241,9 +285,10 @@ static void touch(const char *name)
 	kiln_ok(kiln__os_replace_file(kiln_test_path(name), "text", 4, 0600, false, &err), &err);
 }
 
-static struct kiln__exit try_jailed(const char *thing)
+/* Without namespaces unless @kind is "rooted". */
+static struct kiln__exit try_jailed(const char *thing, const char *kind)
 {
-	const char *argv[] = {self, thing, kiln_test_dir(), NULL};
+	const char *argv[] = {self, thing, kiln_test_dir(), kind, NULL};
 	const struct kiln__spawn spawn = {.path = self, .argv = argv};
 	struct kiln__child *child;
 	struct kiln__exit how;
@@ -256,13 +301,15 @@ static struct kiln__exit try_jailed(const char *thing)
 	kiln__child_free(child);
 	if (!how.signaled && how.code == NO_LANDLOCK)
 		skip();
+	if (!how.signaled && how.code == NO_NAMESPACES) {
+		print_message("this host allows no mount namespace\n");
+		skip();
+	}
 	return how;
 }
 
-static void assert_jailed(const char *thing, int code)
+static void assert_ends(const char *thing, struct kiln__exit how, int code)
 {
-	struct kiln__exit how = try_jailed(thing);
-
 	if (how.signaled || how.code != code)
 		print_error("%s: %s %d, expected %d\n", thing, how.signaled ? "signal" : "code",
 			    how.code, code);
@@ -270,9 +317,21 @@ static void assert_jailed(const char *thing, int code)
 	assert_int_equal(how.code, code);
 }
 
+/* What Landlock and the filter do by themselves. */
+static void assert_jailed(const char *thing, int code)
+{
+	assert_ends(thing, try_jailed(thing, NULL), code);
+}
+
+/* In a root of its own, too. */
+static void assert_rooted(const char *thing, int code)
+{
+	assert_ends(thing, try_jailed(thing, "rooted"), code);
+}
+
 static void assert_killed(const char *thing)
 {
-	struct kiln__exit how = try_jailed(thing);
+	struct kiln__exit how = try_jailed(thing, NULL);
 
 	if (!how.signaled)
 		print_error("%s: code %d\n", thing, how.code);
@@ -354,6 +413,42 @@ static void only_writable_directories_can_be_written(void **state)
 	assert_jailed("make-outside", EACCES);
 }
 
+static void nothing_else_exists_in_a_root_of_its_own(void **state)
+{
+	kiln__autoclose kiln_fd listener = KILN_FD_NONE;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	touch("readable/file");
+	touch("secret");
+	assert_rooted("read-outside", ENOENT);
+	assert_rooted("climb-outside", ENOENT);
+	assert_rooted("make-outside", EROFS);
+	kiln_ok(kiln__os_local_listen(&listener, kiln_test_path("outside"), &err), &err);
+	assert_jailed("connect-outside", 0); /* this is why */
+	assert_rooted("connect-outside", ENOENT);
+}
+
+static void what_is_kept_can_be_used_in_a_root_of_its_own(void **state)
+{
+	kiln__autoclose kiln_fd listener = KILN_FD_NONE;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	touch("readable/file");
+	kiln_ok(kiln__os_local_listen(&listener, kiln_test_path("writable/listener"), &err), &err);
+	assert_rooted("read-readable", 0);
+	assert_rooted("write-readable", EROFS);
+	assert_rooted("replace-writable", 0);
+	assert_rooted("connect-writable", 0);
+	assert_rooted("usage", 0);
+	assert_rooted("usage-outside", 0);
+}
+
 static void privileges_are_gone_for_good(void **state)
 {
 	(void)state;
@@ -381,6 +476,8 @@ int main(int argc, char **argv)
 		kiln_test(no_abstract_socket_is_reached_and_no_memory_executed),
 		kiln_test(only_named_directories_can_be_read),
 		kiln_test(only_writable_directories_can_be_written),
+		kiln_test(nothing_else_exists_in_a_root_of_its_own),
+		kiln_test(what_is_kept_can_be_used_in_a_root_of_its_own),
 		kiln_test(privileges_are_gone_for_good),
 		kiln_test(what_processes_use_can_still_be_told),
 	};
@@ -389,7 +486,7 @@ int main(int argc, char **argv)
 	if (kiln__os_exe_path(&self, NULL) < 0)
 		return 99;
 	if (argc > 2)
-		play(argv[1], argv[2]);
+		play(argv[1], argv[2], argc > 3 && strcmp(argv[3], "rooted") == 0);
 	r = cmocka_run_group_tests(tests, NULL, NULL);
 	free(self);
 	return r;
