@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -227,6 +228,25 @@ static bool needs_landlock(const char *thing)
 		if (strncmp(thing, verbs[i], strlen(verbs[i])) == 0)
 			return true;
 	return false;
+}
+
+/* What a child spawned as unprivileged and offline finds. */
+static int look_around(void)
+{
+	struct stat mine;
+	struct stat parents;
+	char path[64];
+	int r = try_capabilities();
+
+	if (r || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return r ? r : WRONG;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)getppid());
+	if (stat("/proc/self/ns/net", &mine) < 0)
+		return errno;
+	/* Without privileges the parent's cannot be looked at from another user namespace. */
+	if (stat(path, &parents) < 0)
+		return 0;
+	return mine.st_ino == parents.st_ino ? NO_NAMESPACES : 0;
 }
 
 /* As on a host where this user may have no namespaces. */
@@ -457,6 +477,25 @@ static void privileges_are_gone_for_good(void **state)
 	assert_jailed("core", 0);
 }
 
+static void an_unprivileged_child_has_no_rights_and_no_network(void **state)
+{
+	const char *argv[] = {self, "look-around", NULL};
+	const struct kiln__spawn spawn = {
+		.path = self, .argv = argv, .unprivileged = true, .offline = true};
+	struct kiln__child *child;
+	struct kiln__exit how;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__child_spawn(&child, &spawn, &err), &err);
+	kiln_ok(kiln__child_wait(child, KILN_TEST_DEADLINE_MS, &how, &err), &err);
+	assert_false(how.signaled);
+	if (!kiln__child_is_offline(child))
+		print_message("this host allows no network namespace\n");
+	assert_int_equal(how.code, kiln__child_is_offline(child) ? 0 : NO_NAMESPACES);
+	kiln__child_free(child);
+}
+
 static void what_processes_use_can_still_be_told(void **state)
 {
 	(void)state;
@@ -479,12 +518,15 @@ int main(int argc, char **argv)
 		kiln_test(nothing_else_exists_in_a_root_of_its_own),
 		kiln_test(what_is_kept_can_be_used_in_a_root_of_its_own),
 		kiln_test(privileges_are_gone_for_good),
+		kiln_test(an_unprivileged_child_has_no_rights_and_no_network),
 		kiln_test(what_processes_use_can_still_be_told),
 	};
 	int r;
 
 	if (kiln__os_exe_path(&self, NULL) < 0)
 		return 99;
+	if (argc == 2)
+		return look_around();
 	if (argc > 2)
 		play(argv[1], argv[2], argc > 3 && strcmp(argv[3], "rooted") == 0);
 	r = cmocka_run_group_tests(tests, NULL, NULL);

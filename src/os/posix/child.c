@@ -63,6 +63,11 @@ int64_t kiln__child_pid(const struct kiln__child *child)
 	return child->pid;
 }
 
+bool kiln__child_is_offline(const struct kiln__child *child)
+{
+	return child->offline;
+}
+
 static bool has_ended(struct kiln__child *child)
 {
 	if (!child->ended)
