@@ -11,6 +11,8 @@ KILN__SYSCALLS(socket(0 = AF_UNIX 1 = 0x80001), socket(0 = AF_UNIX 1 = 1), conne
 KILN__SYSCALLS(rt_sigprocmask, rt_sigaction, rt_sigreturn, munmap, mmap(2 & 4 = 0), madvise);
 KILN__SYSCALLS(futex, gettid, getpid, exit, exit_group);
 
+KILN__SYSCALLS_OF_SANITIZERS;
+
 int main(void)
 {
 	return 0;

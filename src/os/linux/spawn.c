@@ -49,6 +49,9 @@ struct plan {
 	enum step failed;
 	int code;
 	bool offline;
+	/* Here, since the child's own frames may hold nothing that a sanitizer would guard. */
+	struct __user_cap_header_struct cap_header;
+	struct __user_cap_data_struct caps[2];
 };
 
 static long fail(struct plan *plan, enum step step)
@@ -130,18 +133,19 @@ static void go_offline(struct plan *plan)
 /* capabilities(7): with no_new_privs, not even root has them back by executing a program. */
 static long drop_privileges(struct plan *plan)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {{0}};
+	struct __user_cap_header_struct *header = &plan->cap_header;
+	struct __user_cap_data_struct *data = plan->caps;
 	uint32_t kept = plan->spawn->low_ports ? 1u << CAP_NET_BIND_SERVICE : 0;
 
 	if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-	    syscall(SYS_capget, &header, data) < 0)
+	    syscall(SYS_capget, header, data) < 0)
 		return fail(plan, STEP_SETUP);
 	kept &= data[0].permitted;
-	data[0] = (struct __user_cap_data_struct){.effective = kept, .permitted = kept};
-	data[1] = (struct __user_cap_data_struct){0};
-	return syscall(SYS_capset, &header, data) < 0 ? fail(plan, STEP_SETUP) : 0;
+	data[0].effective = data[0].permitted = kept;
+	data[1].effective = data[1].permitted = 0;
+	data[0].inheritable = data[1].inheritable = 0;
+	return syscall(SYS_capset, header, data) < 0 ? fail(plan, STEP_SETUP) : 0;
 }
 
 static long become(struct plan *plan)
@@ -256,6 +260,7 @@ int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn 
 		.top = top,
 		.parent = getpid(),
 		.pidfd = -1,
+		.cap_header = {.version = _LINUX_CAPABILITY_VERSION_3},
 	};
 	sigset_t all;
 	sigset_t mask;
