@@ -43,12 +43,13 @@ tests() {
 
 set -e
 make --no-print-directory all
-make --no-print-directory sanitize
+make --no-print-directory sanitize sanitize-threads
 set +e
 
 step "includes go downward" tools/check-includes.sh
 tests "unit, golden, contract, guest" build
-tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --no-suite sandboxed
+tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz
+tests "what has threads, under TSan" build-tsan --suite threads
 rm -f build-cross/windows/meson-logs/testlog.json
 step "everything portable links for macOS and Windows" tools/cross.sh build
 step "its tests pass under Wine" tools/cross.sh check windows
