@@ -132,10 +132,11 @@ def test_a_large_stream_passes_both_ways_at_once(home):
     shown(f"{mib} MiB through `kiln exec -i`, there and back: the same checksum")
 
 
-def read_until(fd, wanted, timeout=kilntest.DEADLINE):
+def read_until(fd, *wanted, timeout=kilntest.DEADLINE):
+    """Reads until all of wanted has been seen; they may well come in one piece."""
     seen = b""
     end = time.monotonic() + timeout
-    while wanted not in seen:
+    while not all(part in seen for part in wanted):
         if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
             raise AssertionError(f"no {wanted!r} in {seen!r}")
         try:
@@ -158,8 +159,7 @@ def test_terminal_follows_the_window(home):
                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
     os.close(slave)
     os.write(master, b"stty size; tty\n")
-    read_until(master, b"33 101")
-    read_until(master, b"/dev/pts/")
+    read_until(master, b"33 101", b"/dev/pts/")
     set_size(master, 40, 120)
     os.write(master, b"stty size\n")
     read_until(master, b"40 120")

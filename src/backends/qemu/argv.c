@@ -152,9 +152,11 @@ char *kiln__qemu_cmdline(const struct kiln__qemu_plan *plan)
 
 	/*
 	 * panic=-1 reboots at once on a panic, which QEMU reports as a reset; reboot=t
-	 * does that without the keyboard controller that microvm lacks.
+	 * does that without the keyboard controller that microvm lacks. Until the guest's
+	 * PID 1 runs, the console gets what is critical or worse: every byte on a serial port is
+	 * an exit there and a wake-up here, and a good boot complains of what microvm lacks.
 	 */
-	kiln__buf_addf(&line, "console=%s panic=-1 reboot=t quiet",
+	kiln__buf_addf(&line, "console=%s panic=-1 reboot=t loglevel=3",
 		       plan->machine == KILN__QEMU_VIRT ? "ttyAMA0" : "ttyS0");
 	if (plan->tsc_khz)
 		kiln__buf_addf(&line, " tsc_early_khz=%u", plan->tsc_khz);

@@ -31,6 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a QEMU without its monitor may take to end by itself, and so to say why. */
+#define CLOSED_MS 2000
+
 #define MAX_DISKS (KILN__OS_MAX_FDS - KILN__QEMU_FD_DISK)
 
 struct kiln__instance {
@@ -43,24 +46,13 @@ struct kiln__instance {
 	struct kiln__vsock *vsock;
 	struct kiln__vhost_user *vhost_user;
 	struct kiln__deferred *killing;
+	struct kiln__timer *closed;
 	enum kiln__end end; /* what its SHUTDOWN event said */
 	bool end_known;
 	bool killed;
 	bool panicked;
-	kiln_error why;          /* it cannot go on; code 0 while it can */
-	kiln_done_fn start_done; /* of a start that has not completed */
-	void *start_data;
+	kiln_error why; /* it cannot go on; code 0 while it can */
 };
-
-/* Completes a pending start. */
-static void started(struct kiln__instance *vm, int result, const kiln_error *err)
-{
-	kiln_done_fn done = vm->start_done;
-
-	vm->start_done = NULL;
-	if (done)
-		done(vm->start_data, result, err);
-}
 
 static void on_qmp_event(void *data, const char *name, const json_t *event)
 {
@@ -90,9 +82,16 @@ static void on_qmp_closed(void *data)
 {
 	struct kiln__instance *vm = data;
 
-	/* QEMU without its monitor cannot be managed; mostly it is just ending. */
 	if (!vm->end_known)
-		kiln__vmm_kill(vm->vmm);
+		kiln__timer_start(vm->closed, CLOSED_MS);
+}
+
+/* QEMU without its monitor cannot be managed. */
+static void on_closed_long(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	kiln__vmm_kill(vm->vmm);
 }
 
 static const struct kiln__qmp_handler qmp_handler = {
@@ -118,7 +117,8 @@ static void on_vmm_ended(void *data, struct kiln__exit how)
 		kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
 	else if (!err.code)
 		kiln__fail(&err, KILN_EDIED, "QEMU has ended");
-	started(vm, err.code, &err);
+	kiln__timer_stop(vm->closed);
+	kiln__qmp_end(vm->qmp, &err);
 	kiln__qmp_free(kiln__take(vm->qmp));
 	vm->host.ended(vm->host.data, end, end == KILN__END_FAILED ? &err : NULL);
 }
@@ -207,7 +207,10 @@ static int copy_range(kiln_fd in, uint64_t offset, uint64_t length, kiln_fd *ret
 	return 0;
 }
 
-/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
+/*
+ * A boot file must be a file of its own for QEMU, which its user may open: a range, or what only
+ * a privilege lets us read, is staged into anonymous memory.
+ */
 static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
 {
 	kiln__autoclose kiln_fd in = KILN_FD_NONE;
@@ -229,6 +232,16 @@ static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_err
 	return copy_range(in, source->offset, length ? length : st.size - source->offset, ret, err);
 }
 
+/* QEMU opens boot files anew, by their descriptors, and has none of this process's privileges. */
+static bool can_reopen(const struct kiln__source *source)
+{
+	struct kiln__os_stat st;
+	int r = source->fd != KILN_FD_NONE ? kiln__os_fstat(source->fd, &st, NULL)
+					   : kiln__os_stat(source->path, &st, NULL);
+
+	return r < 0 || st.readable_by_user; /* what cannot be opened at all is told by who tries */
+}
+
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
 			 const char *key, kiln_error *err)
 {
@@ -237,7 +250,7 @@ static int add_boot_file(struct handles *handles, const struct kiln__source *sou
 
 	if (!kiln__source_is_set(source))
 		return 0;
-	if (!source->offset && !source->length)
+	if (!source->offset && !source->length && can_reopen(source))
 		return add_source(handles, source, number, KILN__OPEN_READ, key, err);
 	r = stage_range(source, &fd, err);
 	if (r < 0)
@@ -357,6 +370,14 @@ static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_e
 	return r;
 }
 
+static bool has_low_port(const struct kiln__spec *spec)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_port < 1024)
+			return true;
+	return false;
+}
+
 static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
@@ -388,8 +409,15 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0 && !argv)
 		r = kiln__fail_nomem(err);
 	if (r == 0)
-		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, vm->binary,
-				    (const char *const *)argv, handles.fds, handles.count,
+		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log,
+				    &(struct kiln__process_plan){
+					    .path = vm->binary,
+					    .argv = (const char *const *)argv,
+					    .fds = handles.fds,
+					    .fd_count = handles.count,
+					    .offline = !spec->network_count,
+					    .low_ports = has_low_port(spec),
+				    },
 				    &process_handler, vm, err);
 	kiln__qemu_argv_free(argv);
 	handles_done(&handles);
@@ -454,7 +482,10 @@ static int qemu_open(struct kiln__instance **ret, const struct kiln__backend_hos
 	r = kiln__qemu_machine_of(host->spec, &vm->plan.machine, err);
 	if (r == 0)
 		r = kiln__deferred_new(&vm->killing, host->loop, on_killing, vm, err);
+	if (r == 0)
+		r = kiln__timer_new(&vm->closed, host->loop, on_closed_long, vm, err);
 	if (r < 0) {
+		kiln__deferred_free(vm->killing);
 		free(vm);
 		return r;
 	}
@@ -475,22 +506,9 @@ static void command(struct kiln__instance *vm, const char *name, kiln_done_fn do
 		done(data, err.code, &err);
 }
 
-/* If its monitor is lost QEMU is ending, and its process will tell why. */
-static void on_start_answer(void *data, int result, const kiln_error *err)
-{
-	if (result != KILN_EDIED)
-		started(data, result, err);
-}
-
 static void qemu_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	if (!vm->qmp) {
-		command(vm, "cont", done, data);
-		return;
-	}
-	vm->start_done = done;
-	vm->start_data = data;
-	kiln__qmp_send(vm->qmp, "cont", on_start_answer, vm);
+	command(vm, "cont", done, data);
 }
 
 static void qemu_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
@@ -546,17 +564,12 @@ static int64_t qemu_pid(const struct kiln__instance *vm)
 
 static void qemu_free(struct kiln__instance *vm)
 {
-	kiln_error err;
-
 	if (!vm)
 		return;
 	/* First, since what it completes may call back in here: kill, mostly. */
 	kiln__qmp_free(kiln__take(vm->qmp));
-	if (vm->start_done) {
-		kiln__fail(&err, KILN_ECANCELED, "the machine was freed");
-		started(vm, err.code, &err);
-	}
 	kiln__deferred_free(vm->killing);
+	kiln__timer_free(vm->closed);
 	kiln__vmm_free(vm->vmm);
 	kiln__vhost_user_free(vm->vhost_user);
 	kiln__vsock_free(vm->vsock);

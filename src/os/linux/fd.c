@@ -3,15 +3,18 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* sendto: as send() does it, to no address. */
+KILN__SYSCALLS(sendto(4 = 0), write, openat2);
 
 ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len)
 {
@@ -26,27 +29,6 @@ ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len)
 		n = write(fd, bytes, len);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
-}
-
-int kiln__posix_sync(int fd)
-{
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-int kiln__posix_open_unnamed(const char *directory)
-{
-	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	return fd < 0 ? -errno : fd;
-}
-
-int kiln__posix_give_name(int fd, const char *path)
-{
-	char source[32];
-
-	/* AT_EMPTY_PATH would need a capability: open(2), under O_TMPFILE. */
-	snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
-	return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
 int kiln__os_open_beneath(kiln_fd *ret, kiln_fd root, const char *path, unsigned flags,

@@ -9,6 +9,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Which of a family the C library takes is its and the architecture's affair. */
+KILN__SYSCALLS(openat, rename, renameat, renameat2, unlink, unlinkat, fchmod);
 
 char *kiln__posix_dirname(const char *path)
 {
@@ -77,6 +81,13 @@ static int open_named(struct replacement *file)
 	return 0;
 }
 
+static int take_place(const char *temporary, const char *path, bool durable)
+{
+	if (!durable)
+		return kiln__posix_rename_unsynced(temporary, path);
+	return rename(temporary, path) < 0 ? -errno : 0;
+}
+
 int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsigned mode,
 			  bool durable, kiln_error *err)
 {
@@ -106,8 +117,9 @@ int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsig
 		if (r < 0)
 			goto fail;
 	}
-	if (rename(temporary, path) < 0) {
-		r = kiln__fail_errno(err, errno, "cannot write %s", path);
+	r = take_place(temporary, path, durable);
+	if (r < 0) {
+		r = kiln__fail_errno(err, -r, "cannot write %s", path);
 		goto fail_told;
 	}
 	kiln__os_close(file.fd);
@@ -119,6 +131,13 @@ fail_told:
 		unlink(temporary);
 	kiln__os_close(file.fd);
 	return r;
+}
+
+int kiln__os_sync(kiln_fd fd, kiln_error *err)
+{
+	int r = kiln__posix_sync(fd);
+
+	return r < 0 ? kiln__fail_errno(err, -r, "cannot sync") : 0;
 }
 
 int kiln__os_rename(const char *from, const char *to, kiln_error *err)
