@@ -149,7 +149,9 @@ def test_idle_runner_makes_no_system_call(home):
             break
     else:
         raise AssertionError(f"not idle: {before} became {counters()}")
-    assert private() <= 8 * 1024, private()
+    used = private()
+    assert used <= 8 * 1024, used
+    kilntest.shown(f"an idle VM's runner: no system call in ten seconds, {used} KiB of private memory")
     home.ok("rm", "-f", "web")
 
 
