@@ -105,6 +105,19 @@ bool nomem_disarm(void)
 	return failed;
 }
 
+long nomem_suspend(void)
+{
+	long suspended = allowed;
+
+	allowed = -1;
+	return suspended;
+}
+
+void nomem_resume(long suspended)
+{
+	allowed = suspended;
+}
+
 long nomem_live(void)
 {
 	return atomic_load(&live);

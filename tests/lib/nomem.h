@@ -18,6 +18,10 @@ void nomem_arm(long count);
 /* No more; true if one has failed since nomem_arm(). */
 bool nomem_disarm(void);
 
+/* No failures meanwhile, for what is the test's own; _resume() takes what _suspend() returned. */
+long nomem_suspend(void);
+void nomem_resume(long suspended);
+
 /* Blocks allocated and not yet freed, by all threads. */
 long nomem_live(void);
 
