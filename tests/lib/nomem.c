@@ -93,6 +93,11 @@ __attribute__((constructor)) static void spare_libuv(void)
 	uv_replace_allocator(__real_malloc, __real_realloc, __real_calloc, __real_free);
 }
 
+void *nomem_spared_malloc(size_t size)
+{
+	return counted(__real_malloc(size));
+}
+
 void nomem_arm(long count)
 {
 	allowed = count;

@@ -11,6 +11,7 @@
 #include <kiln/error.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* The allocation after @count more fails, once, if it is made by this thread. */
 void nomem_arm(long count);
@@ -21,6 +22,9 @@ bool nomem_disarm(void);
 /* No failures meanwhile, for what is the test's own; _resume() takes what _suspend() returned. */
 long nomem_suspend(void);
 void nomem_resume(long suspended);
+
+/* malloc() that does not fail, for libraries that are given theirs. */
+void *nomem_spared_malloc(size_t size);
 
 /* Blocks allocated and not yet freed, by all threads. */
 long nomem_live(void);
