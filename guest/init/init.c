@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "err.h"
+#include "files.h"
 #include "handoff.h"
 #include "identity.h"
 #include "modules.h"
@@ -140,6 +141,20 @@ static void ensure_stdio(void)
 		close(fd);
 }
 
+/*
+ * The host has the kernel keep errors off the console while it boots ("loglevel=3", see
+ * kiln__qemu_cmdline); from here on they are shown, as "quiet" has it. Another level is its
+ * user's choice.
+ */
+static void show_errors(void)
+{
+	static const char file[] = "/proc/sys/kernel/printk";
+	char levels[64];
+
+	if (read_small_file(file, levels, sizeof(levels)) > 0 && strtol(levels, NULL, 10) == 3)
+		write_small_file(file, "4");
+}
+
 /* Says hello: listens first, so that the host can connect as soon as it has heard. */
 static bool greet(kiln_error *err)
 {
@@ -180,6 +195,7 @@ static void boot(void)
 	if (mount_below(&err) < 0)
 		fatal("%s", err.message);
 	agent_progress(&agent);
+	show_errors();
 	root_prepare();
 	power_watch_button(&agent);
 	modules_ns = monotonic_ns();

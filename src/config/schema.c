@@ -211,7 +211,8 @@ static const struct kiln__key network_keys[] = {
 		.def = "user",
 		.field = FIELD(struct kiln__network, kind),
 		.doc = "How it reaches the world: by address translation that needs no rights on "
-		       "the host (user).",
+		       "the host (user), by which the guest also reaches the host's loopback, as "
+		       "10.0.2.2.",
 	},
 	{
 		.name = "mac",

@@ -42,33 +42,9 @@ static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, k
  * installed. */
 static int find_guest(const char *arch, char **ret, kiln_error *err)
 {
-	const char *given = secure_getenv("KILN_GUEST");
-	kiln__autofree char *exe = NULL;
-	struct kiln__os_stat st;
-	int r;
+	kiln__autofree char *name = kiln__strf("guest/kiln-guest-%s", arch);
 
-	if (given && *given) {
-		*ret = strdup(given);
-		return *ret ? 0 : kiln__fail_nomem(err);
-	}
-	r = kiln__os_exe_path(&exe, err);
-	if (r < 0)
-		return r;
-	if (strrchr(exe, '/'))
-		*strrchr(exe, '/') = '\0';
-	for (int i = 0; i < 3; i++) {
-		kiln__autofree char *path =
-			i == 0   ? kiln__strf("%s/guest/kiln-guest-%s", exe, arch)
-			: i == 1 ? kiln__strf("%s/../libexec/kiln/kiln-guest-%s", exe, arch)
-				 : kiln__strf(KILN__LIBEXECDIR "/kiln-guest-%s", arch);
-
-		if (path && kiln__os_stat(path, &st, NULL) == 0) {
-			*ret = kiln__take(path);
-			return 0;
-		}
-	}
-	kiln__fail(err, KILN_ENOENT, "kiln-guest for %s is not installed", arch);
-	return kiln__hint(err, "install kiln with its %s guest, or set KILN_GUEST", arch);
+	return name ? kiln__os_find_helper(ret, name, "KILN_GUEST", err) : kiln__fail_nomem(err);
 }
 
 /* --- modules -------------------------------------------------------------------------- */

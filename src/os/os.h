@@ -340,6 +340,16 @@ int kiln__os_exe_path(char **ret, kiln_error *err);
 /* The path of program @name, malloc'ed: found in $PATH, or @name itself if it has a directory part. */
 int kiln__os_find_program(char **ret, const char *name, kiln_error *err);
 
+/*
+ * A program or file that comes with kiln: what the environment's @variable says; @name beside this
+ * executable, as in a build, where it may have a directory part; its last part in ../libexec/kiln from
+ * there; or where it was configured to be installed. malloc'ed. KILN_ENOENT says what to do.
+ */
+int kiln__os_find_helper(char **ret, const char *name, const char *variable, kiln_error *err);
+
+/* An environment variable, malloc'ed; NULL if unset, or if this process has rights its user has not. */
+char *kiln__os_env(const char *name);
+
 void kiln__os_random(void *bytes, size_t len);
 
 /* Wall-clock and monotonic time in nanoseconds. */

@@ -25,7 +25,9 @@ struct kiln__process_vmm {
 	struct kiln__watch *watch;
 	char line[LINE_MAX_BYTES]; /* the line being read */
 	size_t line_len;
-	char last[LINE_MAX_BYTES]; /* the last whole line */
+	/* The last two whole lines: the second is often but a hint about the first. */
+	char before[LINE_MAX_BYTES];
+	char last[LINE_MAX_BYTES];
 	const struct kiln__process_handler *handler;
 	void *data;
 	bool running;
@@ -35,6 +37,7 @@ static void end_line(struct kiln__process_vmm *vmm)
 {
 	if (!vmm->line_len)
 		return;
+	memcpy(vmm->before, vmm->last, sizeof(vmm->last));
 	memcpy(vmm->last, vmm->line, vmm->line_len);
 	vmm->last[vmm->line_len] = '\0';
 	vmm->line_len = 0;
@@ -168,17 +171,13 @@ void kiln__vmm_kill(struct kiln__process_vmm *vmm)
 		kiln__child_kill(vmm->child);
 }
 
-const char *kiln__vmm_last_line(const struct kiln__process_vmm *vmm)
-{
-	return vmm->last;
-}
-
 int kiln__vmm_fail(const struct kiln__process_vmm *vmm, const char *name, struct kiln__exit how,
 		   kiln_error *err)
 {
-	return kiln__fail(err, KILN_EDIED, "%s %s %d%s%s", name,
+	return kiln__fail(err, KILN_EDIED, "%s %s %d%s%s%s%s", name,
 			  how.signaled ? "was killed by signal" : "exited with code", how.code,
-			  vmm->last[0] ? ": " : "", vmm->last);
+			  vmm->before[0] ? ": " : "", vmm->before, vmm->last[0] ? ": " : "",
+			  vmm->last);
 }
 
 void kiln__vmm_free(struct kiln__process_vmm *vmm)

@@ -38,9 +38,6 @@ int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_
 int64_t kiln__vmm_pid(const struct kiln__process_vmm *vmm);
 void kiln__vmm_kill(struct kiln__process_vmm *vmm);
 
-/* The last line the VMM printed, without its newline; "" if none. */
-const char *kiln__vmm_last_line(const struct kiln__process_vmm *vmm);
-
 /* Fills @err with how it ended and its last words: "<name> was killed by signal 9: <line>". */
 int kiln__vmm_fail(const struct kiln__process_vmm *vmm, const char *name, struct kiln__exit how,
 		   kiln_error *err);

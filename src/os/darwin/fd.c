@@ -42,6 +42,11 @@ int kiln__posix_give_name(int fd, const char *path)
 	return -ENOTSUP;
 }
 
+int kiln__posix_rename_unsynced(const char *from, const char *to)
+{
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
 /* Whether a component of @path is "..", or it does not begin below where it is opened. */
 static bool leads_up(const char *path)
 {

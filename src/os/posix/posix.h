@@ -24,6 +24,12 @@ int kiln__posix_sync(int fd);
 int kiln__posix_open_unnamed(const char *directory);
 int kiln__posix_give_name(int fd, const char *path);
 
+/*
+ * Renames @from to @to, replacing it, without anything being written to disk because of that
+ * where the system can. 0 or a negative errno.
+ */
+int kiln__posix_rename_unsynced(const char *from, const char *to);
+
 /* open()'s flags for KILN__OPEN_..., close-on-exec included. */
 int kiln__posix_open_flags(unsigned flags);
 

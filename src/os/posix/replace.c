@@ -81,6 +81,13 @@ static int open_named(struct replacement *file)
 	return 0;
 }
 
+static int take_place(const char *temporary, const char *path, bool durable)
+{
+	if (!durable)
+		return kiln__posix_rename_unsynced(temporary, path);
+	return rename(temporary, path) < 0 ? -errno : 0;
+}
+
 int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsigned mode,
 			  bool durable, kiln_error *err)
 {
@@ -110,8 +117,9 @@ int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsig
 		if (r < 0)
 			goto fail;
 	}
-	if (rename(temporary, path) < 0) {
-		r = kiln__fail_errno(err, errno, "cannot write %s", path);
+	r = take_place(temporary, path, durable);
+	if (r < 0) {
+		r = kiln__fail_errno(err, -r, "cannot write %s", path);
 		goto fail_told;
 	}
 	kiln__os_close(file.fd);

@@ -33,6 +33,9 @@
 
 KILN__SYSCALLS(write);
 
+/* So many messages at most before others on the loop have their turn. */
+#define MAX_MESSAGES 8
+
 #define MAX_FDS KILN__VU_MAX_REGIONS
 
 #define PROTOCOL_FEATURES                                                                          \
@@ -743,7 +746,7 @@ static int receive(struct kiln__vhost_user *server, size_t want, kiln_error *err
 	return 1;
 }
 
-/* Receives up to one whole message and handles it. */
+/* Receives up to one whole message and handles it. 1: one was; 0: more of it must come. */
 static int pump(struct kiln__vhost_user *server, kiln_error *err)
 {
 	size_t want = message_size(server);
@@ -761,16 +764,20 @@ static int pump(struct kiln__vhost_user *server, kiln_error *err)
 		want = message_size(server);
 	} while (server->msg_len < want);
 	server->msg_len = 0;
-	return handle_message(server, err);
+	r = handle_message(server, err);
+	return r < 0 ? r : 1;
 }
 
 static void on_readable(void *data, int events)
 {
 	struct kiln__vhost_user *server = data;
 	kiln_error err = KILN_ERROR_INIT;
-	int r = pump(server, &err);
+	int r = 1;
 
 	(void)events;
+	/* A front-end sends what needs no reply in one go; it gets its turn, no more. */
+	for (int i = 0; r > 0 && i < MAX_MESSAGES; i++)
+		r = pump(server, &err);
 	if (r == KILN_EDIED && err.code == 0)
 		end(server, NULL);
 	else if (r < 0)
