@@ -102,6 +102,9 @@ static int write_identity(const struct kiln__vmdir *dir, kiln_fd lock, kiln_erro
 	kiln__time_format(dir->created_ns, created);
 	identity = json_pack("{s:s, s:s*, s:b}", "created", created, "name", dir->name, "ephemeral",
 			     dir->ephemeral);
+	/* Where memory has run out, "s*" leaves the key away and says nothing. */
+	if (dir->name && !json_object_get(identity, "name"))
+		json_decref(kiln__take(identity));
 	text = identity ? json_dumps(identity, JSON_COMPACT) : NULL;
 	r = text ? kiln__os_pwrite_full(lock, text, strlen(text), 0, err) : kiln__fail_nomem(err);
 	free(text);
@@ -115,20 +118,24 @@ static int read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 	char text[IDENTITY_MAX];
 	ssize_t n = kiln__os_pread_full(lock, text, sizeof(text), 0, err);
 	json_t *identity;
+	json_error_t why;
 	const char *created;
 	const char *name;
+	int r = 0;
 
 	if (n < 0)
 		return (int)n;
-	identity = json_loadb(text, (size_t)n, JSON_DISABLE_EOF_CHECK, NULL);
+	identity = json_loadb(text, (size_t)n, JSON_DISABLE_EOF_CHECK, &why);
+	if (!identity && json_error_code(&why) == json_error_out_of_memory)
+		return kiln__fail_nomem(err);
 	created = json_string_value(json_object_get(identity, "created"));
 	name = json_string_value(json_object_get(identity, "name"));
 	dir->created_ns = created ? kiln__time_parse(created) : 0;
 	dir->ephemeral = json_is_true(json_object_get(identity, "ephemeral"));
 	if (name && kiln__check_name(name, NULL) == 0)
-		dir->name = strdup(name);
+		r = (dir->name = strdup(name)) ? 0 : kiln__fail_nomem(err);
 	json_decref(identity);
-	return 0;
+	return r;
 }
 
 static int append_event(const struct kiln__vmdir *dir, const char *line)
@@ -582,6 +589,24 @@ static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
 	return r;
 }
 
+/* Removes what is in the VM's directory, but for the lock file. */
+static int remove_contents(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	char **names;
+	int r = kiln__os_list_dir(dir->path, &names, err);
+
+	if (r < 0)
+		return r == KILN_ENOENT ? 0 : r;
+	for (size_t i = 0; names[i] && r == 0; i++) {
+		kiln__autofree char *path = file_of(dir, names[i]);
+
+		if (strcmp(names[i], "lock") != 0)
+			r = path ? remove_any(path, err) : kiln__fail_nomem(err);
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
 /*
  * Removes it; GUARD is held, and LIFE is not. In an order that lets whoever comes
  * next finish what is begun here: config.json first, the lock file, which holds the name
@@ -591,33 +616,22 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 {
 	kiln__autofree char *config = file_of(dir, "config.json");
 	kiln__autofree char *lock = file_of(dir, "lock");
-	char **names = NULL;
 	int r;
 
 	if (!config || !lock)
 		return kiln__fail_nomem(err);
 	kiln__os_mkdir(dir->runtime, 0700, NULL);
 	r = kiln__os_remove(config, err);
-	if (r < 0)
-		return r;
-	if (dir->name)
-		kiln__home_drop_name(dir->home, dir->name, dir->id);
-	if (kiln__os_list_dir(dir->path, &names, NULL) == 0) {
-		for (size_t i = 0; names[i] && r == 0; i++) {
-			kiln__autofree char *path = file_of(dir, names[i]);
-
-			if (strcmp(names[i], "lock") != 0)
-				r = path ? remove_any(path, err) : kiln__fail_nomem(err);
-		}
-		kiln__os_free_names(names);
-	}
+	if (r == 0 && dir->name)
+		r = kiln__home_drop_name(dir->home, dir->name, dir->id, err);
+	if (r == 0)
+		r = remove_contents(dir, err);
 	if (r == 0)
 		r = kiln__os_remove(lock, err);
-	if (r == 0)
-		kiln__os_remove(dir->path, NULL); /* not empty: another is finishing this, too */
-	if (r == 0)
-		r = remove_any(dir->runtime, err);
-	return r;
+	if (r < 0)
+		return r;                 /* what is left still says whose it is */
+	kiln__os_remove(dir->path, NULL); /* not empty: another is finishing this, too */
+	return remove_any(dir->runtime, err);
 }
 
 /* False if the file that @lock is open on is not the VM's any more. */
