@@ -10,11 +10,14 @@
 #include "err.h"
 #include "log.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getpid, getrusage);
 
 static json_t *exit_json(kiln_exit how)
 {
@@ -107,6 +110,9 @@ json_t *runner_state(const struct runner *runner)
 			    failure ? kiln__control_failure_json(failure) : json_null());
 	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));
 	json_object_set_new(state, "ports", ports_json(kiln__machine_spec(m)));
+	json_object_set_new(state, "jail",
+			    json_pack("{s:b, s:i}", "own_root", runner->jail.own_root, "landlock",
+				      runner->jail.landlock));
 	return state;
 }
 
@@ -163,6 +169,11 @@ static void write_state(struct runner *runner, bool durable)
 	else if (kiln__os_save_record(path, text, durable, &err) < 0)
 		kiln__log(&runner->logger, KILN_LOG_ERROR, "%s", err.message);
 	free(text);
+}
+
+void runner_save(struct runner *runner)
+{
+	write_state(runner, false);
 }
 
 void runner_record(struct runner *runner, const kiln_event *event)

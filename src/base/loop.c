@@ -10,10 +10,14 @@
 
 #include "err.h"
 #include "list.h"
+#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
+
+/* libuv's, once the loop is made; the ioctl is FIONBIO, of what begins to be watched. */
+KILN__SYSCALLS(epoll_wait, epoll_pwait, epoll_ctl, clock_gettime, ioctl(1 = 0x5421), close);
 
 struct kiln_loop {
 	uv_loop_t uv; /* first: handles lead back to the loop by it */

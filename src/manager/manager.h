@@ -168,6 +168,9 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data);
 void kiln__vm_start_for(struct kiln__op *op);
 void kiln__start_abandon(struct kiln__start *start); /* NULL is allowed */
 
+/* Fails a start that still looks for what it needs; one that has gone further is not touched. */
+void kiln__start_cancel(struct kiln__start *start); /* NULL is allowed */
+
 /* --- the runner's end (end.c) ---------------------------------------------------------------- */
 
 /*

@@ -26,11 +26,10 @@ static const struct kiln__process_handler handler = {.ended = on_ended};
 static void spawn(struct seen *seen, kiln_loop *loop, const char *script)
 {
 	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct kiln__process_plan plan = {.path = "/bin/sh", .argv = argv};
 	kiln_error err;
 
-	kiln_ok(kiln__vmm_spawn(&seen->vmm, loop, NULL, "/bin/sh", argv, NULL, 0, &handler, seen,
-				&err),
-		&err);
+	kiln_ok(kiln__vmm_spawn(&seen->vmm, loop, NULL, &plan, &handler, seen, &err), &err);
 }
 
 static void its_end_comes_with_its_last_words(void **state)
@@ -44,7 +43,8 @@ static void its_end_comes_with_its_last_words(void **state)
 	spawn(&seen, loop, "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i + 1)); done; exit 3");
 	kiln_test_run_until(loop, &seen.ended);
 	assert_int_equal(seen.how.code, 3);
-	assert_string_equal(kiln__vmm_last_line(seen.vmm), "line 2999");
+	kiln__vmm_fail(seen.vmm, "it", seen.how, &err);
+	assert_string_equal(err.message, "it exited with code 3: line 2999");
 	kiln__vmm_free(seen.vmm);
 	kiln_test_settle(loop);
 	kiln_loop_free(loop);

@@ -43,6 +43,7 @@ static void fail_each(make_fn make)
 	kiln_loop *loop;
 	unsigned failures = 0;
 	unsigned refused = 0;
+	bool failed;
 
 	assert_int_equal(kiln_loop_new(&loop, NULL), 0);
 	do {
@@ -52,10 +53,9 @@ static void fail_each(make_fn make)
 		int r;
 
 		mempair_new(ends, loop, 4096, 4096);
-		failed = false;
-		allowed = (long)failures;
+		nomem_arm((long)failures);
 		r = make(&session, loop, ends[0], &err);
-		allowed = -1;
+		failed = nomem_disarm();
 		if (r < 0) {
 			assert_int_equal(r, KILN_ENOMEM);
 			assert_null(session);

@@ -6,7 +6,15 @@
 #include "err.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+char *kiln__os_env(const char *name)
+{
+	const char *value = secure_getenv(name);
+
+	return value ? strdup(value) : NULL;
+}
 
 /* The specification has relative paths ignored. */
 const char *kiln__posix_absolute_env(const char *name)
