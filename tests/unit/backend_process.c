@@ -44,7 +44,7 @@ static void its_end_comes_with_its_last_words(void **state)
 	kiln_test_run_until(loop, &seen.ended);
 	assert_int_equal(seen.how.code, 3);
 	kiln__vmm_fail(seen.vmm, "it", seen.how, &err);
-	assert_string_equal(err.message, "it exited with code 3: line 2999");
+	assert_string_equal(err.message, "it exited with code 3: line 2998: line 2999");
 	kiln__vmm_free(seen.vmm);
 	kiln_test_settle(loop);
 	kiln_loop_free(loop);
