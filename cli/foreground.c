@@ -6,7 +6,8 @@
  *
  * Signals: until the process runs, one that would end this command ends the run. From
  * then on INT, TERM, HUP, QUIT, USR1 and USR2 are the process's; with a terminal,
- * the keys reach the guest's terminal as bytes, and TERM and HUP mean this command.
+ * the keys reach the guest's terminal as bytes, and TERM and HUP mean this command. A process
+ * that heeds no signal would leave no way out: the third INT or TERM means this command, too.
  */
 #include "foreground.h"
 
@@ -36,6 +37,7 @@ struct foreground {
 	bool running;  /* the process is */
 	bool raw;      /* the terminal is to be */
 	bool over;
+	unsigned urges; /* INT and TERM passed on so far */
 	enum foreground_end end;
 	int code;
 	kiln_error
@@ -234,6 +236,26 @@ static void on_start_done(void *data, int result, const kiln_error *err)
 
 /* --- signals ----------------------------------------------------------------- */
 
+/* As docker has it. */
+#define URGES_MAX 3
+
+static void interrupted(struct foreground *fg, int number)
+{
+	fg->cli->killed_by = number;
+	finish(fg, FOREGROUND_INTERRUPTED, 128 + number);
+}
+
+static void pass_on(struct foreground *fg, int number)
+{
+	if ((number == SIGINT || number == SIGTERM) && ++fg->urges == URGES_MAX) {
+		fprintf(stderr, "kiln: %u signals have not ended the process: leaving it\n",
+			fg->urges);
+		interrupted(fg, number);
+	} else {
+		kiln_session_signal(fg->session, number);
+	}
+}
+
 static void on_signal(void *data, int number)
 {
 	struct foreground *fg = data;
@@ -251,17 +273,12 @@ static void on_signal(void *data, int number)
 			send_size(fg);
 	} else if (!fg->running || (keys && (number == SIGTERM || number == SIGHUP))) {
 		/* Nobody there to take it, or it means the terminal's end. */
-		fg->cli->killed_by = number;
-		finish(fg, FOREGROUND_INTERRUPTED, 128 + number);
+		interrupted(fg, number);
 	} else {
-		kiln_session_signal(fg->session, number);
+		pass_on(fg, number);
 	}
 }
 
-/*
- * Not sooner: making a root image or fetching a kernel is done inside the call that starts a VM,
- * and takes long enough for somebody to change his mind. A signal then just kills us.
- */
 static int take_over(struct foreground *fg, kiln_error *err)
 {
 	int r = signals_new(&fg->signals, kiln_manager_loop(fg->cli->manager), on_signal, fg, err);

@@ -5,8 +5,10 @@
 #include "buf.h"
 #include "err.h"
 #include "foreground.h"
+#include "signals.h"
 #include "trace.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +108,7 @@ static int start_process(struct cli *cli, kiln_vm *vm, const kiln_start_options 
 			 kiln_error *err)
 {
 	kiln_session_callbacks callbacks = KILN_SESSION_CALLBACKS_INIT;
+	kiln_loop *loop = kiln_manager_loop(cli->manager);
 	struct starting starting = {0};
 	kiln_session *session = NULL;
 	int r;
@@ -114,13 +117,15 @@ static int start_process(struct cli *cli, kiln_vm *vm, const kiln_start_options 
 	callbacks.on_output = on_process_output;
 	callbacks.on_exit = on_process_exit;
 	callbacks.data = &starting;
-	/* The loop runs until the start is done, whatever happens: it is told to this frame. */
 	kiln_vm_start(vm, options, on_start, &starting);
 	r = kiln_vm_attach(vm, NULL, &callbacks, &session, err);
-	while (!(starting.begun && (starting.over || r < 0)) &&
-	       kiln_loop_step(kiln_manager_loop(cli->manager)))
+	while (!(starting.begun && (starting.over || r < 0)) && !cli->killed_by &&
+	       kiln_loop_step(loop))
 		;
 	kiln_session_free(session);
+	/* Whatever has happened, the start is done first: it is told to this frame. */
+	while (!starting.begun && kiln_loop_step(loop))
+		;
 	if (r == 0 && starting.err.code) {
 		*err = starting.err;
 		r = err->code;
@@ -158,16 +163,64 @@ static int start_detached(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 	return r;
 }
 
-static int run_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config)
-{
-	kiln_error err = KILN_ERROR_INIT;
+/*
+ * Of a VM whose id was not printed nobody knows: a signal until then removes it. Removing it
+ * cancels its start, so that this may happen while that is waited for.
+ */
+struct detaching {
+	struct cli *cli;
+	kiln_vm *vm;
+	bool removed;
+};
 
-	if (start_detached(cli, vm, config, &err) < 0) {
-		complain(NULL, &err);
-		return exit_code_of_error(&err);
-	}
-	printf("%s\n", kiln_vm_id(vm));
-	return 0;
+static void on_removed(void *data, int result, const kiln_error *err)
+{
+	struct detaching *detaching = data;
+
+	detaching->removed = true;
+	if (result < 0 && result != KILN_ENOENT)
+		complain("interrupted, but the VM could not be removed", err);
+	else
+		fputs("kiln: interrupted: the VM is removed\n", stderr);
+}
+
+static void on_signal_detaching(void *data, int number)
+{
+	struct detaching *detaching = data;
+
+	if (number == SIGWINCH || number == SIGCONT || number == SIGUSR1 || number == SIGUSR2)
+		return;
+	if (detaching->cli->killed_by)
+		signals_die(number); /* who asks twice does not wait */
+	detaching->cli->killed_by = number;
+	kiln_vm_remove(detaching->vm, true, on_removed, detaching);
+}
+
+static int run_detached(struct cli *cli, const struct args *args, const kiln_config *config,
+			kiln_error *err)
+{
+	struct detaching detaching = {.cli = cli};
+	struct signals *signals = NULL;
+	int r = cli_manager(cli, err);
+
+	if (r == 0)
+		r = signals_new(&signals, kiln_manager_loop(cli->manager), on_signal_detaching,
+				&detaching, err);
+	if (r == 0)
+		r = create(cli, args, config, args_has(args, OPT_RM), &detaching.vm, err);
+	if (r == 0)
+		r = start_detached(cli, detaching.vm, config, err);
+	while (cli->killed_by && !detaching.removed &&
+	       kiln_loop_step(kiln_manager_loop(cli->manager)))
+		;
+	if (r == 0 && !cli->killed_by)
+		printf("%s\n", kiln_vm_id(detaching.vm));
+	fflush(stdout); /* before a signal kills again; main() tells of failures */
+	signals_free(signals);
+	kiln_vm_free(detaching.vm);
+	if (cli->killed_by)
+		return 128 + cli->killed_by;
+	return r < 0 ? (complain(NULL, err), exit_code_of_error(err)) : 0;
 }
 
 /* --- run in the foreground --------------------------------------------------- */
@@ -218,6 +271,9 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 		return complain(NULL, &err);
 	}
 	end = foreground_run(fg, &code);
+	/* What is still attached to a VM that is to be killed would be waited for by its runner. */
+	if (end != FOREGROUND_EXITED)
+		foreground_free(kiln__take(fg));
 	end_vm(vm, end);
 	foreground_free(fg);
 	write_trace(cli, vm);
@@ -273,19 +329,19 @@ static int need_command(const kiln_config *config, kiln_error *err)
 static int run_vm(struct cli *cli, const struct args *args, const kiln_config *config,
 		  kiln_error *err)
 {
-	bool detach = args_has(args, OPT_DETACH);
-	bool ephemeral = args_has(args, OPT_RM) || (!detach && !args_has(args, OPT_NAME));
+	bool ephemeral = args_has(args, OPT_RM) || !args_has(args, OPT_NAME);
 	kiln_vm *vm;
 	int code;
-	int r = detach ? 0 : need_command(config, err);
+	int r;
 
+	if (args_has(args, OPT_DETACH))
+		return run_detached(cli, args, config, err);
+	r = need_command(config, err);
 	if (r == 0)
 		r = create(cli, args, config, ephemeral, &vm, err);
 	if (r < 0)
 		return complain(NULL, err);
-	if (detach)
-		code = run_detached(cli, vm, config);
-	else if (has_process(config))
+	if (has_process(config))
 		code = run_foreground(cli, vm, config);
 	else
 		code = run_console(cli, vm);

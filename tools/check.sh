@@ -35,7 +35,7 @@ set +e
 
 step "includes go downward" tools/check-includes.sh
 tests "unit, golden, contract, guest" build
-tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --no-suite sandboxed
+tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --suite command --no-suite sandboxed
 step "cross-compilation and Wine" tools/cross.sh check
 
 echo

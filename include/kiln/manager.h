@@ -189,7 +189,10 @@ KILN_PUBLIC void kiln_vm_wait(kiln_vm *vm, enum kiln_state until, kiln_done_fn d
  */
 KILN_PUBLIC void kiln_vm_stop(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn done, void *data);
 
-/* Ends it now. Done when its process has gone; succeeds at once on what is not alive. */
+/*
+ * Ends it now. Done when its process has gone; succeeds at once on what is not alive. A start
+ * that this manager has under way completes with KILN_ECANCELED.
+ */
 KILN_PUBLIC void kiln_vm_kill(kiln_vm *vm, kiln_done_fn done, void *data);
 
 /* Stops it as kiln_vm_stop() and starts it, in the background. */

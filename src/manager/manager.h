@@ -164,6 +164,9 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data);
 void kiln__vm_start_for(struct kiln__op *op);
 void kiln__start_abandon(struct kiln__start *start); /* NULL is allowed */
 
+/* Fails it with KILN_ECANCELED, unless it is failing already. NULL is allowed. */
+void kiln__start_cancel(struct kiln__start *start);
+
 /* --- the runner's end (end.c) ---------------------------------------------------------------- */
 
 /*

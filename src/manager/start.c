@@ -123,6 +123,20 @@ static void fail(struct kiln__start *start, const kiln_error *why)
 		kiln__timer_start(start->patience, KILN__RUNNER_END_MS);
 }
 
+void kiln__start_cancel(struct kiln__start *start)
+{
+	kiln_error why;
+
+	if (!start || start->why.code)
+		return;
+	kiln__fail(&why, KILN_ECANCELED, "the VM was killed while it was being started");
+	kiln__resolving_abandon(kiln__take(start->resolving));
+	/* Nothing of the guest runs yet: there is nothing to be ended with care. */
+	if (start->runner)
+		kiln__child_kill(start->runner);
+	fail(start, &why);
+}
+
 /* --- the runner's program ------------------------------------------------------------------- */
 
 static int spawn_at(struct kiln__start *start, const char *path, kiln_fd launch, kiln_error *err)

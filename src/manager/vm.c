@@ -102,6 +102,7 @@ void kiln_vm_stop(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn done, void *dat
 
 void kiln_vm_kill(kiln_vm *vm, kiln_done_fn done, void *data)
 {
+	kiln__start_cancel(vm->start);
 	ask(vm, &kill_kind, NULL, done, data);
 }
 
@@ -214,9 +215,12 @@ static const struct kiln__op_kind remove_kind = {"kill", answered_then_end, not_
 
 void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 {
-	struct kiln__op *op = begin(vm, &remove_kind, NULL, done, data);
 	struct kiln__vmstate state;
+	struct kiln__op *op;
 
+	if (force)
+		kiln__start_cancel(vm->start);
+	op = begin(vm, &remove_kind, NULL, done, data);
 	if (!op)
 		return;
 	if (force)

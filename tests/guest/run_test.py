@@ -132,6 +132,39 @@ def test_signals_are_passed_on(home):
     home.assert_clean()
 
 
+def test_the_third_signal_ends_what_heeds_none(home):
+    need_qemu()
+    with home.popen("run", "-i", "--rootfs", busybox_root(), "--", "sh", "-c",
+                    "trap 'echo heard' INT TERM; echo up; while :; do read x; done", stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"up\n"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            child.send_signal(number)
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == b"heard\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == -signal.SIGINT
+        assert b"3 signals" in child.stderr.read()
+    home.assert_clean()
+
+
+def test_a_signal_before_the_process_runs_ends_it_at_once(home):
+    """Sooner than a runner would give up a client that does not read its process's output."""
+    need_qemu()
+    for words in (["run"], ["run", "-d"]):
+        with home.popen("events", "-f", stdout=subprocess.PIPE, text=True) as events, \
+                home.popen(*words, "--rootfs", busybox_root(), "--", "sleep", "100") as child:
+            assert any(" running" in line for line in events.stdout)
+            begin = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            code = child.wait(60)
+            assert code == -signal.SIGINT, code
+            assert time.monotonic() - begin < 4
+            events.kill()
+        home.assert_clean()
+
+
 def test_a_published_port_reaches_the_guest(home):
     need_qemu()
     with socket.socket() as probe:
