@@ -14,8 +14,8 @@ env = dict(os.environ, KILN_HOME=home.name + "/home", KILN_RUNTIME_DIR=home.name
 env.pop("ABSENT", None)
 
 
-def run(*args, **kwargs):
-    return subprocess.run([kiln, *args], capture_output=True, text=True, env=env, cwd=home.name, check=False, **kwargs)
+def run(*args, vars=None, **kwargs):
+    return subprocess.run([kiln, *args], capture_output=True, text=True, env=dict(env, **(vars or {})), cwd=home.name, check=False, **kwargs)
 
 
 def refuses(args, *words):
@@ -155,6 +155,16 @@ def test_lists_of_nothing():
     r = run("inspect", "absent")
     assert r.returncode == 125 and json.loads(r.stdout) == [] and "absent" in r.stderr, r
     assert run("rm", "-f", "absent").returncode == 0
+
+
+def test_directories_of_the_environment_are_absolute_and_those_of_others_are_not_made():
+    for variables, words in (({"KILN_HOME": "home"}, ("KILN_HOME", "home")), ({"KILN_RUNTIME_DIR": "r"}, ("KILN_RUNTIME_DIR",)),
+                             ({"KILN_RUNTIME_DIR": "", "XDG_RUNTIME_DIR": home.name + "/login"}, ("XDG_RUNTIME_DIR",))):
+        r = run("ls", "-a", vars=variables)
+        assert r.returncode == 125 and len(r.stderr.splitlines()) == 2, r
+        for word in words:
+            assert word in r.stderr, r
+    assert not os.path.exists(home.name + "/login")
 
 
 def test_closed_descriptors_stay_closed():
