@@ -43,6 +43,9 @@ struct cli {
 /* Makes the manager, if there is none yet. */
 int cli_manager(struct cli *cli, kiln_error *err);
 
+/* kiln_manager_find() with what to do where there is none; makes the manager first. */
+int cli_find(struct cli *cli, const char *name, kiln_vm **ret, kiln_error *err);
+
 /* What --progress says. */
 void cli_progress(struct cli *cli, const struct args *args);
 

@@ -212,7 +212,7 @@ int verb_console(struct cli *cli, const struct args *args)
 	int r = cli_manager(cli, &err);
 
 	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = console_run(cli, vm, true, &code, &err);
 	kiln_vm_free(vm);

@@ -407,7 +407,7 @@ static int start_one(struct cli *cli, const struct args *args, const char *name)
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_vm *vm = NULL;
 	int code = 0;
-	int r = kiln_manager_find(cli->manager, name, &vm, &err);
+	int r = cli_find(cli, name, &vm, &err);
 
 	if (r == 0)
 		r = kiln_vm_config(vm, &config, &err);
@@ -430,6 +430,7 @@ int verb_start(struct cli *cli, const struct args *args)
 	cli_progress(cli, args);
 	if (args_has(args, OPT_ATTACH) && args->count > 1) {
 		kiln__fail(&err, KILN_EINVAL, "start: --attach takes one VM");
+		kiln__hint(&err, "start them without it, and attach to one");
 		return complain(NULL, &err);
 	}
 	if (cli_manager(cli, &err) < 0)
@@ -500,8 +501,10 @@ int verb_exec(struct cli *cli, const struct args *args)
 
 	if (strcmp(argv[0], "--") == 0)
 		argv++;
-	if (r == 0 && !argv[0])
+	if (r == 0 && !argv[0]) {
 		r = kiln__fail(&err, KILN_EINVAL, "exec: there is no command to run");
+		kiln__hint(&err, "usage: kiln exec %s", args->verb->synopsis);
+	}
 	options.argv = (const char *const *)argv;
 	options.env = (const char *const *)(void *)env.data;
 	options.cwd = args_value(args, OPT_WORKDIR);
@@ -509,7 +512,7 @@ int verb_exec(struct cli *cli, const struct args *args)
 	if (r == 0)
 		r = cli_manager(cli, &err);
 	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = foreground_new(&fg, cli, &fg_options, &err);
 	if (r == 0)
@@ -531,7 +534,7 @@ int verb_attach(struct cli *cli, const struct args *args)
 	int r = cli_manager(cli, &err);
 
 	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = kiln_vm_config(vm, &config, &err);
 	if (r == 0) {

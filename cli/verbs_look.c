@@ -148,7 +148,7 @@ int verb_inspect(struct cli *cli, const struct args *args)
 	for (int i = 0; i < args->count; i++) {
 		kiln_vm *vm = NULL;
 		char *text = NULL;
-		int r = kiln_manager_find(cli->manager, args->positional[i], &vm, &err);
+		int r = cli_find(cli, args->positional[i], &vm, &err);
 
 		if (r == 0)
 			r = kiln_vm_inspect_sync(vm, &text, -1, &err);
@@ -177,7 +177,7 @@ static void measure(struct measuring *m, const char *name)
 	kiln_vm *vm = NULL;
 	char *text = NULL;
 	json_t *stats = NULL;
-	int r = kiln_manager_find(m->cli->manager, name, &vm, &err);
+	int r = cli_find(m->cli, name, &vm, &err);
 
 	if (r == 0)
 		r = kiln_vm_stats_sync(vm, &text, -1, &err);

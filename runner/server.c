@@ -360,12 +360,16 @@ static void do_exec(struct client *client, struct kiln__control_call *call, json
 		connect_guest(client, call, KILN__AGENT_PORT);
 		return;
 	}
-	if (state == KILN_STATE_READY)
+	if (state == KILN_STATE_READY) {
 		kiln__fail(&err, KILN_ENOTSUP,
 			   "exec needs kiln's agent, which this guest does not run");
-	else
+		kiln__hint(&err, "boot it with kiln's own initramfs");
+	} else {
 		kiln__fail(&err, KILN_ESTATE, "cannot exec in a machine that is %s",
 			   kiln_state_name(state));
+		kiln__hint(&err, state == KILN_STATE_PAUSED ? "resume it first"
+							    : "wait until it is ready");
+	}
 	kiln__control_fail(call, &err);
 }
 

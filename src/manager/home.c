@@ -115,8 +115,11 @@ int kiln__check_name(const char *name, kiln_error *err)
 			   KILN__NAME_MAX);
 		return KILN_EINVAL;
 	}
-	if (kiln__is_id(name))
-		return kiln__fail(err, KILN_EINVAL, "\"%s\" looks like an id", name);
+	if (kiln__is_id(name)) {
+		kiln__fail(err, KILN_EINVAL, "\"%s\" looks like an id", name);
+		kiln__hint(err, "choose another");
+		return KILN_EINVAL;
+	}
 	return 0;
 }
 

@@ -164,6 +164,9 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data);
 void kiln__vm_start_for(struct kiln__op *op);
 void kiln__start_abandon(struct kiln__start *start); /* NULL is allowed */
 
+/* "the VM is running already", and what to do. Returns @ret. */
+const kiln_error *kiln__running_error(const kiln_vm *vm, kiln_error *ret);
+
 /* Fails it with KILN_ECANCELED, unless it is failing already. NULL is allowed. */
 void kiln__start_cancel(struct kiln__start *start);
 

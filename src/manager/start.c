@@ -390,6 +390,17 @@ static int begin(struct kiln__start *start, kiln_error *err)
 			     start, err);
 }
 
+const kiln_error *kiln__running_error(const kiln_vm *vm, kiln_error *ret)
+{
+	const struct kiln__vmdir *dir = vm->dir;
+
+	kiln__fail(ret, KILN_ESTATE, "the VM %.12s is running already", dir->id);
+	if (dir->name)
+		kiln__fail(ret, KILN_ESTATE, "the VM \"%s\" is running already", dir->name);
+	kiln__hint(ret, "attach to it, or restart it");
+	return ret;
+}
+
 /* False if it has found an end. */
 static bool may_start(struct kiln__op *op)
 {
@@ -411,7 +422,7 @@ static bool may_start(struct kiln__op *op)
 	else if (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED)
 		kiln__op_await_end(op); /* its runner is about to go: then it can be started */
 	else
-		kiln__op_fail(op, KILN_ESTATE, "the VM is running already");
+		kiln__op_finish(op, kiln__running_error(op->vm, &err));
 	return false;
 }
 

@@ -62,8 +62,10 @@ static void ask(kiln_vm *vm, const struct kiln__op_kind *kind, json_t *params, k
 
 static void not_alive_start(struct kiln__op *op, const struct kiln__vmstate *state)
 {
+	kiln_error err;
+
 	if (kiln__vmstate_is_alive(state->state))
-		kiln__op_fail(op, KILN_ESTATE, "the VM is running already");
+		kiln__op_finish(op, kiln__running_error(op->vm, &err));
 	else
 		kiln__vm_start_for(op);
 }

@@ -19,11 +19,11 @@ def run(*args, vars=None, **kwargs):
 
 
 def refuses(args, *words):
-    """Exit 125, nothing on stdout, at most three lines on stderr that say what, why and what to do."""
+    """Exit 125, nothing on stdout, two lines on stderr, or three: what and why, and what to do."""
     r = run(*args)
     assert r.returncode == 125 and r.stdout == "", (args, r)
     lines = r.stderr.splitlines()
-    assert 1 <= len(lines) <= 3 and lines[0].startswith("kiln: "), (args, r.stderr)
+    assert 2 <= len(lines) <= 3 and lines[0].startswith("kiln: ") and lines[1].startswith("      "), (args, r.stderr)
     for word in words:
         assert word in r.stderr, (args, word, r.stderr)
     assert json.loads(run("ls", "-a", "--format", "json").stdout) == [], args
@@ -62,6 +62,9 @@ def test_images_by_name_are_refused_with_what_works():
     refuses(["run", "debian:12", "--", "true"], "debian:12", "--rootfs")
     refuses(["run", "--", "true"], "true", "--rootfs")
     refuses(["run", "--rootfs", "root"], "command")
+    for verb in ("console", "attach", "logs", "inspect", "events", "stats", "stop", "kill", "pause", "resume", "restart", "wait", "rm", "start"):
+        r = run(verb, "absent")
+        assert r.returncode == 125 and "kiln ls -a" in r.stderr, (verb, r)
 
 
 def test_help_is_no_error_wherever_it_stands():
@@ -129,7 +132,7 @@ def test_roots_and_disks_are_recognized_by_looking():
 def test_ports_bring_a_network_and_readiness_has_its_forms():
     c = config_of("-p", "8080:80")
     assert c["ports"] == [{"host_port": 8080, "guest_port": 80}] and len(c["networks"]) == 1, c
-    refuses(["create", "-p", "x"], "ports")
+    refuses(["create", "-p", "x"], "--publish")
     c = config_of("--network", "user", "-p", "80", "--ready", "tcp:80")
     assert c["readiness"] == {"kind": "tcp", "port": 80} and len(c["networks"]) == 1, c
     c = config_of("--ready", "command:test -e /x")
@@ -138,6 +141,42 @@ def test_ports_bring_a_network_and_readiness_has_its_forms():
         refuses(["create", "--ready", bad])
     refuses(["create", "--set", "cpus"], "KEY=VALUE")
     refuses(["create", "--set", "cpuz=1"], "cpuz")
+
+
+def test_options_are_named_not_keys():
+    refuses(["run", "--cpus", "0"], "--cpus: must be at least 1, not 0")
+    refuses(["run", "-m", "some"], "--memory: must be a size")
+    refuses(["run", "--kernel", "/nonexist"], "--kernel: ", "/nonexist: No such file")
+    refuses(["run", "--initrd", "/"], "--initrd: / is a directory")
+    refuses(["run", "--rootfs", "/nonexist"], "--rootfs: ", "/nonexist")
+    refuses(["run", "--hostname", "-"], "--hostname: must be a host name")
+    refuses(["run", "-l", "x"], "--label: ")
+    refuses(["run", "--stop-timeout", "x"], "--stop-timeout: ")
+    refuses(["run", "-u", ":"], "--user: ")
+    refuses(["run", "-w", "x"], "--workdir: ")
+    refuses(["run", "--overlay-size", "x"], "--overlay-size: ")
+    refuses(["create", "-m", "48M", "--rootfs", "root", "x"], "80 MiB", "more")
+    refuses(["create", "-m", "900G"], "MiB is more than this host has", "MiB)")
+
+
+def test_options_of_docker_are_refused_by_name():
+    for words, says in ((["-v", "/a:/b"], "-v, --volume"), (["--volume=/a:/b"], "-v, --volume"), (["-iv", "/a:/b"], "-v, --volume"),
+                        (["--mount", "x"], "--mount"), (["--restart", "always"], "--restart"), (["-P"], "-P, --publish-all")):
+        refuses(["run", *words, "--rootfs", "root", "x"], "not supported yet by this version: " + says)
+    refuses(["run", "--privileged"], "--privileged", "leave it out")
+    refuses(["ls", "-f", "name=x"], "--filter")
+
+
+def test_keys_of_the_configuration_have_hints():
+    for pair, words in (("serial=x", ("disks[].serial",)), ("ttl=1h", ("time_to_live",)), ("process.uid=1", ("process.user",)),
+                        ("foo=1", ("\"foo\"", "kiln schema")), ("image=x", ("not supported yet", "root.tar")), ("restart=x", ("restart",)),
+                        ("console.serial=x", ("console.serial",)), ("cpus=x", ("whole number", "kiln-config"))):
+        refuses(["create", "--set", pair], *words)
+
+
+def test_the_overlay_can_be_a_disk():
+    c = config_of("--rootfs", "root", "--overlay-size", "20G")
+    assert c["root"]["overlay"] == {"kind": "disk", "size": 20 << 30}, c
 
 
 def test_a_configuration_file_comes_first():

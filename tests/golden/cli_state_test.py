@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""cli_signal_test.py KILN FAKE-RUNNER: signals that come while what was asked for has not been answered.
+"""cli_state_test.py KILN FAKE-RUNNER: states that a VM must be in, and signals that come while what was asked for has not been answered.
 
 The signal is blocked and pending before kiln is executed, and so is the first that its loop sees. A
 runner that never answers, or is not found since its sockets are elsewhere, stands for any that is slow.
@@ -54,6 +54,21 @@ def test_a_signal_before_the_id_is_told_removes_the_vm_and_says_so():
         r = run("run", "-d", *FAKE, "-l", "mode=silent", *more, pending=signal.SIGINT)
         assert r.returncode == -signal.SIGINT and r.stdout == "" and "removed" in r.stderr, (more, r)
         nothing_is_left()
+
+
+def test_what_is_wrong_with_a_vms_state_comes_with_what_to_do():
+    assert run("run", "-d", "--name", "up", *FAKE).returncode == 0
+    for verb, words in ((["start", "up"], ("\"up\" is running already", "attach")), (["start", "-a", "up"], ("\"up\" is running already",)),
+                        (["rm", "up"], ("stop it first",)), (["create", "--name", "up"], ("taken",))):
+        r = run(*verb)
+        assert r.returncode == 125 and len(r.stderr.splitlines()) == 2, (verb, r)
+        for word in words:
+            assert word in r.stderr, (verb, r)
+    assert run("stop", "up").returncode == 0
+    for verb in (["exec", "up", "x"], ["attach", "up"], ["pause", "up"], ["stats", "up"], ["console", "up"], ["kill", "-s", "TERM", "up"]):
+        r = run(*verb)
+        assert r.returncode == 125 and "start it" in r.stderr, (verb, r)
+    assert run("rm", "up").returncode == 0
 
 
 failed = 0
