@@ -13,7 +13,6 @@
 
 #include "err.h"
 #include "inout.h"
-#include "preflight.h"
 #include "signals.h"
 #include "terminal.h"
 #include "trace.h"
@@ -180,7 +179,7 @@ static void on_exit_of_process(void *data, kiln_exit how, const kiln_error *err)
 
 	trace_once(fg->cli->trace, TRACE_EXIT);
 	if (!err)
-		finish(fg, FOREGROUND_EXITED, exit_code(how));
+		finish(fg, FOREGROUND_EXITED, kiln_exit_status(how));
 	else if (fg->starting)
 		fg->lost = *err;
 	else
@@ -199,21 +198,6 @@ static kiln_session_callbacks callbacks_of(struct foreground *fg)
 	return callbacks;
 }
 
-/* Why the guest is emulated; the preflight's record says it. */
-static void tell_emulation(struct foreground *fg)
-{
-	kiln_vm_info info = KILN_VM_INFO_INIT;
-	struct kiln__hv_report report;
-
-	if (!fg->cli->talks || kiln_vm_status(fg->vm, &info, NULL) < 0 ||
-	    strcmp(info.accel, "tcg") != 0)
-		return;
-	if (preflight(&report) == 0 && !report.usable)
-		tell(fg->cli, "no usable KVM here (%s): emulating, slowly", report.summary);
-	else
-		tell(fg->cli, "emulating, slowly");
-}
-
 static void on_start_done(void *data, int result, const kiln_error *err)
 {
 	struct foreground *fg = data;
@@ -230,7 +214,7 @@ static void on_start_done(void *data, int result, const kiln_error *err)
 	} else if (fg->lost.code) {
 		fail(fg, &fg->lost);
 	} else {
-		tell_emulation(fg);
+		tell_emulation(fg->cli, fg->vm);
 	}
 }
 

@@ -155,6 +155,8 @@ static int start_detached(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 				: kiln_vm_start_sync(vm, &options, -1, err);
 	started = r == 0;
 	if (started)
+		tell_emulation(cli, vm);
+	if (started)
 		r = kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
 	/* A process may be so short that the VM has ended again, well. */
 	if (r < 0 && started && kiln_vm_status(vm, &info, NULL) == 0 &&
@@ -297,6 +299,8 @@ static int run_console(struct cli *cli, kiln_vm *vm)
 	start.data = cli;
 	r = kiln_vm_start_sync(vm, &start, -1, &err);
 	if (r == 0)
+		tell_emulation(cli, vm);
+	if (r == 0)
 		r = console_run(cli, vm, false, &code, &err);
 	if (r == 0 && cli->killed_by)
 		kiln_vm_kill_sync(vm, -1, NULL);
@@ -309,7 +313,7 @@ static int run_console(struct cli *cli, kiln_vm *vm)
 	if (info.state == KILN_STATE_FAILED)
 		return complain(NULL, &info.failure);
 	write_trace(cli, vm);
-	return cli->killed_by ? code : exit_code(info.exit);
+	return cli->killed_by ? code : kiln_exit_status(info.exit);
 }
 
 /* What has no process of ours must have an init of its own. */

@@ -175,7 +175,7 @@ static int wait_one(kiln_vm *vm, const void *data, const char *name, kiln_error 
 		return kiln__hint(err, "start it first");
 	}
 	if (r == 0) {
-		printf("%d\n", exit_code(info.exit));
+		printf("%d\n", kiln_exit_status(info.exit));
 		fflush(stdout);
 	}
 	return r;

@@ -56,6 +56,7 @@ struct runner {
 	int64_t ready_ns;
 	int64_t finished_ns;
 	char accel[16];      /* what really ran the guest */
+	char accel_reason[256]; /* why not the hardware; "": it did, or was not to */
 	bool over; /* the VM has ended and its final state is written */
 	struct kiln__timer *linger;   /* bounds the wait for clients at the end */
 	struct kiln__deferred *check; /* asks whether the end has come */

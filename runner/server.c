@@ -141,10 +141,18 @@ static int bad_param(const char *what, kiln_error *err)
 	return kiln__fail(err, KILN_EINVAL, "%s", what);
 }
 
+/* The state as it is recorded, but for what would be old as soon as it was. */
 static void do_inspect(struct client *client, struct kiln__control_call *call, json_t *params)
 {
+	const struct runner *runner = client->server->runner;
+	int64_t vmm_pid = kiln__machine_vmm_pid(runner->machine);
+	json_t *state = runner_state(runner);
+	struct kiln__os_usage vmm;
+
 	(void)params;
-	kiln__control_answer(call, runner_state(client->server->runner));
+	if (vmm_pid && kiln__os_process_usage(vmm_pid, &vmm, NULL) == 0)
+		json_object_set_new(state, "vmm_cpu_ns", json_integer((json_int_t)vmm.cpu_ns));
+	kiln__control_answer(call, state);
 }
 
 struct waiting {

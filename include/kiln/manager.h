@@ -115,6 +115,7 @@ typedef struct kiln_vm_info {
 	int64_t finished_ns;
 	int64_t pid; /* of its kiln-runner; 0 if it has none */
 	bool ephemeral;
+	const char *accel_reason; /* why it was emulated though it need not be; "" if it was not */
 } kiln_vm_info;
 
 #define KILN_VM_INFO_INIT                                                                          \

@@ -871,6 +871,15 @@ const struct kiln__spec *kiln__machine_spec(const kiln_machine *m)
 	return m->spec;
 }
 
+const char *kiln__machine_accel_reason(const kiln_machine *m)
+{
+	const char *reason = m->instance && m->backend->accel_reason
+				     ? m->backend->accel_reason(m->instance)
+				     : NULL;
+
+	return reason ? reason : "";
+}
+
 int64_t kiln__machine_vmm_pid(const kiln_machine *m)
 {
 	return m->instance ? m->backend->pid(m->instance) : 0;

@@ -111,6 +111,7 @@ struct kiln_vm {
 
 	char backend[32]; /* what kiln_vm_status() hands out */
 	char accel[32];
+	char accel_reason[256];
 };
 
 /* --- operations (op.c) ---------------------------------------------------------------- */

@@ -330,10 +330,12 @@ static void on_progress(void *data, const char *text)
 	struct kiln__start *start = data;
 	const kiln_start_options *options = &start->op->start;
 
-	kiln__log(&start->vm->manager->home.log, KILN_LOG_INFO, "VM %s: %s", start->vm->dir->id,
-		  text);
+	/* Once: who asked for it may well be who logs. */
 	if (options->on_progress)
 		options->on_progress(options->data, text);
+	else
+		kiln__log(&start->vm->manager->home.log, KILN_LOG_INFO, "VM %s: %s",
+			  start->vm->dir->id, text);
 }
 
 /* All is there that the VM boots from, or not. */

@@ -240,6 +240,7 @@ void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 /* The state, as the runner or the disk has it, and what is fixed for life; takes @state. */
 static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, kiln_error *err)
 {
+	static const char *const pids[] = {"pid", "vmm_pid"};
 	kiln__autofree char *config = NULL;
 	char created[KILN__TIME_TEXT];
 	int failed = 0;
@@ -250,6 +251,9 @@ static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, ki
 		return r;
 	}
 	kiln__time_format(dir->created_ns, created);
+	for (size_t i = 0; i < sizeof(pids) / sizeof(pids[0]); i++)
+		if (json_integer_value(json_object_get(state, pids[i])) == 0)
+			failed |= json_object_set_new(state, pids[i], json_null());
 	failed |= json_object_set_new(state, "id", json_string(dir->id));
 	failed |= json_object_set_new(state, "name",
 				      dir->name ? json_string(dir->name) : json_null());

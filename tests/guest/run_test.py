@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`kiln run` in the foreground: streams, exit codes, signals, input, terminals."""
+import json
 import os
 import pty
 import select
@@ -23,6 +24,18 @@ def test_streams_and_exit_code_are_the_commands(home):
     assert r.code == 7, r
     assert r.out == "out\n", r
     assert r.err == "err\n" or r.err.endswith("err\n"), r
+    home.assert_clean()
+
+
+def test_emulation_is_said_once_and_not_where_it_was_asked_for(home):
+    need_qemu()
+    home.ok("run", "-d", "--name", "x", "--rootfs", busybox_root(), "--", "sleep", "100")
+    reason = json.loads(home.ok("inspect", "x"))[0]["accel_reason"]
+    home.ok("rm", "-f", "x")
+    for words, count in ((["-d", "--rm"], 1), ([], 1), (["--progress", "plain"], 1), (["--progress", "none"], 0), (["--accel", "tcg"], 0)):
+        r = home.kiln("run", *words, "--rootfs", busybox_root(), "--", "true")
+        assert r.code == 0 and r.err.count("emulating") == (count if reason else 0), (words, r)
+        assert not count or not reason or reason in r.err, (words, r)
     home.assert_clean()
 
 
