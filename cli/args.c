@@ -119,7 +119,8 @@ static const struct option *find_name(const struct verb *verb, const char *name,
 	return NULL;
 }
 
-/* Docker's options that somebody will try here: not ours, or not yet, which is not a typing error. */
+/* Docker's options that somebody will try here: not ours, or not yet, which is not a typing error.
+ */
 static const struct foreign {
 	char letter;
 	const char *name;
@@ -149,6 +150,7 @@ static const struct foreign {
 	{0, "cidfile", true, "\"kiln run -d\" prints the id"},
 	{'f', "filter", true, "filter what --format json prints"},
 	{0, "no-trunc", true, "-q and --format json print whole ids"},
+	{0, "format", false, "leave it out: this verb has one format"},
 	{0, "no-stream", false, "leave it out: that is how it is"},
 	{0, "cpu-shares", false, "a machine has processors of its own: --cpus"},
 	{0, "cpuset-cpus", false, "a machine has processors of its own: --cpus"},
@@ -176,8 +178,9 @@ static bool refuse_foreign(const struct verb *verb, const char *written, kiln_er
 		if (is_long ? strlen(at->name) != len || memcmp(at->name, written + 2, len) != 0
 			    : !at->letter || written[1] != at->letter)
 			continue;
-		kiln__fail(err, KILN_ENOTSUP, at->later ? "%s: not supported yet by this version: %s%.1s%s--%s"
-							: "%s: has no meaning for machines: %s%.1s%s--%s",
+		kiln__fail(err, KILN_ENOTSUP,
+			   at->later ? "%s: not supported yet by this version: %s%.1s%s--%s"
+				     : "%s: has no meaning for machines: %s%.1s%s--%s",
 			   verb->name, at->letter ? "-" : "", at->letter ? &at->letter : "",
 			   at->letter ? ", " : "", at->name);
 		kiln__hint(err, "%s", at->hint);
@@ -249,7 +252,10 @@ static int add(struct args *args, const struct option *option, const char *value
 static int lacks(const struct option *option, kiln_error *err)
 {
 	kiln__fail(err, KILN_EINVAL, "--%s needs an argument: %s", option->name, option->arg);
-	kiln__hint(err, "write --%s=%s", option->name, option->arg);
+	if (option->words)
+		kiln__hint(err, "it can be %s", option->words);
+	else
+		kiln__hint(err, "write --%s=%s", option->name, option->arg);
 	return KILN_EINVAL;
 }
 

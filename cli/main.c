@@ -44,8 +44,8 @@ int cli_find(struct cli *cli, const char *name, kiln_vm **ret, kiln_error *err)
 void cli_progress(struct cli *cli, const struct args *args)
 {
 	cli->silent = args_is(args, OPT_PROGRESS, "none");
-	cli->talks = args_is(args, OPT_PROGRESS, "plain") ||
-		     (isatty(STDERR_FILENO) && !cli->silent);
+	cli->talks =
+		args_is(args, OPT_PROGRESS, "plain") || (isatty(STDERR_FILENO) && !cli->silent);
 }
 
 /* Data that could not be written is a failure, whatever else went well. */

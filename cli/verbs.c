@@ -360,8 +360,7 @@ static const struct option_group rm_options = {
 /* --- looking ----------------------------------------------------------------- */
 
 #define FORMAT                                                                                     \
-	WORDS(OPT_FORMAT, "format", "HOW", "table|json",                                           \
-	      "table, the default, for people, or json")
+	WORDS(OPT_FORMAT, "format", "HOW", "table|json", "table, the default, for people, or json")
 
 static const struct option_group ls_options = {
 	"Options",

@@ -47,8 +47,8 @@ static json_t *exit_json(const kiln_vm_info *info)
 	if (info->exit.kind == KILN_EXIT_NONE)
 		return json_null();
 	if (info->exit.kind == KILN_EXIT_EXITED)
-		return json_pack("{s:s, s:i, s:i}", "kind", kind, "code", info->exit.code,
-				 "status", status);
+		return json_pack("{s:s, s:i, s:i}", "kind", kind, "code", info->exit.code, "status",
+				 status);
 	if (info->exit.kind == KILN_EXIT_SIGNALED)
 		return json_pack("{s:s, s:i, s:i}", "kind", kind, "signal", info->exit.code,
 				 "status", status);

@@ -30,7 +30,7 @@ enum kiln__type {
 	KILN__TYPE_ENUM,     /* one of "choices" [its index, as an enum or bool] */
 	KILN__TYPE_IP,       /* an IPv4 or IPv6 address [const char *] */
 	KILN__TYPE_MAC,      /* a unicast MAC address [uint8_t[6]] */
-	KILN__TYPE_LATER,    /* named by the design, not supported yet by this version; doc: a hint */
+	KILN__TYPE_LATER, /* named by the design, not supported yet by this version; doc: a hint */
 	KILN__TYPE_ELSEWHERE, /* no key; doc: what is meant by it */
 };
 

@@ -115,8 +115,8 @@ static bool is_set(json_t *doc, const char *object, const char *key)
 }
 
 /*
- * What Debian's cloud kernel (6.1) needs to get as far as a process, with kiln's initramfs: it panics
- * at 64 MiB and boots at 72.
+ * What Debian's cloud kernel (6.1) needs to get as far as a process, with kiln's initramfs: it
+ * panics at 64 MiB and boots at 72.
  */
 #define DISTRO_KERNEL_MIB 80
 
@@ -134,8 +134,9 @@ static int memory_is_there(const struct kiln__spec *spec, json_t *doc, kiln_erro
 		return KILN_EINVAL;
 	}
 	if (distro && wanted < DISTRO_KERNEL_MIB) {
-		refuse(err, "memory: %llu MiB is too little for the distribution's kernel, which "
-			    "needs %d MiB",
+		refuse(err,
+		       "memory: %llu MiB is too little for the distribution's kernel, which "
+		       "needs %d MiB",
 		       (unsigned long long)wanted, DISTRO_KERNEL_MIB);
 		kiln__hint(err, "give it more, or a smaller kernel of your own");
 		return KILN_EINVAL;

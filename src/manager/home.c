@@ -82,8 +82,13 @@ int kiln__home_make(const struct kiln__home *home, kiln_error *err)
 		r = kiln__os_make_private_dir(vms, err);
 	if (r == 0)
 		r = kiln__os_make_private_dir(names, err);
-	if (r == 0)
-		r = kiln__os_make_private_dir(home->runtime, err);
+	if (r < 0) {
+		kiln__hint(err, "set KILN_HOME to a directory of your own");
+		return r;
+	}
+	r = kiln__os_make_private_dir(home->runtime, err);
+	if (r < 0)
+		kiln__hint(err, "set KILN_RUNTIME_DIR to a directory of your own");
 	return r;
 }
 

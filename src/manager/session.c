@@ -125,7 +125,8 @@ static const struct kiln__op_kind attach_kind = {"attach", NULL, kiln__fail_not_
 
 static void ask(kiln_session *session);
 
-/* The agent's protocol has no hints: why the VM has failed is on record with all that belongs to it. */
+/* The agent's protocol has no hints: why the VM has failed is on record with all that belongs to
+ * it. */
 static void complete_from_record(const kiln_session *session, kiln_error *err)
 {
 	struct kiln__vmstate state;

@@ -165,6 +165,9 @@ def test_options_of_docker_are_refused_by_name():
         refuses(["run", *words, "--rootfs", "root", "x"], "not supported yet by this version: " + says)
     refuses(["run", "--privileged"], "--privileged", "leave it out")
     refuses(["ls", "-f", "name=x"], "--filter")
+    refuses(["inspect", "--format", "json", "x"], "one format")
+    refuses(["ls", "--format"], "table|json")
+    assert "\n" not in run("schema", "--help").stdout.splitlines()[0] and not run("schema", "--help").stdout.splitlines()[0].endswith(" ")
 
 
 def test_keys_of_the_configuration_have_hints():
@@ -204,6 +207,9 @@ def test_directories_of_the_environment_are_absolute_and_those_of_others_are_not
         for word in words:
             assert word in r.stderr, r
     assert not os.path.exists(home.name + "/login")
+    for name in ("KILN_HOME", "KILN_RUNTIME_DIR"):
+        r = run("create", vars={name: "/proc/absent"})
+        assert r.returncode == 125 and f"set {name}" in r.stderr, r
 
 
 def test_closed_descriptors_stay_closed():
