@@ -106,7 +106,7 @@ int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln
  * A VM's console on this terminal, until it ends, or a signal comes, or, with @keys, ctrl-p
  * ctrl-q is typed.
  */
-int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_error *err);
+int console_run(struct cli *cli, kiln_vm *vm, const char *keys, int *ret_code, kiln_error *err);
 
 /* --- verbs ------------------------------------------------------------------- */
 

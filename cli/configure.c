@@ -180,6 +180,46 @@ static int set_read_only(kiln_config *config, kiln_error *err)
 	return r;
 }
 
+/* docker's words for it. What holds for each of them anyway is accepted. */
+static int set_tmpfs_option(json_t *tmpfs, const char *option, kiln_error *err)
+{
+	static const char *const given[] = {"rw", "noexec", "nosuid", "nodev"};
+
+	if (strncmp(option, "size=", 5) == 0)
+		return json_object_set_new(tmpfs, "size", json_string(option + 5));
+	if (strncmp(option, "mode=", 5) == 0)
+		return json_object_set_new(tmpfs, "mode", json_string(option + 5));
+	if (strcmp(option, "exec") == 0)
+		return json_object_set_new(tmpfs, "exec", json_true());
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
+		if (strcmp(option, given[i]) == 0)
+			return 0;
+	kiln__fail(err, KILN_ENOTSUP, "--tmpfs has no option \"%.40s\"", option);
+	kiln__hint(err, "it has size=, mode= and exec");
+	return KILN_ENOTSUP;
+}
+
+static int add_tmpfs(kiln_config *config, const char *value, kiln_error *err)
+{
+	kiln__autofree char *text = strdup(value);
+	char *rest = text ? strchr(text, ':') : NULL;
+	json_t *tmpfs;
+	char *option;
+	int r = 0;
+
+	if (!text)
+		return kiln__fail_nomem(err);
+	if (rest)
+		*rest++ = '\0';
+	tmpfs = json_pack("{s:s}", "path", text);
+	while (r == 0 && (option = strsep(&rest, ",")))
+		r = *option ? set_tmpfs_option(tmpfs, option, err) : 0;
+	if (r == 0)
+		return set_json(config, "tmpfs[]", tmpfs, err);
+	json_decref(tmpfs);
+	return r == KILN_ENOTSUP ? r : kiln__fail_nomem(err);
+}
+
 /* --- process ----------------------------------------------------------------- */
 
 static int add_env(kiln_config *config, const char *value, kiln_error *err)
@@ -314,6 +354,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_ready(config, given->value, err);
 	case OPT_ROOTFS:
 		return set_rootfs(config, given->value, err);
+	case OPT_TMPFS:
+		return add_tmpfs(config, given->value, err);
 	default:
 		return set_pair(config, given->value, err);
 	}

@@ -24,7 +24,8 @@ struct console {
 	struct output *output;
 	struct signals *signals;
 	bool raw;
-	bool keys; /* ctrl-p ctrl-q leaves it */
+	const char *keys; /* these leave it; NULL: none do */
+	struct input_sink sink;
 	bool over;
 	int code;
 	int killed_by;
@@ -62,9 +63,6 @@ static void on_detach(void *data)
 {
 	finish(data, 0);
 }
-
-static const struct input_sink plain_sink = {on_input, on_input_end, NULL};
-static const struct input_sink keys_sink = {on_input, on_input_end, on_detach};
 
 /* --- from there -------------------------------------------------------------- */
 
@@ -151,12 +149,11 @@ static void on_stream(void *data, kiln_stream *stream, const kiln_error *err)
 	console->stream = stream;
 	kiln_stream_listen(stream, &callbacks);
 	if (console->raw) {
-		if (console->keys)
-			fputs("kiln: on the console; ctrl-p ctrl-q leaves it\n", stderr);
+		if (console->sink.detach)
+			fprintf(stderr, "kiln: on the console; %s leaves it\n", console->keys);
 		terminal_raw(false);
 	}
-	if (input_new(&console->input, console->loop,
-		      console->raw && console->keys ? &keys_sink : &plain_sink, console, &why) == 0)
+	if (input_new(&console->input, console->loop, &console->sink, console, &why) == 0)
 		input_resume(console->input);
 	kiln_stream_resume(stream);
 }
@@ -173,7 +170,7 @@ static void console_free(struct console *console)
 		free(console);
 }
 
-int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_error *err)
+int console_run(struct cli *cli, kiln_vm *vm, const char *keys, int *ret_code, kiln_error *err)
 {
 	struct console *console = calloc(1, sizeof(*console));
 	int r;
@@ -183,8 +180,13 @@ int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_err
 	console->loop = kiln_manager_loop(cli->manager);
 	console->raw = terminal_is_input();
 	console->keys = keys;
+	console->sink = (struct input_sink){.write = on_input, .end = on_input_end};
+	r = keys ? detach_parse(keys, &console->sink.keys, err) : 0;
+	if (console->raw && keys)
+		console->sink.detach = on_detach;
 	signal(SIGPIPE, SIG_IGN);
-	r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console, err);
+	if (r == 0)
+		r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console, err);
 	if (r == 0)
 		r = signals_new(&console->signals, console->loop, on_signal, console, err);
 	if (r == 0) {
@@ -206,6 +208,7 @@ int console_run(struct cli *cli, kiln_vm *vm, bool keys, int *ret_code, kiln_err
 
 int verb_console(struct cli *cli, const struct args *args)
 {
+	const char *keys = args_value(args, OPT_DETACH_KEYS);
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_vm *vm = NULL;
 	int code = 0;
@@ -214,7 +217,7 @@ int verb_console(struct cli *cli, const struct args *args)
 	if (r == 0)
 		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
-		r = console_run(cli, vm, true, &code, &err);
+		r = console_run(cli, vm, keys ? keys : "ctrl-p,ctrl-q", &code, &err);
 	kiln_vm_free(vm);
 	return r < 0 ? complain(args->positional[0], &err) : code;
 }

@@ -28,6 +28,7 @@ struct foreground {
 	struct foreground_options options;
 	kiln_vm *vm;
 	struct signals *signals;
+	struct input_sink sink;
 	struct input *input;
 	struct output *out, *err;
 	kiln_session *session;
@@ -85,18 +86,19 @@ static void on_detach(void *data)
 	finish(data, FOREGROUND_DETACHED, 0);
 }
 
-static const struct input_sink plain_sink = {on_input, on_input_end, NULL};
-static const struct input_sink keys_sink = {on_input, on_input_end, on_detach};
-
 static void begin_input(struct foreground *fg)
 {
-	const struct input_sink *sink =
-		fg->options.may_detach && fg->raw ? &keys_sink : &plain_sink;
 	kiln_error err;
 
 	if (!fg->options.input || fg->input)
 		return;
-	if (input_new(&fg->input, kiln_manager_loop(fg->cli->manager), sink, fg, &err) < 0)
+	fg->sink = (struct input_sink){
+		.write = on_input,
+		.end = on_input_end,
+		.detach = fg->options.keys.count && fg->raw ? on_detach : NULL,
+		.keys = fg->options.keys,
+	};
+	if (input_new(&fg->input, kiln_manager_loop(fg->cli->manager), &fg->sink, fg, &err) < 0)
 		kiln_session_close_stdin(fg->session); /* descriptor 0 is closed */
 	else
 		input_resume(fg->input);

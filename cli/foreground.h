@@ -7,13 +7,14 @@
 #define KILN_CLI_FOREGROUND_H
 
 #include "cli.h"
+#include "detach.h"
 
 #include <stdbool.h>
 
 struct foreground_options {
-	bool input;      /* standard input is passed on */
-	bool tty;        /* the process has a terminal */
-	bool may_detach; /* ctrl-p ctrl-q leaves it, if it has a terminal and input */
+	bool input;              /* standard input is passed on */
+	bool tty;                /* the process has a terminal */
+	struct detach_keys keys; /* leave it, if it has a terminal and input; none: nothing does */
 };
 
 struct foreground;

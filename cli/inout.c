@@ -72,8 +72,6 @@ static void poller_wait(struct poller *poller, bool on)
 /* --- input ------------------------------------------------------------------- */
 
 #define INPUT_BUFFER (64 * 1024)
-#define CTRL_P       0x10
-#define CTRL_Q       0x11
 
 struct input {
 	struct poller poller;
@@ -82,28 +80,26 @@ struct input {
 	void *data;
 	char *buffer;
 	size_t at, len; /* what is still to be taken */
-	bool held;      /* a ctrl-p came last and is not in the buffer */
+	size_t held;    /* detach keys that came last and are not in the buffer */
 	bool over;
 	bool *freed; /* set by input_free() from inside a call of ours */
 };
 
-/* Takes the detach keys out of @n bytes that were just read: true if they are complete. */
+/*
+ * Takes the detach keys out of @n bytes that were just read: true if they are complete. What was
+ * read stands behind room for the keys that were held back: so what is written never overtakes it.
+ */
 static bool filter(struct input *input, size_t n)
 {
+	char pass[DETACH_KEYS_MAX];
+	size_t count;
 	size_t out = 0;
 
-	/* What was read stands behind one free byte, for a ctrl-p held back: so out never passes i.
-	 */
-	for (size_t i = 1; i <= n; i++) {
-		char c = input->buffer[i];
-
-		if (input->held && c == CTRL_Q)
+	for (size_t i = DETACH_KEYS_MAX; i < DETACH_KEYS_MAX + n; i++) {
+		if (detach_feed(&input->sink->keys, &input->held, input->buffer[i], pass, &count))
 			return true;
-		if (input->held)
-			input->buffer[out++] = CTRL_P;
-		input->held = c == CTRL_P;
-		if (!input->held)
-			input->buffer[out++] = c;
+		memcpy(input->buffer + out, pass, count);
+		out += count;
 	}
 	input->at = 0;
 	input->len = out;
@@ -116,8 +112,8 @@ static bool fill(struct input *input)
 	ssize_t n;
 
 	if (!input->buffer)
-		input->buffer = malloc(INPUT_BUFFER + 1);
-	n = input->buffer ? read(STDIN_FILENO, input->buffer + 1, INPUT_BUFFER) : 0;
+		input->buffer = malloc(DETACH_KEYS_MAX + INPUT_BUFFER);
+	n = input->buffer ? read(STDIN_FILENO, input->buffer + DETACH_KEYS_MAX, INPUT_BUFFER) : 0;
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
 	if (n <= 0) { /* a terminal that was hung up says EIO: an end, too */
@@ -125,8 +121,8 @@ static bool fill(struct input *input)
 		input->sink->end(input->data);
 		return false;
 	}
-	input->at = 1;
-	input->len = (size_t)n + 1;
+	input->at = DETACH_KEYS_MAX;
+	input->len = DETACH_KEYS_MAX + (size_t)n;
 	if (input->sink->detach && filter(input, (size_t)n)) {
 		input->over = true;
 		input->sink->detach(input->data);

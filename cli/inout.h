@@ -9,6 +9,8 @@
 
 #include <kiln/loop.h>
 
+#include "detach.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -22,11 +24,13 @@ struct input_sink {
 	/* Takes bytes. A count, after fewer than @len input_resume() is called; negative: wants
 	 * none. */
 	ssize_t (*write)(void *data, const void *bytes, size_t len);
-	void (*end)(void *data);    /* there is no more, after all was taken */
-	void (*detach)(void *data); /* ctrl-p ctrl-q was typed; NULL: these are keys like others */
+	void (*end)(void *data); /* there is no more, after all was taken */
+	void (*detach)(
+		void *data); /* the detach keys were typed; NULL: they are keys like others */
+	struct detach_keys keys;
 };
 
-/* Of descriptor 0. Nothing is read before the first input_resume(). */
+/* Of descriptor 0; @sink is borrowed. Nothing is read before the first input_resume(). */
 int input_new(struct input **ret, kiln_loop *loop, const struct input_sink *sink, void *data,
 	      kiln_error *err);
 void input_resume(struct input *input);

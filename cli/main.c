@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -117,6 +118,7 @@ int main(int argc, char **argv)
 	kiln_error err = KILN_ERROR_INIT;
 
 	hold_standard_descriptors();
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	if (argc < 2) {
 		fputs("kiln: there is no command\n      see \"kiln --help\"\n", stderr);
 		return EXIT_KILN;

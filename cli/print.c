@@ -8,6 +8,7 @@
 #include "timefmt.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,6 +24,22 @@ char *printable(char *text)
 	return text;
 }
 
+/* What to do about an error that does not say so itself. */
+static const char *advice(const kiln_error *err)
+{
+	if (strcmp(err->stage, "config") == 0)
+		return "see kiln-config(5), or kiln schema, for what it may be";
+	if (strcmp(err->stage, "kernel") == 0 && err->os_errno == 0)
+		return "without a kernel of your own kiln fetches Debian's";
+	if (err->code == KILN_ENOCMD)
+		return "is it in the root, and its directory in the PATH there?";
+	if (err->code == KILN_ENOENT && err->os_errno == ENOENT)
+		return "check the path";
+	if (err->code == KILN_EACCES && err->os_errno == EACCES)
+		return "kiln reads it as the user who runs it: check its owner and mode";
+	return "";
+}
+
 /* Messages may quote a guest or an image. */
 int complain(const char *what, const kiln_error *err)
 {
@@ -32,8 +49,9 @@ int complain(const char *what, const kiln_error *err)
 		fprintf(stderr, "kiln: %s: %s\n", what, printable(shown.message));
 	else
 		fprintf(stderr, "kiln: %s\n", printable(shown.message));
-	if (shown.hint[0])
-		fprintf(stderr, "      %s\n", printable(shown.hint));
+	printable(shown.hint);
+	if (shown.hint[0] || advice(err)[0])
+		fprintf(stderr, "      %s\n", shown.hint[0] ? shown.hint : advice(err));
 	return EXIT_KILN;
 }
 

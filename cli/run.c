@@ -228,11 +228,16 @@ static int run_detached(struct cli *cli, const struct args *args, const kiln_con
 /* --- run in the foreground --------------------------------------------------- */
 
 /* The VM ends with its process; the code is that process's, whatever comes of the rest. */
-static void end_vm(kiln_vm *vm, enum foreground_end end)
+/* A VM that was left by the detach keys goes on, as one that was started with -d. */
+static void end_vm(struct cli *cli, kiln_vm *vm, enum foreground_end end)
 {
 	kiln_error err = KILN_ERROR_INIT;
 
-	if (end != FOREGROUND_EXITED)
+	if (end == FOREGROUND_DETACHED && kiln_vm_background_sync(vm, -1, &err) == 0)
+		tell(cli, "left running: %s", kiln_vm_name(vm) ? kiln_vm_name(vm) : kiln_vm_id(vm));
+	else if (end == FOREGROUND_DETACHED)
+		complain(NULL, &err);
+	else if (end != FOREGROUND_EXITED)
 		kiln_vm_kill_sync(vm, -1, NULL);
 	else if (kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, -1, &err) < 0)
 		complain(NULL, &err);
@@ -249,9 +254,11 @@ static void write_trace(struct cli *cli, kiln_vm *vm)
 		complain("--trace", &err);
 }
 
-static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *config)
+static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *config,
+			  const struct detach_keys *keys)
 {
 	const struct foreground_options options = {
+		.keys = *keys,
 		.input = is_true(config, "process.stdin"),
 		.tty = is_true(config, "process.tty"),
 	};
@@ -276,7 +283,7 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 	/* What is still attached to a VM that is to be killed would be waited for by its runner. */
 	if (end != FOREGROUND_EXITED)
 		foreground_free(kiln__take(fg));
-	end_vm(vm, end);
+	end_vm(cli, vm, end);
 	foreground_free(fg);
 	write_trace(cli, vm);
 	return code;
@@ -301,7 +308,7 @@ static int run_console(struct cli *cli, kiln_vm *vm)
 	if (r == 0)
 		tell_emulation(cli, vm);
 	if (r == 0)
-		r = console_run(cli, vm, false, &code, &err);
+		r = console_run(cli, vm, NULL, &code, &err);
 	if (r == 0 && cli->killed_by)
 		kiln_vm_kill_sync(vm, -1, NULL);
 	if (r == 0)
@@ -334,6 +341,7 @@ static int run_vm(struct cli *cli, const struct args *args, const kiln_config *c
 		  kiln_error *err)
 {
 	bool ephemeral = args_has(args, OPT_RM) || !args_has(args, OPT_NAME);
+	struct detach_keys keys;
 	kiln_vm *vm;
 	int code;
 	int r;
@@ -342,11 +350,14 @@ static int run_vm(struct cli *cli, const struct args *args, const kiln_config *c
 		return run_detached(cli, args, config, err);
 	r = need_command(config, err);
 	if (r == 0)
+		r = detach_parse(args_value(args, OPT_DETACH_KEYS), &keys, err);
+
+	if (r == 0)
 		r = create(cli, args, config, ephemeral, &vm, err);
 	if (r < 0)
 		return complain(NULL, err);
 	if (has_process(config))
-		code = run_foreground(cli, vm, config);
+		code = run_foreground(cli, vm, config, &keys);
 	else
 		code = run_console(cli, vm);
 	kiln_vm_free(vm);
@@ -386,15 +397,17 @@ static int finish_foreground(struct foreground *fg, int r, kiln_error *err)
 static int start_attached(struct cli *cli, const struct args *args, kiln_vm *vm,
 			  const kiln_config *config)
 {
-	const struct foreground_options options = {
+	struct foreground_options options = {
 		.tty = is_true(config, "process.tty"),
 		.input = is_true(config, "process.stdin") && args_has(args, OPT_INTERACTIVE),
-		.may_detach = true,
 	};
 	kiln_start_options start = KILN_START_OPTIONS_INIT;
 	struct foreground *fg = NULL;
 	kiln_error err = KILN_ERROR_INIT;
-	int r = foreground_new(&fg, cli, &options, &err);
+	int r = detach_parse(args_value(args, OPT_DETACH_KEYS), &options.keys, &err);
+
+	if (r == 0)
+		r = foreground_new(&fg, cli, &options, &err);
 
 	start.attach = true;
 	start.on_progress = on_progress;
@@ -489,10 +502,9 @@ static void free_env(struct kiln__buf *list)
 
 int verb_exec(struct cli *cli, const struct args *args)
 {
-	const struct foreground_options fg_options = {
+	struct foreground_options fg_options = {
 		.input = args_has(args, OPT_INTERACTIVE),
 		.tty = args_has(args, OPT_TTY),
-		.may_detach = true,
 	};
 	kiln_exec_options options = KILN_EXEC_OPTIONS_INIT;
 	struct kiln__buf env = KILN__BUF_INIT;
@@ -509,6 +521,8 @@ int verb_exec(struct cli *cli, const struct args *args)
 		r = kiln__fail(&err, KILN_EINVAL, "exec: there is no command to run");
 		kiln__hint(&err, "usage: kiln exec %s", args->verb->synopsis);
 	}
+	if (r == 0)
+		r = detach_parse(args_value(args, OPT_DETACH_KEYS), &fg_options.keys, &err);
 	options.argv = (const char *const *)argv;
 	options.env = (const char *const *)(void *)env.data;
 	options.cwd = args_value(args, OPT_WORKDIR);
@@ -529,13 +543,13 @@ int verb_exec(struct cli *cli, const struct args *args)
 
 int verb_attach(struct cli *cli, const struct args *args)
 {
-	struct foreground_options options = {.may_detach = true};
+	struct foreground_options options = {.tty = false};
 	struct foreground *fg = NULL;
 	kiln_config *config = NULL;
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_vm *vm = NULL;
 	int code;
-	int r = cli_manager(cli, &err);
+	int r = detach_parse(args_value(args, OPT_DETACH_KEYS), &options.keys, &err);
 
 	if (r == 0)
 		r = cli_find(cli, args->positional[0], &vm, &err);

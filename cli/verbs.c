@@ -200,6 +200,13 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_SECONDS,
 			.key = "stop_timeout",
 		},
+		{
+			.id = OPT_TMPFS,
+			.name = "tmpfs",
+			.arg = "DIR[:OPTIONS]",
+			.help = "An empty file system in memory: size=, mode=, exec; repeatable",
+			.enters = ENTERS_BY_RULE,
+		},
 		END,
 	},
 };
@@ -272,11 +279,16 @@ static const struct option_group process_options = {
 	WORDS(OPT_PROGRESS, "progress", "HOW", "auto|none|plain",                                  \
 	      "What is going on, on standard error: auto (on a terminal), none or plain")
 
+#define DETACH_KEYS                                                                                \
+	WITH(OPT_DETACH_KEYS, 0, "detach-keys", "KEYS",                                            \
+	     "Keys that leave it on a terminal; default: ctrl-p,ctrl-q")
+
 static const struct option_group run_options = {
 	"Running",
 	(const struct option[]){
 		FLAG(OPT_DETACH, 'd', "detach",
 		     "Leave it running in the background and print its id"),
+		DETACH_KEYS,
 		PROGRESS,
 		FLAG(OPT_RM, 0, "rm", "Remove the VM when it has ended, even if it has a name"),
 		{
@@ -294,6 +306,7 @@ static const struct option_group start_options = {
 	"Options",
 	(const struct option[]){
 		FLAG(OPT_ATTACH, 'a', "attach", "Attach to its process, and exit as that does"),
+		DETACH_KEYS,
 		FLAG(OPT_INTERACTIVE, 'i', "interactive", "With --attach: pass standard input on"),
 		PROGRESS,
 		END,
@@ -303,6 +316,7 @@ static const struct option_group start_options = {
 static const struct option_group exec_options = {
 	"Options",
 	(const struct option[]){
+		DETACH_KEYS,
 		WITH(OPT_ENV, 'e', "env", "NAME[=VALUE]",
 		     "Set a variable, or pass one on; repeatable"),
 		{
@@ -321,9 +335,18 @@ static const struct option_group exec_options = {
 	},
 };
 
+static const struct option_group console_options = {
+	"Options",
+	(const struct option[]){
+		DETACH_KEYS,
+		END,
+	},
+};
+
 static const struct option_group attach_options = {
 	"Options",
 	(const struct option[]){
+		DETACH_KEYS,
 		FLAG(OPT_NO_STDIN, 0, "no-stdin", "Do not pass standard input on"),
 		END,
 	},
@@ -450,8 +473,8 @@ const struct verb verbs[] = {
 	 false, COMPLETE_VM, NULL, verb_attach},
 	{"logs", NULL, "[OPTIONS] VM", "Show what a VM's process wrote", GROUPS(&logs_options), 1,
 	 1, false, COMPLETE_VM, NULL, verb_logs},
-	{"console", NULL, "VM", "Join a VM's serial console", GROUPS(), 1, 1, false, COMPLETE_VM,
-	 NULL, verb_console},
+	{"console", NULL, "[OPTIONS] VM", "Join a VM's serial console", GROUPS(&console_options), 1,
+	 1, false, COMPLETE_VM, NULL, verb_console},
 	{"inspect", NULL, VMS, "Show all about VMs, as JSON", GROUPS(), 1, -1, false, COMPLETE_VM,
 	 NULL, verb_inspect},
 	{"events", NULL, "[OPTIONS] [VM]", "Show what happened to a VM, or to all",

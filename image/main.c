@@ -24,6 +24,7 @@
 
 #include <getopt.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,6 +190,8 @@ int main(int argc, char **argv)
 {
 	kiln_error err = KILN_ERROR_INIT;
 
+	/* A file that may not grow any more is an error like a full disk. */
+	signal(SIGXFSZ, SIG_IGN);
 	/* Names in pax archives are UTF-8; in the C locale libarchive could not hand them out. */
 	setlocale(LC_CTYPE, "C.UTF-8");
 	return run(argc, argv, &err) ? report_failure(&err) : 0;

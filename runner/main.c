@@ -349,6 +349,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
+	/* libuv from 1.45 on would go by rings, past the filter that is to come. */
+	setenv("UV_USE_IO_URING", "0", 1);
 	runner.id = strdup(argv[1]);
 	if (!runner.id || begin(&runner, &err) < 0) {
 		fprintf(stderr, "kiln-runner: %s\n", err.message);

@@ -20,6 +20,7 @@
 #define KILN_RUNNER_H
 
 #include "control.h"
+#include "jail.h"
 #include "logfile.h"
 #include "machine.h"
 #include "vsock_unix.h"
@@ -57,6 +58,7 @@ struct runner {
 	int64_t finished_ns;
 	char accel[16];      /* what really ran the guest */
 	char accel_reason[256]; /* why not the hardware; "": it did, or was not to */
+	struct kiln__jail_report jail; /* what of it could be had here */
 	bool over; /* the VM has ended and its final state is written */
 	struct kiln__timer *linger;   /* bounds the wait for clients at the end */
 	struct kiln__deferred *check; /* asks whether the end has come */
@@ -72,6 +74,9 @@ json_t *runner_event_json(const kiln_event *event);
 
 /* Records a transition: the events file, and state.json (durably when the VM has ended). */
 void runner_record(struct runner *runner, const kiln_event *event);
+
+/* The same of what is no transition. */
+void runner_save(struct runner *runner);
 
 int runner_open_events(struct runner *runner, kiln_error *err);
 
@@ -128,6 +133,6 @@ bool process_busy(const struct process *process);
 /* --- jail.c ------------------------------------------------------------------------------------ */
 
 /* Gives up all rights that a running VM does not need; for good. */
-int runner_jail(const struct runner *runner, kiln_error *err);
+int runner_jail(struct runner *runner, kiln_error *err);
 
 #endif

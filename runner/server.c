@@ -15,10 +15,13 @@
 #include "log.h"
 #include "os.h"
 #include "splice.h"
+#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getpid, getuid);
 
 #define MAX_CLIENTS 256
 
@@ -45,7 +48,7 @@ struct server {
 
 static const char *const features[] = {
 	"launch", "inspect", "wait",  "events", "stop",	  "kill",    "signal", "pause",
-	"resume", "stats",   "exec",  "attach", "connect", "console", NULL,
+	"resume", "stats",   "exec",  "attach", "connect", "console", "background", NULL,
 };
 
 /* --- clients ---------------------------------------------------------------------------- */
@@ -244,6 +247,18 @@ static void do_resume(struct client *client, struct kiln__control_call *call, js
 {
 	(void)params;
 	kiln_machine_resume(client->server->runner->machine, answer_done, call);
+}
+
+static void do_background(struct client *client, struct kiln__control_call *call, json_t *params)
+{
+	struct runner *runner = client->server->runner;
+
+	(void)params;
+	if (runner->foreground) {
+		runner->foreground = false;
+		runner_save(runner);
+	}
+	answer_done(call, 0, NULL);
 }
 
 static void do_signal(struct client *client, struct kiln__control_call *call, json_t *params)
@@ -482,7 +497,7 @@ static const struct {
 	{"stop", do_stop},	 {"kill", do_kill},	{"signal", do_signal},
 	{"pause", do_pause},	 {"resume", do_resume}, {"stats", do_stats},
 	{"exec", do_exec},	 {"attach", do_attach}, {"connect", do_connect},
-	{"console", do_console},
+	{"console", do_console}, {"background", do_background},
 };
 
 static void on_request(void *data, struct kiln__control_call *call, const char *method,

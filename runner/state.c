@@ -9,12 +9,15 @@
 #include "buf.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 #include "timefmt.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getpid, getrusage);
 
 static json_t *time_json(int64_t realtime_ns)
 {
@@ -129,6 +132,9 @@ json_t *runner_state(const struct runner *runner)
 	json_object_set_new(state, "failure", failure_json(kiln_machine_failure(m)));
 	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));
 	json_object_set_new(state, "ports", ports_json(kiln__machine_spec(m)));
+	json_object_set_new(state, "jail",
+			    json_pack("{s:b, s:i}", "own_root", runner->jail.own_root, "landlock",
+				      runner->jail.landlock));
 	return state;
 }
 
@@ -180,6 +186,11 @@ static void write_state(struct runner *runner, bool durable)
 	if (path && text)
 		kiln__os_replace_file(path, text, strlen(text), 0600, durable, NULL);
 	free(text);
+}
+
+void runner_save(struct runner *runner)
+{
+	write_state(runner, false);
 }
 
 void runner_record(struct runner *runner, const kiln_event *event)

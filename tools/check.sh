@@ -1,43 +1,64 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The whole suite: the plain build, the sanitizer build, other systems, each a Meson test run
-# whose results are added up. Exits with 1 if anything failed; the last line counts.
+# whose results are added up. Exits with 1 if anything failed; the last line counts, and before it
+# stands what was shown and how often. With KILN_SOAK=1 the counts are full, and each fuzz target runs
+# for KILN_FUZZ_SECONDS (ten minutes).
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
+patience=1 # Meson's timeouts are for the samples
+[ -z "${KILN_SOAK:-}" ] || patience=20
+shown=$(mktemp)
+trap 'rm -f "$shown"' EXIT
 
-# Runs one step that is a test by itself: step NAME COMMAND...
+# Runs one step that is a test by itself, and is skipped if it exits with 77: step NAME COMMAND...
 step() {
-	local name=$1 log; shift
+	local name=$1 log result; shift
 	log=$(mktemp)
-	if "$@" >"$log" 2>&1; then
-		passed=$((passed + 1)); echo "ok    $name"
-	else
-		failed=$((failed + 1)); echo "FAIL  $name"; tail -n 60 "$log"
-	fi
+	"$@" >"$log" 2>&1; result=$?
+	sed -n 's/^shown: //p' "$log" >>"$shown"
+	case $result in
+	0) passed=$((passed + 1)); echo "ok    $name" ;;
+	77) skipped=$((skipped + 1)); echo "skip  $name: $(tail -n 1 "$log")" ;;
+	*) failed=$((failed + 1)); echo "FAIL  $name"; tail -n 60 "$log" ;;
+	esac
 	rm -f "$log"
 }
 
-# Adds up a Meson test run: tests NAME BUILDDIR ARGUMENTS...
-tests() {
-	local name=$1 build=$2 ok bad skip; shift 2
-	echo "== $name"
-	meson test -C "$build" --no-rebuild --print-errorlogs "$@" 2>&1 | grep -v '^ninja:'
-	local log=$build/meson-logs/testlog.json
-	read -r ok bad skip < <(python3 tools/count-tests.py "$log")
+# Adds up the Meson test run whose build directory is $1.
+count() {
+	local ok bad skip
+	read -r ok bad skip < <(python3 tools/count-tests.py "$1/meson-logs/testlog.json" "$shown")
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+# Runs Meson tests: tests NAME BUILDDIR ARGUMENTS...
+tests() {
+	local name=$1 build=$2; shift 2
+	echo "== $name"
+	meson test -C "$build" --no-rebuild --print-errorlogs -t "$patience" "$@" 2>&1 | grep -v '^ninja:'
+	count "$build"
 }
 
 set -e
 make --no-print-directory all
-make --no-print-directory sanitize
+make --no-print-directory sanitize sanitize-threads
 set +e
 
 step "includes go downward" tools/check-includes.sh
 tests "unit, golden, contract, guest" build
-tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --suite command --no-suite sandboxed
-step "cross-compilation and Wine" tools/cross.sh check
+tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --suite command
+tests "what has threads, under TSan" build-tsan --suite threads
+rm -f build-cross/windows/meson-logs/testlog.json
+step "everything portable links for macOS and Windows" tools/cross.sh build
+step "its tests pass under Wine" tools/cross.sh check windows
+[ ! -e build-cross/windows/meson-logs/testlog.json ] || count build-cross/windows
+[ -z "${KILN_SOAK:-}" ] || step "fuzzing" tools/fuzz.sh "${KILN_FUZZ_SECONDS:-600}"
 
+echo
+echo "Shown:"
+sort -u "$shown" | sed 's/^/  /'
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -9,7 +9,7 @@ what=${1:-build}
 build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev musl-tools scdoc
   libuv1-dev libjansson-dev libseccomp-dev libarchive-dev libsquashfs-dev libcap-ng-dev libcmocka-dev e2fsprogs"
 demo="qemu-system-x86 mmdebstrap"
-check="qemu-system-arm qemu-utils clang libclang-rt-dev-any clang-format python3 python3-pip python3-venv
+check="qemu-system-arm qemu-utils clang libclang-rt-dev clang-format python3 python3-pip python3-venv
   squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu"
 
 case $what in
@@ -25,10 +25,10 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	exit 0
 fi
 
-# A package whose name differs between releases.
+# A package whose name has a version in it; nothing where apt does not know it (yet).
 resolve() {
 	case $1 in
-	libclang-rt-dev-any)
+	libclang-rt-dev)
 		version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
 		[ -n "$version" ] && apt-cache show "libclang-rt-$version-dev" >/dev/null 2>&1 &&
 			echo "libclang-rt-$version-dev" || true ;;
@@ -44,18 +44,16 @@ as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-missing=
-for name in $wanted; do
-	installed "$name" || missing="$missing $name"
-done
-[ -n "$missing" ] || exit 0
+# Prints those of $wanted that are not there.
+missing() {
+	for name in $wanted; do
+		name=$(resolve "$name")
+		[ -z "$name" ] || installed "$name" || printf ' %s' "$name"
+	done
+}
 
+[ -n "$(missing)" ] || exit 0
 as_root apt-get update -qq
-packages=
-for name in $missing; do
-	name=$(resolve "$name")
-	[ -z "$name" ] || installed "$name" || packages="$packages $name"
-done
-[ -n "$packages" ] || exit 0
+packages=$(missing)
 echo "Installing:$packages" >&2
 as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null

@@ -101,13 +101,15 @@ static bool output_read(struct output *out)
 	}
 	if (room == 0)
 		return false;
-	n = read(out->source.fd, to, room);
+	do
+		n = read(out->source.fd, to, room);
+	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		kiln__window_added(&out->window, (size_t)n);
 		out->at_exit -= out->at_exit < (uint64_t)n ? out->at_exit : (uint64_t)n;
 		return true;
 	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+	if (n < 0 && errno == EAGAIN) {
 		out->at_exit = 0; /* a terminal that had less than it may hold */
 		return false;
 	}
@@ -183,9 +185,9 @@ static void input_end(struct session *s)
 	struct termios termios;
 
 	if (s->tty && tcgetattr(s->input.source.fd, &termios) == 0 && (termios.c_lflag & ICANON)) {
-		ssize_t ignored = write(s->input.source.fd, &termios.c_cc[VEOF], 1);
-
-		(void)ignored; /* full: the terminal is not being read anyway */
+		/* If it is full, the terminal is not being read anyway. */
+		while (write(s->input.source.fd, &termios.c_cc[VEOF], 1) < 0 && errno == EINTR)
+			;
 	}
 	input_close(s, false);
 }

@@ -176,6 +176,12 @@ KILN_PUBLIC void kiln_vm_start(kiln_vm *vm, const kiln_start_options *options, k
 			       void *data);
 
 /*
+ * Lets a VM that was started in the foreground outlive this handle and this process, as if it had been
+ * started in the background. KILN_ESTATE: it is not alive.
+ */
+KILN_PUBLIC void kiln_vm_background(kiln_vm *vm, kiln_done_fn done, void *data);
+
+/*
  * Completes when the VM is in state @until, or further: KILN_STATE_RUNNING, KILN_STATE_READY or
  * KILN_STATE_STOPPED (which failed is, too). Fails with KILN_ESTATE, or the reason why
  * it failed, if it has ended before it became running or ready.
@@ -226,6 +232,7 @@ KILN_PUBLIC void kiln_vm_stats(kiln_vm *vm, kiln_json_fn fn, void *data);
 /* The same, blocking. @timeout_ms: -1 waits for ever. */
 KILN_PUBLIC int kiln_vm_start_sync(kiln_vm *vm, const kiln_start_options *options, int timeout_ms,
 				   kiln_error *err);
+KILN_PUBLIC int kiln_vm_background_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_wait_sync(kiln_vm *vm, enum kiln_state until, int timeout_ms,
 				  kiln_error *err);
 KILN_PUBLIC int kiln_vm_stop_sync(kiln_vm *vm, uint64_t stop_timeout_ms, int timeout_ms,

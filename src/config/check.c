@@ -52,6 +52,14 @@ const char *kiln__check_guest_path(const char *text)
 	return text[0] == '/' ? NULL : "must be an absolute path in the guest";
 }
 
+const char *kiln__check_mode(const char *text)
+{
+	size_t len = strspn(text, "01234567");
+
+	return text[len] == '\0' && (len == 3 || len == 4) ? NULL
+							   : "must be three or four octal digits";
+}
+
 const char *kiln__check_hostname(const char *text)
 {
 	static const char must[] =

@@ -14,7 +14,8 @@
 
 const char *kiln__check_host_path(const char *text);
 const char *kiln__check_guest_path(const char *text);
-const char *kiln__check_hostname(const char *text);   /* RFC 1123, at most Linux's 64 bytes */
+const char *kiln__check_mode(const char *text);     /* of a directory: three or four octal digits */
+const char *kiln__check_hostname(const char *text); /* RFC 1123, at most Linux's 64 bytes */
 const char *kiln__check_machine_id(const char *text); /* as machine-id(5) has it */
 const char *kiln__check_printable(const char *text);  /* printable ASCII */
 const char *kiln__check_word(const char *text);       /* lower-case letters, digits, '-' and '_' */

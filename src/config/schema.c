@@ -110,7 +110,7 @@ static const struct kiln__key overlay_keys[] = {
 		.def = "memory",
 		.field = FIELD(struct kiln__root, overlay),
 		.doc = "Where writes to the root go: to memory of the guest, to an ephemeral "
-		       "disk, or nowhere: the root is then used as it is.",
+		       "disk, or nowhere: then nothing can be written but to root.disk itself.",
 	},
 	{
 		.name = "size",
@@ -210,6 +210,49 @@ static const struct kiln__key disk_keys[] = {
 	},
 	LATER("bus"),
 	LATER("sync"),
+	END,
+};
+
+static const struct kiln__key tmpfs_keys[] = {
+	{
+		.name = "path",
+		.type = KILN__TYPE_STRING,
+		.min = 2,
+		.max = MAX_PATH_BYTES,
+		.check = kiln__check_guest_path,
+		.pattern = "^/",
+		.required = true,
+		.field = FIELD(struct kiln__tmpfs, path),
+		.doc = "Where in the guest; made if it is missing.",
+	},
+	{
+		.name = "size",
+		.type = KILN__TYPE_SIZE,
+		.min = 4 * KIB,
+		.max = 16 * TIB,
+		.def_doc = "half of the memory",
+		.field = FIELD(struct kiln__tmpfs, size),
+		.doc = "How much it may hold.",
+	},
+	{
+		.name = "mode",
+		.type = KILN__TYPE_STRING,
+		.min = 3,
+		.max = 4,
+		.check = kiln__check_mode,
+		.pattern = "^[0-7]{3,4}$",
+		.def = "1777",
+		.field = FIELD(struct kiln__tmpfs, mode),
+		.doc = "The rights to its directory, octal.",
+	},
+	{
+		.name = "exec",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__tmpfs, exec),
+		.doc = "Programs on it can be executed. Device nodes and set-user-id bits never "
+		       "count.",
+	},
 	END,
 };
 
@@ -534,6 +577,13 @@ static const struct kiln__key disk_element = {
 	.doc = "One disk.",
 };
 
+static const struct kiln__key tmpfs_element = {
+	.type = KILN__TYPE_OBJECT,
+	.keys = tmpfs_keys,
+	.shorthand = KILN__SHORT_PATH,
+	.doc = "One file system.",
+};
+
 static const struct kiln__key network_element = {
 	.type = KILN__TYPE_OBJECT,
 	.keys = network_keys,
@@ -644,6 +694,17 @@ static const struct kiln__key top_keys[] = {
 		.stride = sizeof(struct kiln__disk),
 		.doc = "Raw disk images and block devices, in the order in which the guest sees "
 		       "them.",
+	},
+	{
+		.name = "tmpfs",
+		.type = KILN__TYPE_LIST,
+		.max = 32, /* KILN__AGENT_MAX_MOUNTS */
+		.element = &tmpfs_element,
+		.field = FIELD(struct kiln__spec, tmpfs),
+		.count = FIELD(struct kiln__spec, tmpfs_count),
+		.stride = sizeof(struct kiln__tmpfs),
+		.doc = "Empty file systems in the guest's memory, mounted before the process "
+		       "starts.",
 	},
 	{
 		.name = "networks",

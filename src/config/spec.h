@@ -60,12 +60,29 @@ static inline bool kiln__root_is_writable(const struct kiln__root *root)
 	       !root->readonly;
 }
 
+/*
+ * Whether an overlay lies over it in the guest: also where nothing may be written to the root,
+ * since an image need not have the directories that things are mounted on.
+ */
+static inline bool kiln__root_is_overlaid(const struct kiln__root *root)
+{
+	return root->kind != KILN__ROOT_NONE &&
+	       !(root->kind == KILN__ROOT_DISK && root->overlay == KILN__OVERLAY_NONE);
+}
+
 struct kiln__disk {
 	struct kiln__source source;
 	bool readonly;
 	const char *serial; /* at most 20 bytes, virtio-blk's limit */
 	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
+};
+
+struct kiln__tmpfs {
+	const char *path; /* in the guest */
+	uint64_t size;    /* bytes; 0: half of memory */
+	const char *mode; /* octal, default "1777" */
+	bool exec;
 };
 
 enum kiln__network_kind {
@@ -133,6 +150,8 @@ struct kiln__spec {
 	struct kiln__root root;
 	struct kiln__disk *disks;
 	size_t disk_count;
+	struct kiln__tmpfs *tmpfs;
+	size_t tmpfs_count;
 	struct kiln__network *networks;
 	size_t network_count;
 	struct kiln__port *ports;

@@ -190,6 +190,23 @@ static int disks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *
 	return 0;
 }
 
+static int tmpfs_are_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	(void)doc;
+	for (size_t i = 0; i < spec->tmpfs_count; i++) {
+		if (spec->tmpfs[i].path[strspn(spec->tmpfs[i].path, "/")] == '\0')
+			return refuse(err,
+				      "tmpfs[%zu].path: the root cannot be one: see "
+				      "root.overlay",
+				      i);
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(spec->tmpfs[i].path, spec->tmpfs[k].path) == 0)
+				return refuse(err, "tmpfs[%zu].path: tmpfs[%zu] has the same", i,
+					      k);
+	}
+	return 0;
+}
+
 static int networks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
 	static const uint8_t none[6];
@@ -240,6 +257,8 @@ static int vsock_is_there(const struct kiln__spec *spec, json_t *doc, kiln_error
 		who = "readiness.kind \"command\"";
 	else if (spec->process.argv)
 		who = "process";
+	else if (spec->tmpfs_count)
+		who = "tmpfs";
 	else if (is_set(doc, "vsock", "cid"))
 		who = "vsock.cid";
 	return who ? refuse(err, "vsock.enabled: %s needs it", who) : 0;
@@ -290,9 +309,9 @@ static int process_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_
 int kiln__check_spec(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
 	static const rule_fn rules[] = {
-		memory_is_there, architectures_agree,   root_agrees,
-		disks_differ,    networks_differ,       ports_are_possible,
-		vsock_is_there,  readiness_is_possible, process_is_possible,
+		memory_is_there,       architectures_agree, root_agrees,        disks_differ,
+		tmpfs_are_possible,    networks_differ,     ports_are_possible, vsock_is_there,
+		readiness_is_possible, process_is_possible,
 	};
 	int rc = 0;
 

@@ -24,6 +24,8 @@
 #define APT_GET      "/usr/bin/apt-get"
 #define MAX_PACKAGES 8
 #define MAX_ARGS     40
+/* apt downloads into "/" where its working directory's name has more bytes (its SafeGetCWD()). */
+#define MAX_CWD      298
 
 struct apt {
 	const struct kiln__images *images;
@@ -332,6 +334,11 @@ static int make(void *data, const char *path, kiln_error *err)
 	kiln__autobuf out = KILN__BUF_INIT;
 	int rc;
 
+	if (dir && strlen(dir) > MAX_CWD) {
+		kiln__fail(err, KILN_EINVAL, "%s is too long a path for apt", dir);
+		kiln__hint(err, "use a KILN_HOME with a shorter path");
+		return KILN_EINVAL;
+	}
 	rc = dir ? kiln__os_mkdir_p(dir, 0700, err) : kiln__fail_nomem(err);
 	if (rc)
 		return rc;
@@ -352,7 +359,7 @@ static int make(void *data, const char *path, kiln_error *err)
 
 /*
  * Named by what apt says it would download, digests included. It is silent about
- * what lies in the working directory already, so that is one without packages.
+ * what lies in the working directory already, so that is one where nobody can put a package.
  */
 static int name_object(struct apt *apt, char **ret, kiln_error *err)
 {
@@ -361,7 +368,7 @@ static int name_object(struct apt *apt, char **ret, kiln_error *err)
 	char hex[KILN__DIGEST_HEX];
 	int rc;
 
-	rc = download(apt, "/", true, &out, err);
+	rc = download(apt, "/proc", true, &out, err);
 	if (!rc && !out.len)
 		rc = kiln__fail(err, KILN_EIO, "apt does not say what it would download for %s",
 				apt->metapackage);

@@ -8,46 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_ARGS 128
-
-static int find_helper(char **ret, kiln_error *err)
-{
-	static const char *const places[] = {"kiln-image", "../libexec/kiln/kiln-image"};
-	const char *given = secure_getenv("KILN_IMAGE");
-	kiln__autofree char *exe = NULL;
-	char *slash;
-	int rc;
-
-	if (given && *given) {
-		*ret = strdup(given);
-		return *ret ? 0 : kiln__fail_nomem(err);
-	}
-	rc = kiln__os_exe_path(&exe, err);
-	if (rc)
-		return rc;
-	slash = strrchr(exe, '/');
-	if (slash)
-		*slash = '\0';
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		kiln__autofree char *path = kiln__strf("%s/%s", exe, places[i]);
-
-		if (path && !access(path, X_OK)) {
-			*ret = kiln__take(path);
-			return 0;
-		}
-	}
-#ifdef KILN_LIBEXECDIR
-	if (!access(KILN_LIBEXECDIR "/kiln-image", X_OK)) {
-		*ret = strdup(KILN_LIBEXECDIR "/kiln-image");
-		return *ret ? 0 : kiln__fail_nomem(err);
-	}
-#endif
-	kiln__fail(err, KILN_ENOENT, "the program kiln-image is missing: it is not beside %s", exe);
-	kiln__hint(err, "install all of kiln, or let KILN_IMAGE name the program");
-	return KILN_ENOENT;
-}
 
 /* A number for a name of kiln/error.h; the helper is not trusted to say 0. */
 static int code_of(const char *name)
@@ -93,7 +55,7 @@ int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds,
 	size_t count = 0;
 	int rc;
 
-	rc = find_helper(&path, err);
+	rc = kiln__os_find_helper(&path, "kiln-image", "KILN_IMAGE", err);
 	if (rc)
 		return rc;
 	for (args[0] = "kiln-image"; argv[count]; count++) {

@@ -7,20 +7,25 @@
 
 #include <string.h>
 
-int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_error *err)
+static int no_such_backend(const char *name, kiln_error *err)
 {
 	kiln__autobuf names = KILN__BUF_INIT;
 
-	for (size_t i = 0; kiln__backends[i]; i++) {
+	for (size_t i = 0; kiln__backends[i]; i++)
+		kiln__buf_addf(&names, "%s%s", i ? ", " : "", kiln__backends[i]->name);
+	kiln__fail(err, KILN_EINVAL, "backend: there is no '%s'", name);
+	kiln__hint(err, "this kiln has: auto, %s", names.len ? names.data : "none");
+	return KILN_EINVAL;
+}
+
+int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_error *err)
+{
+	for (size_t i = 0; kiln__backends[i]; i++)
 		if (strcmp(kiln__backends[i]->name, name) == 0) {
 			*ret = kiln__backends[i];
 			return 0;
 		}
-		kiln__buf_addf(&names, "%s%s", i ? ", " : "", kiln__backends[i]->name);
-	}
-	kiln__fail(err, KILN_EINVAL, "backend: there is no '%s'", name);
-	kiln__hint(err, "this kiln has: auto, %s", names.len ? names.data : "none");
-	return KILN_EINVAL;
+	return no_such_backend(name, err);
 }
 
 /*

@@ -4,12 +4,17 @@
 #include "err.h"
 #include "os.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* QEMU's user network, where the host gives addresses by position: docs/system/devices/net.rst. */
 #define USER_ADDRESS "10.0.2.15/24"
 #define USER_GATEWAY "10.0.2.2"
 #define USER_DNS     "10.0.2.3"
+
+/* For the few files and directories that a read-only root is made with. */
+#define MOUNT_POINTS_SIZE (1 << 20)
 
 #define STR_LIST(text) ((struct kiln__strs){text, sizeof(text)})
 
@@ -29,12 +34,17 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 		break;
 	}
 	root->device = KILN__ROOT_SERIAL;
-	if (spec->overlay == KILN__OVERLAY_NONE) {
+	if (!kiln__root_is_overlaid(spec)) {
 		root->kind = KILN__AGENT_ROOT_PLAIN;
 		root->read_only = !kiln__root_is_writable(spec);
 		return;
 	}
 	root->kind = KILN__AGENT_ROOT_OVERLAY;
+	if (spec->overlay == KILN__OVERLAY_NONE) {
+		root->read_only = true; /* once mount points and the machine's identity are made */
+		root->upper_size = MOUNT_POINTS_SIZE;
+		return;
+	}
 	if (spec->overlay == KILN__OVERLAY_MEMORY) {
 		root->upper_size = spec->overlay_size;
 		return;
@@ -57,12 +67,36 @@ static void set_networks(struct kiln__agent_setup *setup, const struct kiln__spe
 		setup->dns = STR_LIST(USER_DNS);
 }
 
+/* The longest there is: "mode=1777,size=" and a number. */
+#define TMPFS_OPTIONS 40
+
+static void set_tmpfs(struct kiln__agent_setup *setup, const struct kiln__spec *spec,
+		      char options[KILN__AGENT_MAX_MOUNTS][TMPFS_OPTIONS])
+{
+	for (size_t i = 0; i < spec->tmpfs_count && i < KILN__AGENT_MAX_MOUNTS; i++) {
+		const struct kiln__tmpfs *tmpfs = &spec->tmpfs[i];
+		int len = snprintf(options[i], TMPFS_OPTIONS, "mode=%.4s", tmpfs->mode);
+
+		if (tmpfs->size)
+			snprintf(options[i] + len, TMPFS_OPTIONS - (size_t)len, ",size=%" PRIu64,
+				 tmpfs->size);
+		setup->mounts[setup->mount_count++] = (struct kiln__agent_mount){
+			.fstype = "tmpfs",
+			.target = tmpfs->path,
+			.options = options[i],
+			.flags = KILN__AGENT_MOUNT_NOSUID | KILN__AGENT_MOUNT_NODEV |
+				 (tmpfs->exec ? 0 : KILN__AGENT_MOUNT_NOEXEC),
+		};
+	}
+}
+
 int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		     const struct kiln__agent_hello *hello, kiln__agent_reply_fn reply, void *data,
 		     kiln_error *err)
 {
 	const struct kiln__spec *spec = kiln__machine_spec(machine);
 	struct kiln__agent_setup setup = {.root = {.kind = KILN__AGENT_ROOT_NONE}};
+	char options[KILN__AGENT_MAX_MOUNTS][TMPFS_OPTIONS];
 	uint8_t entropy[64];
 	int r;
 
@@ -75,6 +109,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		setup.machine_id = spec->machine_id ? spec->machine_id : kiln_machine_id(machine);
 		set_root(&setup.root, &spec->root);
 		set_networks(&setup, spec);
+		set_tmpfs(&setup, spec, options);
 		if (spec->init == KILN__INIT_ROOT)
 			setup.init = "/sbin/init";
 	}

@@ -187,7 +187,7 @@ int kiln__home_claim_name(const struct kiln__home *home, const char *name, const
 	/* By a VM, or by a creation or removal that was killed: then once more. */
 	if (kiln__home_read_name(home, name, holder, NULL) == 0 &&
 	    kiln__vmdir_settle(home, holder, true, false, NULL) == KILN_ENOENT) {
-		kiln__home_drop_name(home, name, holder);
+		kiln__home_drop_name(home, name, holder, NULL);
 		r = kiln__os_symlink_new(target, path, err);
 	}
 	if (r == KILN_EEXIST) {
@@ -201,18 +201,33 @@ int kiln__home_claim_name(const struct kiln__home *home, const char *name, const
  * Under a lock: between looking at the link and removing it, it must not be removed by
  * another and made anew by a third.
  */
-void kiln__home_drop_name(const struct kiln__home *home, const char *name, const char *id)
+int kiln__home_drop_name(const struct kiln__home *home, const char *name, const char *id,
+			 kiln_error *err)
 {
 	kiln__autofree char *names = kiln__strf("%s/names", home->dir);
 	kiln__autofree char *path = name_path(home, name);
 	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
 	char holder[KILN__ID_TEXT];
+	kiln_error why;
+	int r;
 
-	if (!names || !path || kiln__os_open(&lock, names, KILN__OPEN_DIRECTORY, NULL) < 0 ||
-	    kiln__os_lock(lock, NULL) < 0)
-		return;
-	if (kiln__home_read_name(home, name, holder, NULL) == 0 && strcmp(holder, id) == 0)
-		kiln__os_remove(path, NULL);
+	if (!names || !path)
+		return kiln__fail_nomem(err);
+	r = kiln__os_open(&lock, names, KILN__OPEN_DIRECTORY, err);
+	if (r == KILN_ENOENT)
+		return 0;
+	if (r == 0)
+		r = kiln__os_lock(lock, err);
+	if (r < 0)
+		return r;
+	r = kiln__home_read_name(home, name, holder, &why);
+	if (r == 0)
+		return strcmp(holder, id) == 0 ? kiln__os_remove(path, err) : 0;
+	if (r == KILN_ENOENT || r == KILN_EFORMAT) /* nobody's, or not of our making */
+		return 0;
+	if (err)
+		*err = why;
+	return r;
 }
 
 /* --- finding ---------------------------------------------------------------------------- */
@@ -327,7 +342,7 @@ static void sweep_names(const struct kiln__home *home)
 	for (size_t i = 0; names[i]; i++)
 		if (kiln__home_read_name(home, names[i], id, NULL) == 0 &&
 		    kiln__vmdir_settle(home, id, true, false, NULL) == KILN_ENOENT)
-			kiln__home_drop_name(home, names[i], id);
+			kiln__home_drop_name(home, names[i], id, NULL);
 	kiln__os_free_names(names);
 }
 

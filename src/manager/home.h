@@ -53,8 +53,9 @@ char *kiln__home_runtime_path(const struct kiln__home *home, const char *id);
 int kiln__home_claim_name(const struct kiln__home *home, const char *name, const char *id,
 			  kiln_error *err);
 
-/* Gives up @name if it is @id's. */
-void kiln__home_drop_name(const struct kiln__home *home, const char *name, const char *id);
+/* Gives up @name if it is @id's; 0 as well if it is not, or nobody's. */
+int kiln__home_drop_name(const struct kiln__home *home, const char *name, const char *id,
+			 kiln_error *err);
 
 /* The id that @name stands for. KILN_ENOENT: none. Whether there is such a VM is another question.
  */

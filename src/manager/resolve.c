@@ -48,33 +48,9 @@ static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, k
  * installed. */
 static int find_guest(const char *arch, char **ret, kiln_error *err)
 {
-	const char *given = secure_getenv("KILN_GUEST");
-	kiln__autofree char *exe = NULL;
-	struct kiln__os_stat st;
-	int r;
+	kiln__autofree char *name = kiln__strf("guest/kiln-guest-%s", arch);
 
-	if (given && *given) {
-		*ret = strdup(given);
-		return *ret ? 0 : kiln__fail_nomem(err);
-	}
-	r = kiln__os_exe_path(&exe, err);
-	if (r < 0)
-		return r;
-	if (strrchr(exe, '/'))
-		*strrchr(exe, '/') = '\0';
-	for (int i = 0; i < 3; i++) {
-		kiln__autofree char *path =
-			i == 0   ? kiln__strf("%s/guest/kiln-guest-%s", exe, arch)
-			: i == 1 ? kiln__strf("%s/../libexec/kiln/kiln-guest-%s", exe, arch)
-				 : kiln__strf(KILN__LIBEXECDIR "/kiln-guest-%s", arch);
-
-		if (path && kiln__os_stat(path, &st, NULL) == 0) {
-			*ret = kiln__take(path);
-			return 0;
-		}
-	}
-	kiln__fail(err, KILN_ENOENT, "kiln-guest for %s is not installed", arch);
-	return kiln__hint(err, "install kiln with its %s guest, or set KILN_GUEST", arch);
+	return name ? kiln__os_find_helper(ret, name, "KILN_GUEST", err) : kiln__fail_nomem(err);
 }
 
 /* --- modules -------------------------------------------------------------------------- */
@@ -83,11 +59,6 @@ static bool is_pci(const struct kiln__spec *spec)
 {
 	return strcmp(spec->arch, "x86_64") != 0 ||
 	       (spec->qemu_machine && strcmp(spec->qemu_machine, "q35") == 0);
-}
-
-static bool has_overlay(const struct kiln__spec *spec)
-{
-	return spec->root.kind != KILN__ROOT_NONE && spec->root.overlay != KILN__OVERLAY_NONE;
 }
 
 /* In the order in which they are wanted: the sooner vsock works, the sooner the guest says hello.
@@ -108,7 +79,7 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 	} else if (spec->root.kind != KILN__ROOT_NONE) {
 		wanted[n++] = "squashfs";
 	}
-	if (has_overlay(spec))
+	if (kiln__root_is_overlaid(&spec->root))
 		wanted[n++] = "overlay";
 	if (spec->root.overlay == KILN__OVERLAY_DISK)
 		wanted[n++] = "ext4?";
@@ -179,7 +150,7 @@ int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t
 	kiln__autofree char *path = NULL;
 	int r;
 
-	if (!has_overlay(spec) || spec->root.overlay != KILN__OVERLAY_DISK)
+	if (spec->root.kind == KILN__ROOT_NONE || spec->root.overlay != KILN__OVERLAY_DISK)
 		return 0;
 	path = kiln__strf("%s/overlay", dir);
 	if (!path)

@@ -139,68 +139,28 @@ void kiln__start_cancel(struct kiln__start *start)
 
 /* --- the runner's program ------------------------------------------------------------------- */
 
-static int spawn_at(struct kiln__start *start, const char *path, kiln_fd launch, kiln_error *err)
+static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
 {
 	const char *const argv[] = {"kiln-runner", start->vm->dir->id, NULL};
 	const struct kiln__spawn_fd fds[] = {{launch, FD_LAUNCH}, {start->life, FD_LOCK}};
-	const struct kiln__spawn spawn = {
-		.path = path,
+	struct kiln__spawn spawn = {
+		.path = start->vm->manager->runner,
 		.argv = argv,
 		.fds = fds,
 		.fd_count = sizeof(fds) / sizeof(fds[0]),
 		.new_session = true,
 		.detached = !start->foreground,
 	};
+	kiln__autofree char *found = NULL;
 
-	return kiln__child_spawn(&start->runner, &spawn, err);
-}
+	if (!spawn.path) {
+		int r = kiln__os_find_helper(&found, "kiln-runner", "KILN_RUNNER", err);
 
-/* The directory of @path, in place: "/usr/bin/kiln" becomes "/usr/bin". */
-static void cut_name(char *path)
-{
-	char *slash = strrchr(path, '/');
-
-	if (slash)
-		*slash = '\0';
-}
-
-/* Beside this executable, where a build has it; then where an installation has it. */
-static int spawn_installed(struct kiln__start *start, kiln_fd launch, kiln_error *err)
-{
-	kiln__autofree char *dir = NULL;
-	kiln__autofree char *beside = NULL;
-	kiln__autofree char *installed = NULL;
-	int r = kiln__os_exe_path(&dir, err);
-
-	if (r < 0)
-		return r;
-	cut_name(dir);
-	beside = kiln__strf("%s/kiln-runner", dir);
-	cut_name(dir);
-	installed = kiln__strf("%s/libexec/kiln/kiln-runner", dir);
-	if (!beside || !installed)
-		return kiln__fail_nomem(err);
-	r = spawn_at(start, beside, launch, err);
-	if (r == KILN_ENOENT)
-		r = spawn_at(start, installed, launch, err);
-	if (r == KILN_ENOENT)
-		r = spawn_at(start, KILN__LIBEXECDIR "/kiln-runner", launch, err);
-	if (r == KILN_ENOENT) {
-		kiln__fail(err, KILN_ENOENT,
-			   "kiln-runner is not installed: it is not at %s, nor at %s", beside,
-			   KILN__LIBEXECDIR "/kiln-runner");
-		kiln__hint(err, "install kiln, or set KILN_RUNNER to its path");
+		if (r < 0)
+			return r;
+		spawn.path = found;
 	}
-	return r;
-}
-
-static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
-{
-	const char *given = start->vm->manager->runner;
-
-	if (!given)
-		given = secure_getenv("KILN_RUNNER");
-	return given ? spawn_at(start, given, launch, err) : spawn_installed(start, launch, err);
+	return kiln__child_spawn(&start->runner, &spawn, err);
 }
 
 /* --- the launch --------------------------------------------------------------------------------

@@ -175,6 +175,11 @@ static int plain(kiln_vm *vm, void (*fn)(kiln_vm *vm, kiln_done_fn done, void *d
 	return finish(vm, waiting, timeout_ms, NULL, err);
 }
 
+int kiln_vm_background_sync(kiln_vm *vm, int timeout_ms, kiln_error *err)
+{
+	return plain(vm, kiln_vm_background, timeout_ms, err);
+}
+
 int kiln_vm_kill_sync(kiln_vm *vm, int timeout_ms, kiln_error *err)
 {
 	return plain(vm, kiln_vm_kill, timeout_ms, err);

@@ -104,13 +104,32 @@ void kiln_vm_stop(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn done, void *dat
 
 void kiln_vm_kill(kiln_vm *vm, kiln_done_fn done, void *data)
 {
-	kiln__start_cancel(vm->start);
 	ask(vm, &kill_kind, NULL, done, data);
+	kiln__start_cancel(vm->start);
 }
 
 void kiln_vm_restart(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn done, void *data)
 {
 	ask(vm, &restart_kind, stop_params(timeout_ms), done, data);
+}
+
+static void answered_background(struct kiln__op *op, json_t *result)
+{
+	op->vm->foreground = false;
+	answered_done(op, result);
+}
+
+static void not_alive_background(struct kiln__op *op, const struct kiln__vmstate *state)
+{
+	kiln__fail_not_alive(op, state);
+}
+
+static const struct kiln__op_kind background_kind = {"background", answered_background,
+						     not_alive_background};
+
+void kiln_vm_background(kiln_vm *vm, kiln_done_fn done, void *data)
+{
+	ask(vm, &background_kind, NULL, done, data);
 }
 
 /* --- wait --------------------------------------------------------------------------------------
@@ -218,20 +237,19 @@ static const struct kiln__op_kind remove_kind = {"kill", answered_then_end, not_
 void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 {
 	struct kiln__vmstate state;
-	struct kiln__op *op;
+	struct kiln__op *op = begin(vm, &remove_kind, NULL, done, data);
 
-	if (force)
-		kiln__start_cancel(vm->start);
-	op = begin(vm, &remove_kind, NULL, done, data);
 	if (!op)
 		return;
-	if (force)
+	if (force) {
 		kiln__op_ask(op);
-	else if (kiln__vmdir_status(vm->dir, &state, NULL, NULL) == 1 &&
-		 !kiln__vmstate_is_alive(state.state))
+		kiln__start_cancel(vm->start);
+	} else if (kiln__vmdir_status(vm->dir, &state, NULL, NULL) == 1 &&
+		   !kiln__vmstate_is_alive(state.state)) {
 		kiln__op_await_end(op); /* it has ended, and its runner is about to go */
-	else
+	} else {
 		remove_now(op);
+	}
 }
 
 /* --- inspect and stats

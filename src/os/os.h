@@ -96,6 +96,8 @@ struct kiln__os_stat {
 	bool is_file;
 	bool is_directory;
 	bool is_block_device;
+	/* This user may open it anew to read, whatever special rights this process has besides. */
+	bool readable_by_user;
 };
 int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err);
 int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
@@ -245,6 +247,18 @@ struct kiln__spawn {
 	 */
 	bool detached;
 	const char *cwd;               /* or NULL */
+	/*
+	 * With the rights of this user's files and no others, for itself and all that it starts:
+	 * on Linux no_new_privs, and no capability but, with low_ports and if this process has it,
+	 * the one to listen at ports below 1024. Elsewhere without effect.
+	 */
+	bool unprivileged;
+	bool low_ports;
+	/*
+	 * With "unprivileged": cut off from networks and from abstract sockets, as far as the
+	 * system has that and allows it; kiln__child_is_offline() tells.
+	 */
+	bool offline;
 };
 
 struct kiln__exit {
@@ -265,6 +279,7 @@ struct kiln__child;
  */
 int kiln__child_spawn(struct kiln__child **ret, const struct kiln__spawn *spawn, kiln_error *err);
 int64_t kiln__child_pid(const struct kiln__child *child);
+bool kiln__child_is_offline(const struct kiln__child *child);
 
 /* Asks to be told, once, on the loop's thread, when the child has ended; it has been reaped then. */
 int kiln__child_watch(struct kiln__child *child, kiln_loop *loop,
@@ -324,6 +339,16 @@ int kiln__os_exe_path(char **ret, kiln_error *err);
 
 /* The path of program @name, malloc'ed: found in $PATH, or @name itself if it has a directory part. */
 int kiln__os_find_program(char **ret, const char *name, kiln_error *err);
+
+/*
+ * A program or file that comes with kiln: what the environment's @variable says; @name beside this
+ * executable, as in a build, where it may have a directory part; its last part in ../libexec/kiln from
+ * there; or where it was configured to be installed. malloc'ed. KILN_ENOENT says what to do.
+ */
+int kiln__os_find_helper(char **ret, const char *name, const char *variable, kiln_error *err);
+
+/* An environment variable, malloc'ed; NULL if unset, or if this process has rights its user has not. */
+char *kiln__os_env(const char *name);
 
 void kiln__os_random(void *bytes, size_t len);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a program for what it prints. */
+/* Finding kiln's own programs, and running any for what it prints. */
 #include "program.h"
 
 #include "buf.h"
@@ -9,7 +9,52 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef _WIN32
+#define SEPARATOR '\\'
+#else
+#define SEPARATOR '/'
+#endif
+
 #define CAPTURE_MAX ((size_t)64 * 1024)
+
+/* Gives *ret the path if it is a file's. */
+static bool give_file(char **ret, char *path)
+{
+	struct kiln__os_stat st;
+
+	if (!path || kiln__os_stat(path, &st, NULL) < 0 || !st.is_file) {
+		free(path);
+		return false;
+	}
+	*ret = path;
+	return true;
+}
+
+int kiln__os_find_helper(char **ret, const char *name, const char *variable, kiln_error *err)
+{
+	const char *last = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
+	kiln__autofree char *exe = NULL;
+	char *given = kiln__os_env(variable);
+	int r;
+
+	if (given && *given) {
+		*ret = given;
+		return 0;
+	}
+	free(given);
+	r = kiln__os_exe_path(&exe, err);
+	if (r < 0)
+		return r;
+	*strrchr(exe, SEPARATOR) = '\0'; /* it is absolute */
+	if (give_file(ret, kiln__strf("%s/%s", exe, name)) ||
+	    give_file(ret, kiln__strf("%s/../libexec/kiln/%s", exe, last)) ||
+	    give_file(ret, kiln__strf(KILN__LIBEXECDIR "/%s", last)))
+		return 0;
+	kiln__fail(err, KILN_ENOENT, "%s is not installed: it is not beside %s, nor in %s", last,
+		   exe, KILN__LIBEXECDIR);
+	kiln__hint(err, "install all of kiln, or let %s name it", variable);
+	return KILN_ENOENT;
+}
 
 /* What a run in progress has; its ends are the pipe's end and the child's. */
 struct capture {
@@ -70,16 +115,16 @@ static int begin(struct capture *run, const char *path, const char *const *argv,
 	run->output = ends[0];
 	r = kiln__os_set_nonblocking(run->output, true, err);
 	if (r == 0)
-		r = kiln__child_spawn(&run->child,
-				      &(struct kiln__spawn){
-					      .path = path,
-					      .argv = argv,
-					      .fds = (struct kiln__spawn_fd[]){{ends[1], 1},
-									       {ends[1], 2}},
-					      .fd_count = 2,
-					      .die_with_parent = true,
-				      },
-				      err);
+		r = kiln__child_spawn(
+			&run->child,
+			&(struct kiln__spawn){
+				.path = path,
+				.argv = argv,
+				.fds = (struct kiln__spawn_fd[]){{ends[1], 1}, {ends[1], 2}},
+				.fd_count = 2,
+				.die_with_parent = true,
+			},
+			err);
 	kiln__os_close(ends[1]);
 	if (r == 0)
 		r = kiln_loop_new(&run->loop, err);

@@ -38,9 +38,9 @@ static void fake_cannot_prepare(struct vm *vm)
 	vm_set(vm, "fake.fail_prepare", "true");
 }
 
-static void fake_will_crash(struct vm *vm)
+static void fake_crash(struct vm *vm)
 {
-	vm_set(vm, "fake.crash_after", "50ms");
+	vm_type(vm, "crash\n");
 }
 
 static void fake_will_ignore_stop(struct vm *vm)
@@ -59,8 +59,7 @@ static const struct subject fake = {
 	.configure = fake_configure,
 	.never_ready = fake_never_ready,
 	.cannot_prepare = fake_cannot_prepare,
-	.will_crash = fake_will_crash,
-	.crash = nothing,
+	.crash = fake_crash,
 	.will_ignore_stop = fake_will_ignore_stop,
 	.ignore_stop = nothing,
 };
@@ -121,7 +120,6 @@ static const struct subject qemu = {
 	.configure = qemu_configure,
 	.never_ready = qemu_never_ready,
 	.cannot_prepare = qemu_cannot_prepare,
-	.will_crash = nothing,
 	.crash = qemu_crash,
 	.will_ignore_stop = nothing,
 	.ignore_stop = qemu_ignore_stop,

@@ -31,8 +31,7 @@ struct subject {
 	void (*never_ready)(struct vm *vm);
 	/* Before it is made: it cannot be prepared. */
 	void (*cannot_prepare)(struct vm *vm);
-	/* Before it is made: it will crash soon after it was ready, or once crash() is called. */
-	void (*will_crash)(struct vm *vm);
+	/* While it runs: its VMM dies. */
 	void (*crash)(struct vm *vm);
 	/* Before it is made, and once it is ready: the guest ignores its power button. */
 	void (*will_ignore_stop)(struct vm *vm);

@@ -166,7 +166,6 @@ static void a_crash_is_a_failure_with_stage_and_reason(void **state)
 
 	(void)state;
 	vm_open(&vm);
-	subject->will_crash(&vm);
 	vm_make_ready(&vm);
 	op_begin(&stopped, &vm, kiln_machine_wait_stopped);
 	subject->crash(&vm);

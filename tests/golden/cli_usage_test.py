@@ -85,6 +85,17 @@ def test_options_fill_the_configuration():
     assert c["process"] == {"args": ["sh", "-c", "x -y"]}, c
 
 
+def test_tmpfs_takes_dockers_words():
+    c = config_of("--rootfs", "root", "--tmpfs", "/tmp", "--tmpfs", "/run/x:rw,noexec,nosuid,size=64m,mode=0700",
+                  "--tmpfs", "/opt:exec", "x")
+    assert c["tmpfs"] == [{"path": "/tmp"}, {"path": "/run/x", "size": 64 << 20, "mode": "0700"},
+                          {"path": "/opt", "exec": True}], c
+    refuses(["run", "--rootfs", "root", "--tmpfs", "/tmp:uid=5", "x"], "uid=5", "size=")
+    refuses(["run", "--rootfs", "root", "--tmpfs", "tmp", "x"], "tmpfs[0].path")
+    refuses(["run", "--rootfs", "root", "--tmpfs", "/", "x"], "tmpfs[0].path")
+    refuses(["run", "--rootfs", "root", "--tmpfs", "/tmp:mode=rwx", "x"], "tmpfs[0].mode")
+
+
 def test_words_behind_the_command_are_the_commands():
     for words in (["ls", "-l", "--name", "x"], ["--", "ls", "-l", "--name", "x"]):
         c = config_of("-it", "--rootfs", "root", *words)

@@ -97,6 +97,21 @@ static void kvm_needs_no_legacy_timers(void **state)
 	compare("kvm", &spec, true);
 }
 
+/* A comma would end the value, and what follows be an option. */
+static void a_serial_number_stays_one_value(void **state)
+{
+	struct kiln__spec spec = base("x86_64");
+	struct kiln__disk disk = {
+		.source = {.path = "/d/a,b", .fd = KILN_FD_NONE},
+		.serial = "a,drive=b,,c\"'",
+	};
+
+	(void)state;
+	spec.disks = &disk;
+	spec.disk_count = 1;
+	compare("serial", &spec, false);
+}
+
 static void every_device(struct kiln__spec *spec, struct kiln__disk disks[2],
 			 struct kiln__network *network, struct kiln__port *port)
 {
@@ -188,6 +203,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(microvm_with_nothing_asked_for_has_no_device_but_vsock),
 		cmocka_unit_test(kvm_needs_no_legacy_timers),
+		cmocka_unit_test(a_serial_number_stays_one_value),
 		cmocka_unit_test(every_device_on_each_machine_type),
 		cmocka_unit_test(only_a_bare_writable_root_disk_is_written_to),
 		cmocka_unit_test(a_machine_type_of_another_architecture_is_refused_by_key),

@@ -2,21 +2,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input: each a clear error with exit 125, and nothing left behind."""
 import os
+import pathlib
 import random
+import resource
+import shutil
 import socket
+import struct
 import subprocess
 import sys
 
 import kilntest
-from kilntest import busybox_root, need_qemu
+from kilntest import BUILD, KILN, SOURCE, busybox_root, need_qemu, shown
+
+NOBODY = 65534
+cases = 0
+
+
+def told(r, *says, code=125):
+    """One line of what and why, one of what to do, nothing on stdout."""
+    global cases
+    assert r.code == code and r.out == "", r
+    lines = [line for line in r.err.splitlines() if not line.startswith("kiln: note:")]
+    what = next((n for n, line in enumerate(lines) if line.startswith("kiln: ")), -1)
+    assert -1 < what < len(lines) - 1 and lines[what + 1].startswith("      "), r  # what to do
+    for word in says:
+        assert word in r.err, (word, r)
+    cases += 1
 
 
 def refused(home, *args, says=()):
-    r = home.kiln(*args)
-    assert r.code == 125, (args, r)
-    assert r.out == "", (args, r)
-    for word in says:
-        assert word in r.err, (args, word, r)
+    told(home.kiln(*args), *says)
     home.assert_clean()
 
 
@@ -29,19 +44,36 @@ def test_configuration(home):
 
     document('{"cpuz": 1}', "cpuz", "cpus")
     document('{"cpus": "many"}', "cpus")
+    document('{"cpus": 1.5}', "cpus")
+    document('{"process": {"args": [1]}}', "process.args[0]")
     document('{"cpus": 0}', "cpus")
     document('{"memory": 1}', "memory")
+    document('{"memory": "900G"}', "memory", "than this host has")
     document('{"memory": "900T"}', "memory")
     document('{"cpus": 1', "line 1")
     document('{"shares": []}', "shares")
     root = busybox_root()
     refused(home, "run", "--cpus", "0", "--rootfs", root, "--", "true", says=["cpus"])
     refused(home, "run", "-m", "1", "--rootfs", root, "--", "true", says=["memory"])
+    refused(home, "run", "-m", "900G", "--rootfs", root, "--", "true", says=["memory", "than this host has"])
     refused(home, "run", "--name", "a/b", "--rootfs", root, "--", "true", says=["a/b"])
     refused(home, "run", "--backend", "nonsense", "--rootfs", root, "--", "true", says=["nonsense"])
+    shown(f"{cases} bad configurations refused with what, why and what to do; nothing left")
 
 
-def test_files(home):
+def bzimage(name, size):
+    """An x86 kernel's header (Documentation/arch/x86/boot.rst) that promises a mebibyte of kernel, cut to @size."""
+    image = bytearray(2 << 20)
+    image[0x1F1] = 1
+    image[0x1F4:0x1F8] = struct.pack("<I", (1 << 20) // 16)
+    image[0x1FE:0x200] = b"\x55\xaa"
+    image[0x202:0x206] = b"HdrS"
+    image[0x206:0x208] = struct.pack("<H", 0x020F)
+    image[0x211] = image[0x236] = 1  # loaded high, 64-bit
+    name.write_bytes(image[:size])
+
+
+def test_kernels(home):
     root = busybox_root()
     text = home.dir / "text"
     text.write_text("this is no kernel\n" * 1000)
@@ -51,22 +83,59 @@ def test_files(home):
     image = bytearray(4096)
     image[56:60] = b"ARMd"
     arm.write_bytes(image)
-    refused(home, "run", "--kernel", home.dir / "absent", "--rootfs", root, "--", "true", says=["absent"])
-    refused(home, "run", "--kernel", text, "--rootfs", root, "--", "true", says=["kernel"])
-    refused(home, "run", "--kernel", empty, "--rootfs", root, "--", "true", says=["kernel"])
-    refused(home, "run", "--kernel", arm, "--rootfs", root, "--", "true", says=["arm64"])
+    cut = home.dir / "cut"
+    bzimage(cut, 4096)
+
+    def kernel(path, *says):
+        refused(home, "run", "--kernel", path, "--rootfs", root, "--", "true", says=says)
+
+    kernel(home.dir / "absent", "absent")
+    kernel(text, "not a kernel", "text")
+    kernel(empty, "kernel")
+    kernel(arm, "arm64")
+    kernel(cut, "truncated")
+    kernel(home.dir, "kernel")
+    real = kilntest.CACHE / "test-kernel" / "vmlinuz"  # what the guest's tests fetch
+    if real.exists():
+        for size in (100, 0x210, 5000, real.stat().st_size // 2):
+            cut.write_bytes(real.read_bytes()[:size])
+            kernel(cut, "kernel")
+
+
+def test_files(home):
+    root = busybox_root()
     refused(home, "run", "--rootfs", home.dir / "absent", "--", "true", says=["absent"])
     refused(home, "run", "--disk", home.dir / "absent", "--rootfs", root, "--", "true", says=["absent"])
+    damaged = home.dir / "damaged.tar"
+    damaged.write_bytes(b"rubbish" * 1000)
+    refused(home, "run", "--rootfs", damaged, "--", "true", says=["damaged.tar"])
 
 
-def test_truncated_kernel(home):
+def test_no_such_command(home):
     need_qemu()
-    kernels = sorted(kilntest.CACHE.glob("**/vmlinuz-*"))
-    if not kernels:
-        raise kilntest.Skip("no kernel was cached yet")
-    cut = home.dir / "cut"
-    cut.write_bytes(kernels[0].read_bytes()[:1 << 20])
-    refused(home, "run", "--kernel", cut, "--rootfs", busybox_root(), "--", "true", says=["truncated"])
+    told(home.kiln("run", "--rootfs", busybox_root(), "--", "no-such-command"), "no-such-command", code=127)
+    home.assert_clean()
+
+
+def give_away(home):
+    """Makes the test's files those of a user without rights, with a kiln and a root that he can reach."""
+    programs = home.dir / "programs"
+    programs.mkdir()
+    for name in ("kiln", "kiln-runner", "kiln-image"):
+        shutil.copy2(BUILD / name, programs / name)
+    (programs / "guest").mkdir()
+    for guest in (BUILD / "guest").glob("kiln-guest-*"):
+        if guest.is_file():
+            shutil.copy2(guest, programs / "guest" / guest.name)
+    root = home.dir / "tree"
+    shutil.copytree(busybox_root(), root, symlinks=True)
+    cache = home.dir / "cache"
+    shutil.copytree(home.env["KILN_IMAGE_CACHE"], cache, symlinks=True, ignore=shutil.ignore_patterns("busybox-root"))
+    home.env["KILN_IMAGE_CACHE"] = str(cache)
+    for folder, names, files in os.walk(home.dir):
+        for name in [".", *names, *files]:
+            os.chown(os.path.join(folder, name), NOBODY, NOBODY, follow_symlinks=False)
+    return programs / "kiln", root
 
 
 def test_too_little_memory(home):
@@ -82,12 +151,19 @@ def test_too_little_memory(home):
 
 def test_unreadable_disk(home):
     need_qemu()
-    if os.geteuid() == 0:
-        raise kilntest.Skip("root reads everything")
-    disk = home.dir / "disk"
+    program, root, user = KILN, busybox_root(), {}
+    if os.geteuid() == 0:  # who reads everything
+        home.ok("run", "--rootfs", root, "--", "true")  # what it needs is cached
+        program, root = give_away(home)
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    disk = home.dir / "secret-disk"
     disk.write_bytes(b"\0" * 4096)
     disk.chmod(0)
-    refused(home, "run", "--disk", disk, "--rootfs", busybox_root(), "--", "true", says=["disk"])
+    r = kilntest.Result(subprocess.run(
+        [str(program), "run", "--disk", str(disk), "--rootfs", str(root), "--", "true"], env=home.env,
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=kilntest.DEADLINE, check=False, **user))
+    told(r, "secret-disk", "Permission denied")
+    home.assert_clean()
 
 
 def test_control_socket_fed_rubbish(home):
@@ -119,10 +195,25 @@ def test_control_socket_fed_rubbish(home):
     home.ok("exec", "fed", "--", "true")
     home.ok("rm", "-f", "fed")
     home.assert_clean()
+    shown(f"a control socket fed rubbish over {n + 1} connections: the VM lives on")
+
+
+def kernel_file():
+    """A real kernel's file, so that nothing is downloaded."""
+    done = subprocess.run([str(SOURCE / "tests" / "guest" / "fetch-kernel.sh")], capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        raise kilntest.Skip(done.stderr.strip())
+    return pathlib.Path(done.stdout.strip()) / "vmlinuz"
+
+
+def check_nothing_cached(cache):
+    left = [p for p in cache.rglob("*") if p.is_file() and p.name != "lock" and p.stat().st_size > 0]
+    assert not left, left
 
 
 def test_full_disk_while_caching(home):
-    need_qemu()
+    kernel = kernel_file()
     if os.geteuid() != 0:
         raise kilntest.Skip("mounting a small file system needs root")
     small = home.dir / "small"
@@ -132,13 +223,23 @@ def test_full_disk_while_caching(home):
         raise kilntest.Skip("cannot mount a tmpfs here")
     try:
         home.env["KILN_IMAGE_CACHE"] = str(small / "images")
-        r = home.kiln("run", "--rootfs", busybox_root(), "--", "true")
-        assert r.code == 125 and "space" in r.err, r
-        left = [p for p in (small / "images").rglob("*") if p.is_file() and p.stat().st_size > 4096]
-        assert not left, left
-        home.assert_clean()
+        refused(home, "run", "--kernel", kernel, "--rootfs", busybox_root(), "--", "true", says=["space"])
+        check_nothing_cached(small)
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_files_that_may_not_grow_while_caching(home):
+    kernel = kernel_file()
+    cache = home.dir / "cache"
+    home.env["KILN_IMAGE_CACHE"] = str(cache)
+    child = home.popen("run", "--kernel", kernel, "--rootfs", busybox_root(), "--", "true", stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+    out, err = child.communicate(timeout=kilntest.DEADLINE)
+    told(kilntest.Result(subprocess.CompletedProcess([], child.returncode, out, err)), "File too large")
+    home.assert_clean()
+    check_nothing_cached(cache)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ with 0 (all passed), 1, or 77 (nothing of it can run here, with the reason).
 import json
 import os
 import pathlib
+import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ BUILD = pathlib.Path(os.environ.get("KILN_BUILD", SOURCE / "build"))
 CACHE = pathlib.Path(os.environ.get("KILN_CACHE", SOURCE / ".cache"))
 KILN = str(BUILD / "kiln")
 SOAK = os.environ.get("KILN_SOAK") == "1"
-DEADLINE = 120  # seconds for one command: TCG on a busy machine
+DEADLINE = 300  # seconds for one command: TCG on a busy machine, ten times slower than a good one
 
 
 class Skip(Exception):
@@ -93,9 +95,10 @@ class Home:
             if folder.is_dir():
                 found += [f"{name}: {p.name}" for p in folder.iterdir()]
         found += [f"temporary: {p}" for p in self.home.rglob(".kiln-tmp-*")]
+        found += [f"temporary: {p}" for p in pathlib.Path(self.env["KILN_IMAGE_CACHE"]).glob("tmp/*")]
         return found
 
-    def assert_clean(self, deadline=10):
+    def assert_clean(self, deadline=DEADLINE):
         """Processes that were just killed may take a moment to be gone; waits for them by pidfd."""
         end = time.monotonic() + deadline
         for pid, _ in self.processes():
@@ -161,6 +164,18 @@ def busybox_root():
     return root
 
 
+def shown(what):
+    """Says what a test has shown, and how often, for the list at the end of the suite."""
+    print(f"shown: {what}", flush=True)
+
+
+def chunks(mib):
+    """MIB pieces of a mebibyte, no two alike: what is lost, doubled or out of order changes the checksum."""
+    noise = random.Random(mib).randbytes((1 << 20) - 8)
+    for n in range(mib):
+        yield n.to_bytes(8, "big") + noise
+
+
 def need_qemu():
     if not shutil.which("qemu-system-x86_64"):
         raise Skip("qemu-system-x86_64 is not installed")
@@ -169,6 +184,7 @@ def need_qemu():
 def main(module):
     """Runs the functions of a test file whose names begin with test_, each with a home of its own."""
     passed = failed = skipped = 0
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands inherit it; nohup(1) has it ignored
     only = sys.argv[1:]
     for name, function in list(vars(module).items()):
         if not name.startswith("test_") or (only and name not in only):

@@ -11,11 +11,13 @@ import struct
 import subprocess
 import sys
 import fcntl
+import hashlib
 import termios
+import threading
 import time
 
 import kilntest
-from kilntest import busybox_root, need_qemu
+from kilntest import busybox_root, chunks, need_qemu, shown
 
 
 def test_streams_and_exit_code_are_the_commands(home):
@@ -77,6 +79,19 @@ def test_process_options_reach_the_process(home):
     home.assert_clean()
 
 
+def test_tmpfs_is_mounted_as_asked(home):
+    need_qemu()
+    r = home.kiln("run", "--read-only", "--rootfs", busybox_root(), "--tmpfs", "/scratch", "--tmpfs",
+                  "/opt/tools:size=8m,mode=0711,exec", "--", "sh", "-c",
+                  "cp /bin/busybox /scratch/b; cp /bin/busybox /opt/tools/true; /scratch/b true 2>/dev/null; echo $?; "
+                  "/opt/tools/true; echo $?; stat -c %a /scratch /opt/tools; "
+                  "grep -e /scratch -e /opt/tools /proc/mounts; touch /x 2>/dev/null || echo ro")
+    lines = r.out.splitlines()
+    assert lines[:4] == ["126", "0", "1777", "711"] and lines[-1] == "ro", r
+    assert "nosuid,nodev,noexec" in lines[4] and "noexec" not in lines[5] and "size=8192k" in lines[5], r
+    home.assert_clean()
+
+
 def test_large_output_arrives_whole(home):
     need_qemu()
     mib = 1024 if kilntest.SOAK else 24
@@ -88,13 +103,53 @@ def test_large_output_arrives_whole(home):
             assert not chunk.strip(b"\0")
             total += len(chunk)
         assert total == mib << 20, total
-        assert child.wait(60) == 0
+        assert child.wait(kilntest.DEADLINE) == 0
+    shown(f"{mib} MiB out of `kiln run`, whole")
 
 
-def read_until(fd, wanted, timeout=60):
+def feed(stream, mib, digest):
+    for chunk in chunks(mib):
+        digest.update(chunk)
+        stream.write(chunk)
+    stream.close()
+
+
+def test_a_large_input_arrives_whole(home):
+    need_qemu()
+    mib = 1024 if kilntest.SOAK else 16
+    sent = hashlib.sha256()
+    with home.popen("run", "-i", "--rootfs", busybox_root(), "--", "sha256sum", stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE) as child:
+        feed(child.stdin, mib, sent)
+        assert child.stdout.read().split()[0].decode() == sent.hexdigest()
+        assert child.wait(kilntest.DEADLINE) == 0
+    home.assert_clean()
+    shown(f"{mib} MiB into `kiln run -i`: the guest's checksum is the sender's")
+
+
+def test_a_large_stream_passes_both_ways_at_once(home):
+    need_qemu()
+    mib = 1024 if kilntest.SOAK else 16
+    home.ok("run", "-d", "--name", "echo", "--rootfs", busybox_root(), "--", "sleep", "100000")
+    sent, back = hashlib.sha256(), hashlib.sha256()
+    with home.popen("exec", "-i", "echo", "--", "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        feeder = threading.Thread(target=feed, args=(child.stdin, mib, sent))
+        feeder.start()
+        while chunk := child.stdout.read(1 << 20):
+            back.update(chunk)
+        feeder.join()
+        assert child.wait(kilntest.DEADLINE) == 0
+    assert back.digest() == sent.digest()
+    home.ok("rm", "-f", "echo")
+    home.assert_clean()
+    shown(f"{mib} MiB through `kiln exec -i`, there and back: the same checksum")
+
+
+def read_until(fd, *wanted, timeout=kilntest.DEADLINE):
+    """Reads until all of wanted has been seen; they may well come in one piece."""
     seen = b""
     end = time.monotonic() + timeout
-    while wanted not in seen:
+    while not all(part in seen for part in wanted):
         if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
             raise AssertionError(f"no {wanted!r} in {seen!r}")
         try:
@@ -117,8 +172,7 @@ def test_terminal_follows_the_window(home):
                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
     os.close(slave)
     os.write(master, b"stty size; tty\n")
-    read_until(master, b"33 101")
-    read_until(master, b"/dev/pts/")
+    read_until(master, b"33 101", b"/dev/pts/")
     set_size(master, 40, 120)
     os.write(master, b"stty size\n")
     read_until(master, b"40 120")
@@ -128,7 +182,7 @@ def test_terminal_follows_the_window(home):
             pass
     except OSError:
         pass
-    assert child.wait(60) == 3
+    assert child.wait(kilntest.DEADLINE) == 3
     os.close(master)
     home.assert_clean()
 
@@ -141,7 +195,7 @@ def test_signals_are_passed_on(home):
         assert child.stdout.readline() == b"up\n"
         child.send_signal(signal.SIGTERM)
         assert child.stdout.readline() == b"got\n"
-        assert child.wait(60) == 9
+        assert child.wait(kilntest.DEADLINE) == 9
     home.assert_clean()
 
 
@@ -186,11 +240,11 @@ def test_a_published_port_reaches_the_guest(home):
     home.ok("run", "-d", "--name", "net", "--network", "user", "-p", f"{port}:80", "--ready", "tcp:80",
             "--rootfs", busybox_root(), "--", "sh", "-c", "while :; do echo from the guest | nc -l -p 80; done")
     # nc serves one connection at a time: between two of them a connection ends without a word.
-    end = time.monotonic() + 60
+    end = time.monotonic() + kilntest.DEADLINE
     said = b""
     while not said and time.monotonic() < end:
-        with socket.create_connection(("127.0.0.1", port), 60) as s:
-            s.settimeout(60)
+        with socket.create_connection(("127.0.0.1", port), kilntest.DEADLINE) as s:
+            s.settimeout(kilntest.DEADLINE)
             try:
                 said = s.recv(100)
             except ConnectionResetError:

@@ -35,7 +35,7 @@ def is_raw(slave):
 
 
 def finish(child, master, slave):
-    code = child.wait(60)
+    code = child.wait(kilntest.DEADLINE)
     assert not is_raw(slave), "the terminal was left raw"
     os.close(master)
     os.close(slave)
@@ -56,6 +56,14 @@ def test_the_terminal_is_put_back_however_it_ends(home):
     os.write(master, b"\x10\x11")
     assert finish(child, master, slave) == 0
     assert "sleep 777" in home.ok("exec", "vm", "--", "ps")
+    # by others, of which one comes twice
+    child, master, slave = on_terminal(home, "exec", "-it", "--detach-keys", "ctrl-a,ctrl-a,b", "vm", "--", "cat", "-v")
+    os.write(master, b"a\x10\x10\x01c\n")
+    read_until(master, b"a^P^P^Ac")
+    os.write(master, b"\x01\x01\x01b")
+    assert finish(child, master, slave) == 0
+    r = home.kiln("exec", "-it", "--detach-keys", "ctrl-P", "vm", "--", "true")
+    assert r.code == 125 and "--detach-keys" in r.err and "ctrl-z" in r.err, r
     # by a signal
     for number in (signal.SIGTERM, signal.SIGHUP):
         child, master, slave = on_terminal(home, "exec", "-it", "vm", "--", "sh", "-c", "echo u''p; exec sleep 778")
@@ -91,7 +99,7 @@ def test_the_console_goes_both_ways_and_is_left_by_keys(home):
     reader = home.popen("exec", "vm", "--", "sh", "-c", "exec < /dev/ttyS0; echo up; head -n 1", stdout=subprocess.PIPE)
     assert reader.stdout.readline() == b"up\n"
     os.write(master, b"from here\r")
-    assert reader.communicate(timeout=60)[0] == b"from here\n"
+    assert reader.communicate(timeout=kilntest.DEADLINE)[0] == b"from here\n"
     os.write(master, b"\x10\x11")
     assert finish(child, master, slave) == 0
     # without a terminal it ends with the VM
@@ -99,8 +107,8 @@ def test_the_console_goes_both_ways_and_is_left_by_keys(home):
     writer = home.popen("exec", "vm", "--", "sh", "-c", "while echo once more > /dev/console; do sleep 0.2; done", stderr=-3)
     assert b"once more" in child.stdout.readline()
     home.ok("rm", "-f", "vm")
-    child.communicate(timeout=60)
-    writer.wait(60)
+    child.communicate(timeout=kilntest.DEADLINE)
+    writer.wait(kilntest.DEADLINE)
     assert child.returncode == 0, child.returncode
 
 
@@ -123,12 +131,12 @@ def test_a_closed_pipe_ends_it_as_it_ends_others(home):
     start(home)
     shell = f"{kilntest.KILN} exec vm -- sh -c 'while echo y; do :; done' | head -n 1; echo ${{PIPESTATUS[0]}}"
     out = subprocess.run(["bash", "-c", shell], env=home.env, stdin=subprocess.DEVNULL, capture_output=True,
-                         text=True, timeout=60, check=True)
+                         text=True, timeout=kilntest.DEADLINE, check=True)
     assert out.stdout == "y\n141\n" and out.stderr == "", out
     home.ok("rm", "-f", "vm")
     shell = f"{kilntest.KILN} run --rootfs {busybox_root()} -- sh -c 'while echo y; do :; done' | head -n 1; echo ${{PIPESTATUS[0]}}"
     out = subprocess.run(["bash", "-c", shell], env=home.env, stdin=subprocess.DEVNULL, capture_output=True,
-                         text=True, timeout=60, check=True)
+                         text=True, timeout=kilntest.DEADLINE, check=True)
     assert out.stdout == "y\n141\n" and out.stderr == "", out
     home.assert_clean()
 
@@ -138,7 +146,7 @@ def test_output_that_cannot_be_written_ends_it(home):
     with open("/dev/full", "wb") as full:
         child = home.popen("run", "--rootfs", busybox_root(), "--", "sh", "-c", "echo x; sleep 1000",
                            stdout=full, stderr=subprocess.PIPE)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=kilntest.DEADLINE)
     assert child.returncode == 125 and b"No space left" in err, (child.returncode, err)
     home.assert_clean()
 
@@ -151,7 +159,7 @@ def test_input_may_be_a_file_a_pipe_a_socket_or_nothing(home):
 
     def wc(**kwargs):
         with home.popen(*count, stdout=subprocess.PIPE, **kwargs) as child:
-            out, _ = child.communicate(timeout=60)
+            out, _ = child.communicate(timeout=kilntest.DEADLINE)
             assert child.returncode == 0, child.returncode
             return int(out)
 
@@ -168,7 +176,7 @@ def test_input_may_be_a_file_a_pipe_a_socket_or_nothing(home):
         assert wc(stdin=theirs) == 1000
     out = home.dir / "out"
     with open(big, "rb") as f, open(out, "wb") as to:
-        assert home.popen("exec", "-i", "vm", "--", "cat", stdin=f, stdout=to).wait(60) == 0
+        assert home.popen("exec", "-i", "vm", "--", "cat", stdin=f, stdout=to).wait(kilntest.DEADLINE) == 0
     assert out.read_bytes() == big.read_bytes()
     home.ok("rm", "-f", "vm")
 
@@ -178,7 +186,7 @@ def test_descriptors_that_others_share_stay_blocking(home):
     given, output = os.pipe(), os.pipe()
     os.write(given[1], b"x")
     os.close(given[1])
-    home.popen("exec", "-i", "vm", "--", "cat", stdin=given[0], stdout=output[1]).wait(60)
+    home.popen("exec", "-i", "vm", "--", "cat", stdin=given[0], stdout=output[1]).wait(kilntest.DEADLINE)
     for fd in (given[0], *output):
         assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
     assert os.read(output[0], 10) == b"x"
@@ -200,7 +208,7 @@ def test_a_slow_reader_holds_the_guest_back(home):
         while chunk := child.stdout.read(1 << 16):
             total += len(chunk)
         assert total == mib << 20, total
-        assert child.wait(60) == 0
+        assert child.wait(kilntest.DEADLINE) == 0
     home.ok("rm", "-f", "vm")
 
 
@@ -220,6 +228,25 @@ def test_detached_run_tells_of_a_command_that_is_not_there(home):
     assert r.code == 127 and r.out == "" and "no-such-command" in r.err, r
     assert home.ok("wait", "vm") == "127\n"
     home.ok("rm", "vm")
+    home.assert_clean()
+
+
+def test_a_run_that_is_left_goes_on(home):
+    need_qemu()
+    child, master, slave = on_terminal(home, "run", "-it", "--rootfs", busybox_root(), "--", "sh", "-c",
+                                       "echo u''p; read x; echo got $x; exit 5")
+    read_until(master, b"up")
+    os.write(master, b"\x10\x11")
+    read_until(master, b"left running: ")
+    assert finish(child, master, slave) == 0
+    vm, = home.vms()
+    assert vm["state"] == "ready", vm
+    child, master, slave = on_terminal(home, "attach", vm["id"])
+    os.write(master, b"words\n")
+    read_until(master, b"got words")
+    assert finish(child, master, slave) == 5
+    home.kiln("wait", vm["id"])
+    assert home.vms() == []  # it has no name
     home.assert_clean()
 
 

@@ -1,49 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every allocation fails once: each function then says that memory is out, leaks
- * nothing (under the sanitizer) and leaves the configuration as it was. Linked so that
- * malloc and its kin, jansson's calls included, pass through here.
+ * nothing and leaves the configuration as it was.
  */
 #include "config_help.h"
 
+#include "nomem.h"
 #include "spec.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-/* How many allocations still succeed; negative: all. */
-static long allowed = -1;
-static bool failed;
-
-static bool fails(void)
-{
-	if (allowed < 0)
-		return false;
-	if (allowed-- > 0)
-		return false;
-	allowed = -1; /* one failure at a time */
-	failed = true;
-	return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-	return fails() ? NULL : __real_realloc(old, size);
-}
 
 static const char document[] =
 	"{'cpus': 2, 'memory': '64M', 'kernel': '/k', 'root': {'tar': '/t'}, 'disks': ['/a', "
@@ -62,18 +25,19 @@ typedef int (*operation_fn)(kiln_config *config, kiln_error *err);
 static void fail_each_allocation(operation_fn operation, bool scans)
 {
 	kiln_error err;
+	bool failed;
 	int rc;
 	long n = 0;
 
 	do {
+		long live = nomem_live();
 		kiln_config *config = parse_ok(document);
 		char *before = print_ok(config);
 
 		err = (kiln_error)KILN_ERROR_INIT;
-		failed = false;
-		allowed = n++;
+		nomem_arm(n++);
 		rc = operation(config, &err);
-		allowed = -1;
+		failed = nomem_disarm();
 		if (failed) {
 			char *after = print_ok(config);
 
@@ -88,6 +52,7 @@ static void fail_each_allocation(operation_fn operation, bool scans)
 		}
 		free(before);
 		kiln_config_free(config);
+		assert_int_equal(nomem_live(), live);
 	} while (failed);
 	assert_true(n > 1); /* it does allocate */
 }

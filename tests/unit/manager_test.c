@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static kiln_manager *manager;
@@ -846,6 +847,86 @@ static void events_of_all_are_followed_deaths_included(void **state)
 	close_manager();
 }
 
+/* --- killed before there is a runner ------------------------------------------------------------
+ */
+
+struct slow_start {
+	bool looking; /* for what it needs: kiln-image runs */
+	bool over;
+	int result;
+};
+
+static void on_looking(void *data, const char *text)
+{
+	struct slow_start *start = data;
+
+	(void)text;
+	start->looking = true;
+}
+
+static void on_slow_start(void *data, int result, const kiln_error *err)
+{
+	struct slow_start *start = data;
+
+	(void)err;
+	start->result = result;
+	start->over = true;
+}
+
+/* With a kiln-image that never ends. */
+static int kill_what_is_resolved(void)
+{
+	const char *image = kiln_test_path("image");
+	kiln_start_options options = KILN_START_OPTIONS_INIT;
+	kiln_create_options create_options = KILN_CREATE_OPTIONS_INIT;
+	struct slow_start start = {.looking = false};
+	kiln_config *config;
+	kiln_error err;
+	kiln_vm *vm;
+
+	kiln_ok(kiln__os_replace_file(image, "#!/bin/sh\nexec sleep 100000\n", 27, 0700, false,
+				      &err),
+		&err);
+	setenv("KILN_IMAGE", image, 1);
+	open_manager();
+	kiln_ok(kiln_config_new(&config, &err), &err);
+	kiln_ok(kiln_config_set(config, "backend", "qemu", &err), &err);
+	kiln_ok(kiln_config_set(config, "kernel", "/proc/self/exe", &err), &err);
+	create_options.name = "web";
+	kiln_ok(kiln_manager_create(manager, config, &create_options, &vm, &err), &err);
+	options.on_progress = on_looking;
+	options.data = &start;
+	kiln_vm_start(vm, &options, on_slow_start, &start);
+	kiln_test_run_until(kiln_manager_loop(manager), &start.looking);
+	kiln_ok(kiln_vm_kill_sync(vm, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_test_run_until(kiln_manager_loop(manager), &start.over);
+	if (start.result != KILN_ECANCELED || status(vm).state != KILN_STATE_FAILED)
+		return 1;
+	start.over = start.looking = false;
+	kiln_vm_start(vm, &options, on_slow_start, &start);
+	kiln_ok(kiln_vm_remove_sync(vm, true, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_test_run_until(kiln_manager_loop(manager), &start.over);
+	return start.result == KILN_ECANCELED ? 0 : 2;
+}
+
+/* In a process of its own: with that goes the thread that waits for kiln-image. */
+static void a_start_that_still_looks_for_its_kernel_can_be_killed(void **state)
+{
+	int how;
+	pid_t pid;
+
+	(void)state;
+	home = kiln_test_path("home");
+	runtime = kiln_test_path("run");
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(kill_what_is_resolved());
+	assert_int_equal(waitpid(pid, &how, 0), pid);
+	assert_int_equal(how, 0);
+	assert_int_equal(vms() + entries(runtime), 0);
+}
+
 /* --- killed at many moments
  * ------------------------------------------------------------------------ */
 
@@ -912,6 +993,8 @@ static void kill_often(bool foreground)
 	}
 	assert_int_equal(status_code, 0);
 	assert_true(kills >= 15);
+	kiln_test_shown("%s killed at %u of its system calls: the next tells the truth",
+			foreground ? "a command in the foreground" : "a command", kills);
 }
 
 static void a_command_killed_at_many_moments_leaves_what_can_be_used(void **state)
@@ -949,6 +1032,7 @@ int main(void)
 		kiln_test(a_stream_leads_to_the_guest_and_back),
 		kiln_test(a_log_is_followed_over_rotations_to_the_end),
 		kiln_test(events_of_all_are_followed_deaths_included),
+		kiln_test(a_start_that_still_looks_for_its_kernel_can_be_killed),
 		kiln_test(a_command_killed_at_many_moments_leaves_what_can_be_used),
 		kiln_test(a_foreground_command_killed_at_many_moments_leaves_nothing),
 	};

@@ -26,6 +26,35 @@ static void this_executable_is_found(void **state)
 	assert_true(st.is_file);
 }
 
+static void helpers_are_found_beside_this_executable(void **state)
+{
+	kiln__autofree char *exe = NULL;
+	char *path;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_exe_path(&exe, &err), &err);
+	kiln_ok(kiln__os_find_helper(&path, strrchr(exe, exe[0] == '/' ? '/' : '\\') + 1,
+				     "KILN_TEST_HELPER", &err),
+		&err);
+	assert_non_null(strstr(path, "test-os_host"));
+	free(path);
+	assert_int_equal(
+		kiln__os_find_helper(&path, "nowhere/kiln-nothing", "KILN_TEST_HELPER", &err),
+		KILN_ENOENT);
+	assert_int_equal(kiln__os_find_helper(&path, "kiln-nothing", "KILN_TEST_HELPER", NULL),
+			 KILN_ENOENT);
+	assert_non_null(strstr(err.message, "kiln-nothing is not installed"));
+	assert_non_null(strstr(err.hint, "KILN_TEST_HELPER"));
+#ifndef _WIN32
+	setenv("KILN_TEST_HELPER", "/elsewhere/it", 1);
+	kiln_ok(kiln__os_find_helper(&path, "kiln-nothing", "KILN_TEST_HELPER", &err), &err);
+	unsetenv("KILN_TEST_HELPER");
+	assert_string_equal(path, "/elsewhere/it");
+	free(path);
+#endif
+}
+
 static void randomness_differs_and_fills_all(void **state)
 {
 	unsigned char seen[64] = {0};
@@ -189,6 +218,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(this_executable_is_found),
+		kiln_test(helpers_are_found_beside_this_executable),
 		kiln_test(randomness_differs_and_fills_all),
 		kiln_test(clocks_run_and_keep_their_unit),
 		kiln_test(the_host_has_processors_memory_and_a_kind),

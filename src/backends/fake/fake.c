@@ -263,11 +263,21 @@ static bool step(struct kiln__instance *vm, struct op *op)
 
 /* --- the loop's rounds ----------------------------------------------------------------- */
 
+static void on_crash(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	vm->crashed = true;
+	kiln__deferred_schedule(vm->turn);
+}
+
 /* A line was typed at the guest. */
 static void on_line(struct kiln__instance *vm, const char *line)
 {
 	bool panic = strcmp(line, "kernel panic") == 0;
 
+	if (strcmp(line, "crash") == 0)
+		on_crash(vm);
 	if (panic) {
 		say(vm, "Kernel panic - not syncing: asked for\n");
 		if (!vm->freed)
@@ -320,7 +330,7 @@ static bool check_end(struct kiln__instance *vm)
 	} else if (vm->paused) {
 		return false;
 	} else if (vm->crashed) {
-		kiln__fail(&err, KILN_EDIED, "the fake machine crashed, as fake.crash_after asks");
+		kiln__fail(&err, KILN_EDIED, "the fake machine crashed, as it was asked to");
 		finish(vm, KILN__END_FAILED, &err);
 	} else if (vm->powered_off) {
 		finish(vm, vm->reset ? KILN__END_RESET : KILN__END_POWEROFF, NULL);
@@ -358,14 +368,6 @@ static void on_start_timer(void *data)
 	struct kiln__instance *vm = data;
 
 	vm->start_due = true;
-	kiln__deferred_schedule(vm->turn);
-}
-
-static void on_crash_timer(void *data)
-{
-	struct kiln__instance *vm = data;
-
-	vm->crashed = true;
 	kiln__deferred_schedule(vm->turn);
 }
 
@@ -424,7 +426,7 @@ static int make_handles(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0)
 		r = kiln__timer_new(&vm->start_timer, loop, on_start_timer, vm, err);
 	if (r == 0)
-		r = kiln__timer_new(&vm->crash_timer, loop, on_crash_timer, vm, err);
+		r = kiln__timer_new(&vm->crash_timer, loop, on_crash, vm, err);
 	return r;
 }
 

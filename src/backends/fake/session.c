@@ -216,7 +216,7 @@ static int load_program(struct kiln__fake_session *s, const struct kiln__strs *a
 		s->exit_code = 1;
 	} else if (strcmp(name, "true") != 0) {
 		kiln__fail(err, KILN_ENOCMD, "%s: no such program in a fake guest", name);
-		return kiln__stage(err, "exec");
+		return kiln__stage(err, "exec"), KILN_ENOCMD;
 	}
 	return s->text.failed ? kiln__fail_nomem(err) : 0;
 }

@@ -3,7 +3,8 @@
  * What QEMU is told. All files reach it as descriptors (kernel and initrd by
  * /proc/self/fd, disks by fd sets), so that it opens no path of the host, and all
  * its channels as connected sockets, so that no socket file can be left behind.
- * Only devices that the configuration asks for are there.
+ * Only devices that the configuration asks for are there. What a configuration may say
+ * freely goes in by put_value() or as JSON: it cannot become an option of its own.
  */
 #include "argv.h"
 
@@ -57,6 +58,16 @@ static void addf(struct args *args, const char *fmt, ...)
 static void add(struct args *args, const char *item)
 {
 	add_owned(args, strdup(item));
+}
+
+/* A value for QEMU's lists of options, where a comma ends it unless it is doubled. */
+static void put_value(struct kiln__buf *buf, const char *text)
+{
+	for (; *text; text++) {
+		kiln__buf_add(buf, text, 1);
+		if (*text == ',')
+			kiln__buf_add(buf, text, 1);
+	}
 }
 
 int kiln__qemu_machine_of(const struct kiln__spec *spec, enum kiln__qemu_machine *ret,
@@ -183,6 +194,7 @@ static void add_blockdev(struct args *args, const struct kiln__qemu_plan *plan, 
 		disk->discard ? "unmap" : "ignore", "cache", "direct", strcmp(cache, "none") == 0,
 		"no-flush", strcmp(cache, "unsafe") == 0, "file", "driver", "file", "filename",
 		json_sprintf("/dev/fdset/%zu", index), "read-only", disk->readonly);
+	struct kiln__buf device = KILN__BUF_INIT;
 	char *text;
 
 	if (disk->source.offset)
@@ -196,7 +208,9 @@ static void add_blockdev(struct args *args, const struct kiln__qemu_plan *plan, 
 	add(args, "-blockdev");
 	add_owned(args, text);
 	add(args, "-device");
-	addf(args, "virtio-blk-%s,drive=disk%zu,serial=%s", bus(plan), index, disk->serial);
+	kiln__buf_addf(&device, "virtio-blk-%s,drive=disk%zu,serial=", bus(plan), index);
+	put_value(&device, disk->serial);
+	add_owned(args, kiln__buf_steal(&device));
 }
 
 static void add_disks(struct args *args, const struct kiln__qemu_plan *plan)

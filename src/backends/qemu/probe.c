@@ -45,7 +45,8 @@ int kiln__qemu_find(const char *configured, const char *arch, char **ret, kiln_e
 	if (kiln__os_find_program(ret, program, err) == 0)
 		return 0;
 	kiln__fail(err, KILN_ENOENT, "%s is not installed", program);
-	return kiln__hint(err, "install it (Debian and Ubuntu: apt-get install %s)", package);
+	return kiln__hint(err, "install it (Debian and Ubuntu: apt-get install %s)", package),
+	       KILN_ENOENT;
 }
 
 /* Why KVM cannot be used for guests of @arch: 0 if it can. */

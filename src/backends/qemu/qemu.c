@@ -31,6 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a QEMU without its monitor may take to end by itself, and so to say why. */
+#define CLOSED_MS 2000
+
 #define MAX_DISKS (KILN__OS_MAX_FDS - KILN__QEMU_FD_DISK)
 
 struct kiln__instance {
@@ -43,11 +46,13 @@ struct kiln__instance {
 	struct kiln__vsock *vsock;
 	struct kiln__vhost_user *vhost_user;
 	struct kiln__deferred *killing;
+	struct kiln__timer *closed;
 	enum kiln__end end; /* what its SHUTDOWN event said */
 	bool end_known;
 	bool killed;
 	bool panicked;
 	kiln_error no_kvm; /* why not, where it could have been */
+	kiln_error why; /* it cannot go on; code 0 while it can */
 };
 
 static void on_qmp_event(void *data, const char *name, const json_t *event)
@@ -78,9 +83,16 @@ static void on_qmp_closed(void *data)
 {
 	struct kiln__instance *vm = data;
 
-	/* QEMU without its monitor cannot be managed; mostly it is just ending. */
 	if (!vm->end_known)
-		kiln__vmm_kill(vm->vmm);
+		kiln__timer_start(vm->closed, CLOSED_MS);
+}
+
+/* QEMU without its monitor cannot be managed. */
+static void on_closed_long(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	kiln__vmm_kill(vm->vmm);
 }
 
 static const struct kiln__qmp_handler qmp_handler = {
@@ -91,20 +103,25 @@ static const struct kiln__qmp_handler qmp_handler = {
 static void on_vmm_ended(void *data, struct kiln__exit how)
 {
 	struct kiln__instance *vm = data;
+	enum kiln__end end = KILN__END_FAILED;
 	kiln_error err = KILN_ERROR_INIT;
 
+	if (vm->killed)
+		end = KILN__END_KILLED;
+	else if (vm->why.code)
+		err = vm->why;
+	else if (vm->end_known)
+		end = vm->end;
+	else
+		kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
+	if (!err.code && end == KILN__END_FAILED)
+		kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
+	else if (!err.code)
+		kiln__fail(&err, KILN_EDIED, "QEMU has ended");
+	kiln__timer_stop(vm->closed);
+	kiln__qmp_end(vm->qmp, &err);
 	kiln__qmp_free(kiln__take(vm->qmp));
-	if (vm->killed) {
-		vm->host.ended(vm->host.data, KILN__END_KILLED, NULL);
-	} else if (vm->end_known && vm->end != KILN__END_FAILED) {
-		vm->host.ended(vm->host.data, vm->end, NULL);
-	} else {
-		if (vm->end_known)
-			kiln__fail(&err, KILN_EDIED, "the guest's kernel panicked");
-		else
-			kiln__vmm_fail(vm->vmm, "QEMU", how, &err);
-		vm->host.ended(vm->host.data, KILN__END_FAILED, &err);
-	}
+	vm->host.ended(vm->host.data, end, end == KILN__END_FAILED ? &err : NULL);
 }
 
 static const struct kiln__process_handler process_handler = {.ended = on_vmm_ended};
@@ -191,7 +208,10 @@ static int copy_range(kiln_fd in, uint64_t offset, uint64_t length, kiln_fd *ret
 	return 0;
 }
 
-/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
+/*
+ * A boot file must be a file of its own for QEMU, which its user may open: a range, or what only
+ * a privilege lets us read, is staged into anonymous memory.
+ */
 static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
 {
 	kiln__autoclose kiln_fd in = KILN_FD_NONE;
@@ -213,6 +233,16 @@ static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_err
 	return copy_range(in, source->offset, length ? length : st.size - source->offset, ret, err);
 }
 
+/* QEMU opens boot files anew, by their descriptors, and has none of this process's privileges. */
+static bool can_reopen(const struct kiln__source *source)
+{
+	struct kiln__os_stat st;
+	int r = source->fd != KILN_FD_NONE ? kiln__os_fstat(source->fd, &st, NULL)
+					   : kiln__os_stat(source->path, &st, NULL);
+
+	return r < 0 || st.readable_by_user; /* what cannot be opened at all is told by who tries */
+}
+
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
 			 const char *key, kiln_error *err)
 {
@@ -221,7 +251,7 @@ static int add_boot_file(struct handles *handles, const struct kiln__source *sou
 
 	if (!kiln__source_is_set(source))
 		return 0;
-	if (!source->offset && !source->length)
+	if (!source->offset && !source->length && can_reopen(source))
 		return add_source(handles, source, number, KILN__OPEN_READ, key, err);
 	r = stage_range(source, &fd, err);
 	if (r < 0)
@@ -302,6 +332,21 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 	return vm->host.incoming(vm->host.data, port, stream);
 }
 
+/*
+ * The machine has lost its vsock device, and with it its agent. If QEMU has closed the
+ * connection it is ending, which its process tells.
+ */
+static void on_device_end(void *data, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+
+	if (!err)
+		return;
+	vm->why = *err;
+	kiln__prefix(&vm->why, "the vsock device");
+	kiln__deferred_schedule(vm->killing);
+}
+
 static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
@@ -317,11 +362,21 @@ static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_e
 	r = add_channel(handles, KILN__QEMU_FD_VSOCK, &fd, err);
 	if (r < 0)
 		return r;
-	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd,
-				 kiln__vsock_device(vm->vsock), err);
+	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd, kiln__vsock_device(vm->vsock),
+				 err);
 	if (r < 0)
 		kiln__os_close(fd);
+	else
+		kiln__vhost_user_on_end(vm->vhost_user, on_device_end, vm);
 	return r;
+}
+
+static bool has_low_port(const struct kiln__spec *spec)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_port < 1024)
+			return true;
+	return false;
 }
 
 static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
@@ -355,8 +410,15 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0 && !argv)
 		r = kiln__fail_nomem(err);
 	if (r == 0)
-		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, vm->binary,
-				    (const char *const *)argv, handles.fds, handles.count,
+		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log,
+				    &(struct kiln__process_plan){
+					    .path = vm->binary,
+					    .argv = (const char *const *)argv,
+					    .fds = handles.fds,
+					    .fd_count = handles.count,
+					    .offline = !spec->network_count,
+					    .low_ports = has_low_port(spec),
+				    },
 				    &process_handler, vm, err);
 	kiln__qemu_argv_free(argv);
 	handles_done(&handles);
@@ -378,6 +440,12 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_ip && strchr(spec->ports[i].host_ip, ':'))
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "ports[%zu].host_ip: QEMU's own network listens on IPv4 "
+					  "addresses only",
+					  i);
 	if (spec->port_count && !spec->network_count)
 		return kiln__fail(err, KILN_EINVAL,
 				  "ports: a published port needs a network (networks[0])");
@@ -415,7 +483,10 @@ static int qemu_open(struct kiln__instance **ret, const struct kiln__backend_hos
 	r = kiln__qemu_machine_of(host->spec, &vm->plan.machine, err);
 	if (r == 0)
 		r = kiln__deferred_new(&vm->killing, host->loop, on_killing, vm, err);
+	if (r == 0)
+		r = kiln__timer_new(&vm->closed, host->loop, on_closed_long, vm, err);
 	if (r < 0) {
+		kiln__deferred_free(vm->killing);
 		free(vm);
 		return r;
 	}
@@ -504,6 +575,7 @@ static void qemu_free(struct kiln__instance *vm)
 	/* First, since what it completes may call back in here: kill, mostly. */
 	kiln__qmp_free(kiln__take(vm->qmp));
 	kiln__deferred_free(vm->killing);
+	kiln__timer_free(vm->closed);
 	kiln__vmm_free(vm->vmm);
 	kiln__vhost_user_free(vm->vhost_user);
 	kiln__vsock_free(vm->vsock);

@@ -75,21 +75,12 @@ static void complete_first(struct kiln__qmp *qmp, int result, const kiln_error *
 	free(p);
 }
 
-static void complete_all(struct kiln__qmp *qmp, int code, const char *why)
-{
-	kiln_error err;
-
-	kiln__fail(&err, code, "QEMU: %s", why);
-	while (qmp->first)
-		complete_first(qmp, code, &err);
-}
 
 static void over(struct kiln__qmp *qmp)
 {
 	if (qmp->closed)
 		return;
 	qmp->closed = true;
-	complete_all(qmp, KILN_EDIED, "connection closed");
 	qmp->handler->closed(qmp->data);
 }
 
@@ -224,12 +215,21 @@ void kiln__qmp_send(struct kiln__qmp *qmp, const char *command, kiln_done_fn don
 	send_waiting(qmp);
 }
 
+void kiln__qmp_end(struct kiln__qmp *qmp, const kiln_error *why)
+{
+	qmp->closed = true;
+	while (qmp->first)
+		complete_first(qmp, why->code, why);
+}
+
 void kiln__qmp_free(struct kiln__qmp *qmp)
 {
+	kiln_error err;
+
 	if (!qmp)
 		return;
-	qmp->closed = true;
-	complete_all(qmp, KILN_ECANCELED, "canceled");
+	kiln__fail(&err, KILN_ECANCELED, "QEMU: canceled");
+	kiln__qmp_end(qmp, &err);
 	kiln__stream_close(qmp->stream);
 	kiln__deferred_free(qmp->failing);
 	kiln__buf_done(&qmp->in);

@@ -63,6 +63,13 @@ int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *
 	return 0;
 }
 
+char *kiln__os_env(const char *name)
+{
+	const char *value = kiln__posix_env(name);
+
+	return value ? strdup(value) : NULL;
+}
+
 const char *kiln__posix_env(const char *name)
 {
 	return issetugid() ? NULL : getenv(name);

@@ -6,7 +6,15 @@
 #include "err.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+char *kiln__os_env(const char *name)
+{
+	const char *value = kiln__posix_env(name);
+
+	return value ? strdup(value) : NULL;
+}
 
 const char *kiln__posix_env(const char *name)
 {

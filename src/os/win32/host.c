@@ -58,6 +58,11 @@ int kiln__os_find_program(char **ret, const char *name, kiln_error *err)
 	return give(ret, kiln__win32_utf8(found), err);
 }
 
+char *kiln__os_env(const char *name)
+{
+	return kiln__win32_env(name);
+}
+
 void kiln__os_random(void *bytes, size_t len)
 {
 	unsigned char *at = bytes;

@@ -16,14 +16,12 @@
  * them up anew. If they then go on where they stopped, the guest was paused, and the device goes on
  * with it; if not, its driver began anew, and the device is reset. (The protocol's STATUS feature
  * is no help: QEMU sends a reset in both cases.)
- *
- * With those of vhost_user_mem.c and of the loop:
- * syscalls: recvmsg sendto read write close fcntl fstat newfstatat
  */
 #include "vhost_user.h"
 
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 #include "vhost_user_mem.h"
 
 #include <errno.h>
@@ -32,6 +30,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(write);
+
+/* So many messages at most before others on the loop have their turn. */
+#define MAX_MESSAGES 8
 
 #define MAX_FDS KILN__VU_MAX_REGIONS
 
@@ -743,7 +746,7 @@ static int receive(struct kiln__vhost_user *server, size_t want, kiln_error *err
 	return 1;
 }
 
-/* Receives up to one whole message and handles it. */
+/* Receives up to one whole message and handles it. 1: one was; 0: more of it must come. */
 static int pump(struct kiln__vhost_user *server, kiln_error *err)
 {
 	size_t want = message_size(server);
@@ -761,16 +764,20 @@ static int pump(struct kiln__vhost_user *server, kiln_error *err)
 		want = message_size(server);
 	} while (server->msg_len < want);
 	server->msg_len = 0;
-	return handle_message(server, err);
+	r = handle_message(server, err);
+	return r < 0 ? r : 1;
 }
 
 static void on_readable(void *data, int events)
 {
 	struct kiln__vhost_user *server = data;
 	kiln_error err = KILN_ERROR_INIT;
-	int r = pump(server, &err);
+	int r = 1;
 
 	(void)events;
+	/* A front-end sends what needs no reply in one go; it gets its turn, no more. */
+	for (int i = 0; r > 0 && i < MAX_MESSAGES; i++)
+		r = pump(server, &err);
 	if (r == KILN_EDIED && err.code == 0)
 		end(server, NULL);
 	else if (r < 0)

@@ -98,6 +98,8 @@ static void cut_at_every_byte_from_the_guest(void **state)
 
 		run_cut(&cut, &again);
 	}
+	kiln_test_shown("an agent stream cut at each of the %llu bytes from the guest",
+			(unsigned long long)whole.in);
 }
 
 static void cut_at_every_byte_to_the_guest(void **state)
@@ -112,6 +114,8 @@ static void cut_at_every_byte_to_the_guest(void **state)
 
 		run_cut(&cut, &again);
 	}
+	kiln_test_shown("an agent stream cut at each of the %llu bytes to the guest",
+			(unsigned long long)whole.out);
 }
 
 static void cut_twice(void **state)
@@ -154,6 +158,8 @@ static void a_large_stream_survives_cuts(void **state)
 	assert_int_equal(proc.taken[0], len);
 	assert_int_equal(proc.how.code, 0);
 	proc_done(&proc);
+	kiln_test_shown("a stream of %llu MiB, its connection cut %u times: each byte arrives once",
+			(unsigned long long)(len >> 20), cuts);
 }
 
 static void a_process_goes_on_and_its_status_waits(void **state)
