@@ -119,6 +119,74 @@ static const struct option *find_name(const struct verb *verb, const char *name,
 	return NULL;
 }
 
+/* Docker's options that somebody will try here: not ours, or not yet, which is not a typing error.
+ */
+static const struct foreign {
+	char letter;
+	const char *name;
+	bool later; /* a later version has it; else it means nothing to a machine */
+	const char *hint;
+} foreign[] = {
+	{'v', "volume", true, "attach a disk by --disk, or copy by exec -i"},
+	{0, "mount", true, "attach a disk by --disk, or copy by exec -i"},
+	{0, "volumes-from", true, "attach a disk by --disk, or copy by exec -i"},
+	{0, "restart", true, "have a service manager start it, or use \"kiln restart\""},
+	{'P', "publish-all", true, "publish ports one by one: -p PORT"},
+	{0, "expose", true, "publish ports one by one: -p PORT"},
+	{0, "pull", true, "images by name come later: give a root by --rootfs"},
+	{0, "platform", true, "images by name come later; --set arch=aarch64 emulates"},
+	{0, "mac-address", true, "set it: --set networks[0].mac=ADDRESS"},
+	{0, "dns", true, "write the guest's /etc/resolv.conf"},
+	{0, "add-host", true, "write the guest's /etc/hosts"},
+	{0, "ip", true, "user networks have addresses of their own; publish ports by -p"},
+	{0, "device", true, "attach a block device by --disk"},
+	{0, "gpus", true, "devices of the host cannot be passed through"},
+	{0, "stop-signal", true, "send it yourself: kiln kill -s SIGNAL"},
+	{0, "health-cmd", true, "see --ready for when a machine counts as ready"},
+	{0, "shm-size", true, "mount /dev/shm anew in the guest"},
+	{0, "sig-proxy", true, "signals are always passed on"},
+	{0, "cidfile", true, "\"kiln run -d\" prints the id"},
+	{'f', "filter", true, "filter what --format json prints"},
+	{0, "no-trunc", true, "-q and --format json print whole ids"},
+	{0, "format", false, "leave it out: this verb has one format"},
+	{0, "no-stream", false, "leave it out: that is how it is"},
+	{0, "cpu-shares", false, "a machine has processors of its own: --cpus"},
+	{0, "cpuset-cpus", false, "a machine has processors of its own: --cpus"},
+	{0, "memory-swap", false, "a machine has memory of its own: --memory"},
+	{0, "privileged", false, "leave it out: root in a machine has all of that machine"},
+	{0, "cap-add", false, "leave it out: root in a machine has all of that machine"},
+	{0, "cap-drop", false, "leave it out: the machine is the boundary"},
+	{0, "security-opt", false, "leave it out: the machine is the boundary"},
+	{0, "userns", false, "leave it out: the machine is the boundary"},
+	{0, "pid", false, "leave it out: a machine shares no processes with the host"},
+	{0, "ipc", false, "leave it out: a machine shares no memory with the host"},
+	{0, "sysctl", false, "write to the guest's /proc/sys, or use --cmdline"},
+	{0, "ulimit", false, "set limits in the guest"},
+	{0, "runtime", false, "see --backend for what runs the machine"},
+	{0, NULL, false, NULL},
+};
+
+/* False if @written is none of them. */
+static bool refuse_foreign(const struct verb *verb, const char *written, kiln_error *err)
+{
+	bool is_long = strncmp(written, "--", 2) == 0;
+	size_t len = is_long ? strcspn(written + 2, "=") : 0;
+
+	for (const struct foreign *at = foreign; at->name; at++) {
+		if (is_long ? strlen(at->name) != len || memcmp(at->name, written + 2, len) != 0
+			    : !at->letter || written[1] != at->letter)
+			continue;
+		kiln__fail(err, KILN_ENOTSUP,
+			   at->later ? "%s: not supported yet by this version: %s%.1s%s--%s"
+				     : "%s: has no meaning for machines: %s%.1s%s--%s",
+			   verb->name, at->letter ? "-" : "", at->letter ? &at->letter : "",
+			   at->letter ? ", " : "", at->name);
+		kiln__hint(err, "%s", at->hint);
+		return true;
+	}
+	return false;
+}
+
 static int refuse(const struct verb *verb, const char *written, kiln_error *err)
 {
 	const struct option *at = NULL;
@@ -126,6 +194,8 @@ static int refuse(const struct verb *verb, const char *written, kiln_error *err)
 	char name[MAX_NAME + 1] = "";
 	size_t edits;
 
+	if (refuse_foreign(verb, written, err))
+		return KILN_ENOTSUP;
 	if (strncmp(written, "--", 2) == 0 && strcspn(written + 2, "=") < sizeof(name))
 		memcpy(name, written + 2, strcspn(written + 2, "="));
 	edits = limit(name);
@@ -180,6 +250,10 @@ static int add(struct args *args, const struct option *option, const char *value
 static int lacks(const struct option *option, kiln_error *err)
 {
 	kiln__fail(err, KILN_EINVAL, "--%s needs an argument: %s", option->name, option->arg);
+	if (option->words)
+		kiln__hint(err, "it can be %s", option->words);
+	else
+		kiln__hint(err, "write --%s=%s", option->name, option->arg);
 	return KILN_EINVAL;
 }
 
@@ -192,8 +266,11 @@ static int parse_long(struct args *args, int argc, char **argv, int *at, kiln_er
 
 	if (!option)
 		return refuse(args->verb, argv[*at], err);
-	if (!option->arg && name[len])
-		return kiln__fail(err, KILN_EINVAL, "--%s takes no argument", option->name);
+	if (!option->arg && name[len]) {
+		kiln__fail(err, KILN_EINVAL, "--%s takes no argument", option->name);
+		kiln__hint(err, "write --%s, or leave it out", option->name);
+		return KILN_EINVAL;
+	}
 	if (!option->arg)
 		return add(args, option, NULL, err);
 	if (name[len])
@@ -208,10 +285,11 @@ static int parse_letters(struct args *args, int argc, char **argv, int *at, kiln
 {
 	for (const char *letter = argv[*at] + 1; *letter; letter++) {
 		const struct option *option = find_letter(args->verb, *letter);
+		const char alone[] = {'-', *letter, '\0'};
 		int r;
 
 		if (!option)
-			return refuse(args->verb, argv[*at], err);
+			return refuse(args->verb, alone, err);
 		if (option->arg) {
 			if (letter[1])
 				return add(args, option, letter + 1 + (letter[1] == '='), err);

@@ -37,11 +37,15 @@ struct cli {
 	kiln_manager *manager; /* made by cli_manager() */
 	struct trace *trace;   /* NULL: none is wanted */
 	bool talks;            /* progress is wanted on standard error */
+	bool silent;           /* and what else is said there, too, is not */
 	int killed_by;         /* the signal that ended the work: kiln then dies by it; 0: none */
 };
 
 /* Makes the manager, if there is none yet. */
 int cli_manager(struct cli *cli, kiln_error *err);
+
+/* kiln_manager_find() with what to do where there is none; makes the manager first. */
+int cli_find(struct cli *cli, const char *name, kiln_vm **ret, kiln_error *err);
 
 /* What --progress says. */
 void cli_progress(struct cli *cli, const struct args *args);
@@ -57,8 +61,7 @@ int complain(const char *what, const kiln_error *err);
 /* One line for people on standard error, if they want any. */
 void tell(const struct cli *cli, const char *fmt, ...) KILN_PRINTF(2, 3);
 
-/* The exit code that stands for how a process or VM ended. */
-int exit_code(kiln_exit how);
+/* The exit code that stands for why nothing ran. */
 int exit_code_of_error(const kiln_error *err);
 
 /* A table whose columns are as wide as they must be. Cells are copied. */
@@ -85,10 +88,8 @@ int parse_signal(const char *text, int *ret, kiln_error *err);
 
 /* --- doctor.c ---------------------------------------------------------------- */
 
-struct kiln__hv_report;
-
-/* What the record says of this host's hypervisor; found out if there is none. */
-int preflight(struct kiln__hv_report *ret);
+/* Says on standard error that the guest is emulated, and why, if nobody asked for that. */
+void tell_emulation(const struct cli *cli, kiln_vm *vm);
 
 /* --- configure.c ------------------------------------------------------------- */
 

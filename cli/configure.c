@@ -33,8 +33,11 @@ static int absolute(const char *path, char **ret, kiln_error *err)
 		return *ret ? 0 : kiln__fail_nomem(err);
 	}
 	cwd = getcwd(NULL, 0);
-	if (!cwd)
-		return kiln__fail(err, KILN_ESYSTEM, "cannot tell the working directory");
+	if (!cwd) {
+		kiln__fail(err, KILN_ESYSTEM, "cannot tell the working directory");
+		kiln__hint(err, "give absolute paths");
+		return KILN_ESYSTEM;
+	}
 	*ret = kiln__strf("%s/%s", strcmp(cwd, "/") == 0 ? "" : cwd, path);
 	free(cwd);
 	return *ret ? 0 : kiln__fail_nomem(err);
@@ -134,7 +137,7 @@ static int set_rootfs(kiln_config *config, const char *value, kiln_error *err)
 		r = find_root_kind(path, &key, err);
 	if (r == 0)
 		r = kiln_config_set(config, key, path, err);
-	return r < 0 ? kiln__prefix(err, "--rootfs") : 0;
+	return r;
 }
 
 static int add_disk(kiln_config *config, const char *value, kiln_error *err)
@@ -158,7 +161,14 @@ static int add_disk(kiln_config *config, const char *value, kiln_error *err)
 	if (r == 0)
 		r = set_json(config, "disks[]",
 			     json_pack("{s:s, s:b}", "path", path, "readonly", ro), err);
-	return r < 0 ? kiln__prefix(err, "--disk") : 0;
+	return r;
+}
+
+static int set_overlay_size(kiln_config *config, const char *value, kiln_error *err)
+{
+	int r = kiln_config_set(config, "root.overlay.kind", "disk", err);
+
+	return r < 0 ? r : kiln_config_set(config, "root.overlay.size", value, err);
 }
 
 static int set_read_only(kiln_config *config, kiln_error *err)
@@ -243,7 +253,11 @@ int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln
 		if (line[0] && line[0] != '#')
 			r = fn(data, line, err);
 	}
-	return r < 0 ? kiln__prefix(err, "--env-file") : 0;
+	if (r < 0) {
+		kiln__prefix(err, "--env-file");
+		kiln__hint(err, "give a file with NAME=VALUE on each line");
+	}
+	return r;
 }
 
 static int on_env_line(void *data, const char *line, kiln_error *err)
@@ -332,6 +346,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return env_file_each(given->value, on_env_line, config, err);
 	case OPT_NETWORK:
 		return set_network(config, given->value, err);
+	case OPT_OVERLAY_SIZE:
+		return set_overlay_size(config, given->value, err);
 	case OPT_READ_ONLY:
 		return set_read_only(config, err);
 	case OPT_READY:
@@ -345,7 +361,21 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 	}
 }
 
-static int enter(kiln_config *config, const struct given *given, kiln_error *err)
+/* A file that a path option names: that it is there is told here, where the option is known. */
+static int set_file(kiln_config *config, const struct given *given, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	struct kiln__os_stat st;
+	int r = absolute(given->value, &path, err);
+
+	if (r == 0)
+		r = kiln__os_stat(path, &st, err);
+	if (r == 0 && st.is_directory)
+		r = kiln__fail(err, KILN_EINVAL, "%s is a directory", path);
+	return r < 0 ? r : kiln_config_set(config, given->option->key, path, err);
+}
+
+static int enter_value(kiln_config *config, const struct given *given, kiln_error *err)
 {
 	const struct option *option = given->option;
 	kiln__autofree char *text = NULL;
@@ -359,8 +389,7 @@ static int enter(kiln_config *config, const struct given *given, kiln_error *err
 		return kiln_config_set(config, option->key, given->value ? given->value : "true",
 				       err);
 	case ENTERS_AS_PATH:
-		r = absolute(given->value, &text, err);
-		return r < 0 ? r : kiln_config_set(config, option->key, text, err);
+		return set_file(config, given, err);
 	case ENTERS_SECONDS:
 		r = parse_duration(given->value, &ms, err);
 		if (r < 0)
@@ -372,6 +401,36 @@ static int enter(kiln_config *config, const struct given *given, kiln_error *err
 		return enter_by_rule(config, given, err);
 	}
 	return 0;
+}
+
+/*
+ * Puts the option's name where the message has the key's, or before it: "cpus: must be ..." is of
+ * --cpus to who has never heard of keys.
+ */
+static int blame(const struct option *option, kiln_error *err)
+{
+	const char *colon = strstr(err->message, ": ");
+	size_t key = option->key ? strcspn(option->key, "[") : 0;
+	kiln__autofree char *rest = NULL;
+
+	if (key && colon && strncmp(err->message, option->key, key) == 0) {
+		rest = strdup(colon + 2);
+		if (!rest)
+			return kiln__fail_nomem(err);
+		snprintf(err->message, sizeof(err->message), "%s", rest);
+	}
+	if (option->id != OPT_SET && strncmp(err->message, "--", 2) != 0)
+		kiln__prefix(err, "--%s", option->name);
+	if (option->id == OPT_SET)
+		return kiln__hint(err, "see kiln-config(5) for what a key takes");
+	return kiln__hint(err, "see kiln-run(1) for what --%s takes", option->name);
+}
+
+static int enter(kiln_config *config, const struct given *given, kiln_error *err)
+{
+	int r = enter_value(config, given, err);
+
+	return r < 0 ? blame(given->option, err) : 0;
 }
 
 /*
@@ -404,6 +463,10 @@ int configure(const struct args *args, kiln_config **ret, kiln_error *err)
 	kiln_config *config = NULL;
 	int r = file ? kiln_config_load(file, &config, err) : kiln_config_new(&config, err);
 
+	if (r < 0 && file) {
+		kiln__prefix(err, "--config");
+		kiln__hint(err, "\"kiln schema\" prints what such a file holds");
+	}
 	for (size_t i = 0; r == 0 && i < args->given_count; i++)
 		r = enter(config, &args->given[i], err);
 	/* Ports lead nowhere without a network. */

@@ -11,13 +11,18 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+/* On the heap, since a VM that is asked for its console answers some day: see console_free(). */
 struct console {
 	kiln_loop *loop;
+	bool asked;  /* for the stream, which has not come */
+	bool orphan; /* freed, but for that answer */
 	kiln_stream *stream;
 	struct input *input;
 	struct output *output;
+	struct signals *signals;
 	bool raw;
 	const char *keys; /* these leave it; NULL: none do */
 	struct input_sink sink;
@@ -126,6 +131,12 @@ static void on_stream(void *data, kiln_stream *stream, const kiln_error *err)
 	kiln_stream_callbacks callbacks = KILN_STREAM_CALLBACKS_INIT;
 	kiln_error why;
 
+	console->asked = false;
+	if (console->orphan) {
+		kiln_stream_close(stream);
+		free(console);
+		return;
+	}
 	if (!stream) {
 		fail(console, err);
 		return;
@@ -147,39 +158,52 @@ static void on_stream(void *data, kiln_stream *stream, const kiln_error *err)
 	kiln_stream_resume(stream);
 }
 
+static void console_free(struct console *console)
+{
+	terminal_restore();
+	input_free(console->input);
+	kiln_stream_close(console->stream);
+	output_free(console->output);
+	signals_free(console->signals);
+	console->orphan = true;
+	if (!console->asked)
+		free(console);
+}
+
 int console_run(struct cli *cli, kiln_vm *vm, const char *keys, int *ret_code, kiln_error *err)
 {
-	struct console console = {
-		.loop = kiln_manager_loop(cli->manager),
-		.raw = terminal_is_input(),
-		.keys = keys,
-		.sink = {.write = on_input, .end = on_input_end},
-	};
-	struct signals *signals = NULL;
-	int r = keys ? detach_parse(keys, &console.sink.keys, err) : 0;
+	struct console *console = calloc(1, sizeof(*console));
+	int r;
 
-	if (r < 0)
-		return r;
-	if (console.raw && keys)
-		console.sink.detach = on_detach;
+	if (!console)
+		return kiln__fail_nomem(err);
+	console->loop = kiln_manager_loop(cli->manager);
+	console->raw = terminal_is_input();
+	console->keys = keys;
+	console->sink = (struct input_sink){.write = on_input, .end = on_input_end};
+	r = keys ? detach_parse(keys, &console->sink.keys, err) : 0;
+	if (console->raw && keys)
+		console->sink.detach = on_detach;
 	signal(SIGPIPE, SIG_IGN);
-	r = output_new(&console.output, console.loop, STDOUT_FILENO, on_room, &console, err);
 	if (r == 0)
-		r = signals_new(&signals, console.loop, on_signal, &console, err);
+		r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console, err);
 	if (r == 0)
-		kiln_vm_console(vm, on_stream, &console);
-	while (r == 0 && !console.over && kiln_loop_step(console.loop))
+		r = signals_new(&console->signals, console->loop, on_signal, console, err);
+	if (r == 0) {
+		console->asked = true;
+		kiln_vm_console(vm, on_stream, console);
+	}
+	while (r == 0 && !console->over && kiln_loop_step(console->loop))
 		;
-	terminal_restore();
-	input_free(console.input);
-	kiln_stream_close(console.stream);
-	output_free(console.output);
-	signals_free(signals);
-	cli->killed_by = console.killed_by;
-	*ret_code = console.code;
-	if (r == 0 && console.err.code)
-		*err = console.err;
-	return r < 0 ? r : console.err.code;
+	if (r == 0) {
+		cli->killed_by = console->killed_by;
+		*ret_code = console->code;
+		r = console->err.code;
+		if (r < 0)
+			*err = console->err;
+	}
+	console_free(console);
+	return r;
 }
 
 int verb_console(struct cli *cli, const struct args *args)
@@ -191,7 +215,7 @@ int verb_console(struct cli *cli, const struct args *args)
 	int r = cli_manager(cli, &err);
 
 	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = console_run(cli, vm, keys ? keys : "ctrl-p,ctrl-q", &code, &err);
 	kiln_vm_free(vm);

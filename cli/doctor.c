@@ -23,14 +23,15 @@ static void print_json(json_t *json)
 	json_decref(json);
 }
 
-int preflight(struct kiln__hv_report *ret)
+void tell_emulation(const struct cli *cli, kiln_vm *vm)
 {
-	kiln__autofree char *directory = NULL;
-	kiln_error err;
+	kiln_vm_info info = KILN_VM_INFO_INIT;
+	char reason[512];
 
-	if (kiln__os_runtime_dir(&directory, &err) < 0)
-		return kiln__hv_preflight(ret, NULL, &err);
-	return kiln__hv_preflight_cached(ret, directory, NULL, &err);
+	if (cli->silent || kiln_vm_status(vm, &info, NULL) < 0 || !info.accel_reason[0])
+		return;
+	snprintf(reason, sizeof(reason), "%s", info.accel_reason);
+	fprintf(stderr, "kiln: emulating, slowly, without KVM: %s\n", printable(reason));
 }
 
 /* --- doctor ------------------------------------------------------------------ */

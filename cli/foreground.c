@@ -6,13 +6,13 @@
  *
  * Signals: until the process runs, one that would end this command ends the run. From
  * then on INT, TERM, HUP, QUIT, USR1 and USR2 are the process's; with a terminal,
- * the keys reach the guest's terminal as bytes, and TERM and HUP mean this command.
+ * the keys reach the guest's terminal as bytes, and TERM and HUP mean this command. A process
+ * that heeds no signal would leave no way out: the third INT or TERM means this command, too.
  */
 #include "foreground.h"
 
 #include "err.h"
 #include "inout.h"
-#include "preflight.h"
 #include "signals.h"
 #include "terminal.h"
 #include "trace.h"
@@ -37,6 +37,7 @@ struct foreground {
 	bool running;  /* the process is */
 	bool raw;      /* the terminal is to be */
 	bool over;
+	unsigned urges; /* INT and TERM passed on so far */
 	enum foreground_end end;
 	int code;
 	kiln_error
@@ -180,7 +181,7 @@ static void on_exit_of_process(void *data, kiln_exit how, const kiln_error *err)
 
 	trace_once(fg->cli->trace, TRACE_EXIT);
 	if (!err)
-		finish(fg, FOREGROUND_EXITED, exit_code(how));
+		finish(fg, FOREGROUND_EXITED, kiln_exit_status(how));
 	else if (fg->starting)
 		fg->lost = *err;
 	else
@@ -199,21 +200,6 @@ static kiln_session_callbacks callbacks_of(struct foreground *fg)
 	return callbacks;
 }
 
-/* Why the guest is emulated; the preflight's record says it. */
-static void tell_emulation(struct foreground *fg)
-{
-	kiln_vm_info info = KILN_VM_INFO_INIT;
-	struct kiln__hv_report report;
-
-	if (!fg->cli->talks || kiln_vm_status(fg->vm, &info, NULL) < 0 ||
-	    strcmp(info.accel, "tcg") != 0)
-		return;
-	if (preflight(&report) == 0 && !report.usable)
-		tell(fg->cli, "no usable KVM here (%s): emulating, slowly", report.summary);
-	else
-		tell(fg->cli, "emulating, slowly");
-}
-
 static void on_start_done(void *data, int result, const kiln_error *err)
 {
 	struct foreground *fg = data;
@@ -230,11 +216,31 @@ static void on_start_done(void *data, int result, const kiln_error *err)
 	} else if (fg->lost.code) {
 		fail(fg, &fg->lost);
 	} else {
-		tell_emulation(fg);
+		tell_emulation(fg->cli, fg->vm);
 	}
 }
 
 /* --- signals ----------------------------------------------------------------- */
+
+/* As docker has it. */
+#define URGES_MAX 3
+
+static void interrupted(struct foreground *fg, int number)
+{
+	fg->cli->killed_by = number;
+	finish(fg, FOREGROUND_INTERRUPTED, 128 + number);
+}
+
+static void pass_on(struct foreground *fg, int number)
+{
+	if ((number == SIGINT || number == SIGTERM) && ++fg->urges == URGES_MAX) {
+		fprintf(stderr, "kiln: %u signals have not ended the process: leaving it\n",
+			fg->urges);
+		interrupted(fg, number);
+	} else {
+		kiln_session_signal(fg->session, number);
+	}
+}
 
 static void on_signal(void *data, int number)
 {
@@ -253,17 +259,12 @@ static void on_signal(void *data, int number)
 			send_size(fg);
 	} else if (!fg->running || (keys && (number == SIGTERM || number == SIGHUP))) {
 		/* Nobody there to take it, or it means the terminal's end. */
-		fg->cli->killed_by = number;
-		finish(fg, FOREGROUND_INTERRUPTED, 128 + number);
+		interrupted(fg, number);
 	} else {
-		kiln_session_signal(fg->session, number);
+		pass_on(fg, number);
 	}
 }
 
-/*
- * Not sooner: making a root image or fetching a kernel is done inside the call that starts a VM,
- * and takes long enough for somebody to change his mind. A signal then just kills us.
- */
 static int take_over(struct foreground *fg, kiln_error *err)
 {
 	int r = signals_new(&fg->signals, kiln_manager_loop(fg->cli->manager), on_signal, fg, err);

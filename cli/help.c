@@ -29,7 +29,8 @@ static void print_group(const struct option_group *group)
 
 void help_verb(const struct verb *verb)
 {
-	printf("Usage: kiln %s %s\n\n%s.\n", verb->name, verb->synopsis, verb->summary);
+	printf("Usage: kiln %s%s%s\n\n%s.\n", verb->name, verb->synopsis[0] ? " " : "",
+	       verb->synopsis, verb->summary);
 	if (verb->alias)
 		printf("Also written kiln %s.\n", verb->alias);
 	for (const struct option_group *const *group = verb->groups; *group; group++)

@@ -122,9 +122,11 @@ static int parse_tail(const char *text, uint64_t *ret, kiln_error *err)
 	}
 	errno = 0;
 	*ret = strtoull(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno)
-		return kiln__fail(err, KILN_EINVAL, "--tail needs a number of lines, not \"%.40s\"",
-				  text);
+	if (text[0] < '0' || text[0] > '9' || *end || errno) {
+		kiln__fail(err, KILN_EINVAL, "--tail needs a number of lines, not \"%.40s\"", text);
+		kiln__hint(err, "write --tail=10, or --tail=all");
+		return KILN_EINVAL;
+	}
 	return 0;
 }
 
@@ -165,7 +167,7 @@ int verb_logs(struct cli *cli, const struct args *args)
 	if (r == 0)
 		r = cli_manager(cli, &err);
 	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = show_logs(&logs, args, vm, tail, &err);
 	kiln_vm_free(vm);
@@ -252,7 +254,7 @@ int verb_events(struct cli *cli, const struct args *args)
 	if (r == 0)
 		r = cli_manager(cli, &err);
 	if (r == 0 && args->count > 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = kiln_manager_events(cli->manager, vm, args_has(args, OPT_FOLLOW), on_event,
 					on_events_done, &events, &follower, &err);

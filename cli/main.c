@@ -28,10 +28,25 @@ int cli_manager(struct cli *cli, kiln_error *err)
 	return kiln_manager_new(&cli->manager, NULL, &options, err);
 }
 
+int cli_find(struct cli *cli, const char *name, kiln_vm **ret, kiln_error *err)
+{
+	int r = cli_manager(cli, err);
+
+	if (r < 0)
+		return r;
+	r = kiln_manager_find(cli->manager, name, ret, err);
+	if (r == KILN_ENOENT)
+		kiln__hint(err, "\"kiln ls -a\" lists those that there are");
+	else if (r == KILN_EINVAL)
+		kiln__hint(err, "write more of its id, or its name");
+	return r;
+}
+
 void cli_progress(struct cli *cli, const struct args *args)
 {
-	cli->talks = args_is(args, OPT_PROGRESS, "plain") ||
-		     (isatty(STDERR_FILENO) && !args_is(args, OPT_PROGRESS, "none"));
+	cli->silent = args_is(args, OPT_PROGRESS, "none");
+	cli->talks =
+		args_is(args, OPT_PROGRESS, "plain") || (isatty(STDERR_FILENO) && !cli->silent);
 }
 
 /* Data that could not be written is a failure, whatever else went well. */
@@ -105,7 +120,7 @@ int main(int argc, char **argv)
 	hold_standard_descriptors();
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	if (argc < 2) {
-		fputs("kiln: what is to be done?\n      see \"kiln --help\"\n", stderr);
+		fputs("kiln: there is no command\n      see \"kiln --help\"\n", stderr);
 		return EXIT_KILN;
 	}
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)

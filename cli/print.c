@@ -68,23 +68,6 @@ void tell(const struct cli *cli, const char *fmt, ...)
 	va_end(args);
 }
 
-int exit_code(kiln_exit how)
-{
-	switch (how.kind) {
-	case KILN_EXIT_EXITED:
-		return how.code & 0xff;
-	case KILN_EXIT_SIGNALED:
-		return 128 + (how.code & 0x7f);
-	case KILN_EXIT_KILLED:
-		return 128 + SIGKILL;
-	case KILN_EXIT_POWEROFF:
-	case KILN_EXIT_RESET:
-		return 0;
-	default:
-		return EXIT_KILN;
-	}
-}
-
 int exit_code_of_error(const kiln_error *err)
 {
 	if (err->code == KILN_ENOCMD)

@@ -5,8 +5,10 @@
 #include "buf.h"
 #include "err.h"
 #include "foreground.h"
+#include "signals.h"
 #include "trace.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +108,7 @@ static int start_process(struct cli *cli, kiln_vm *vm, const kiln_start_options 
 			 kiln_error *err)
 {
 	kiln_session_callbacks callbacks = KILN_SESSION_CALLBACKS_INIT;
+	kiln_loop *loop = kiln_manager_loop(cli->manager);
 	struct starting starting = {0};
 	kiln_session *session = NULL;
 	int r;
@@ -114,13 +117,15 @@ static int start_process(struct cli *cli, kiln_vm *vm, const kiln_start_options 
 	callbacks.on_output = on_process_output;
 	callbacks.on_exit = on_process_exit;
 	callbacks.data = &starting;
-	/* The loop runs until the start is done, whatever happens: it is told to this frame. */
 	kiln_vm_start(vm, options, on_start, &starting);
 	r = kiln_vm_attach(vm, NULL, &callbacks, &session, err);
-	while (!(starting.begun && (starting.over || r < 0)) &&
-	       kiln_loop_step(kiln_manager_loop(cli->manager)))
+	while (!(starting.begun && (starting.over || r < 0)) && !cli->killed_by &&
+	       kiln_loop_step(loop))
 		;
 	kiln_session_free(session);
+	/* Whatever has happened, the start is done first: it is told to this frame. */
+	while (!starting.begun && kiln_loop_step(loop))
+		;
 	if (r == 0 && starting.err.code) {
 		*err = starting.err;
 		r = err->code;
@@ -150,6 +155,8 @@ static int start_detached(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 				: kiln_vm_start_sync(vm, &options, -1, err);
 	started = r == 0;
 	if (started)
+		tell_emulation(cli, vm);
+	if (started)
 		r = kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
 	/* A process may be so short that the VM has ended again, well. */
 	if (r < 0 && started && kiln_vm_status(vm, &info, NULL) == 0 &&
@@ -158,16 +165,64 @@ static int start_detached(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 	return r;
 }
 
-static int run_detached(struct cli *cli, kiln_vm *vm, const kiln_config *config)
-{
-	kiln_error err = KILN_ERROR_INIT;
+/*
+ * Of a VM whose id was not printed nobody knows: a signal until then removes it. Removing it
+ * cancels its start, so that this may happen while that is waited for.
+ */
+struct detaching {
+	struct cli *cli;
+	kiln_vm *vm;
+	bool removed;
+};
 
-	if (start_detached(cli, vm, config, &err) < 0) {
-		complain(NULL, &err);
-		return exit_code_of_error(&err);
-	}
-	printf("%s\n", kiln_vm_id(vm));
-	return 0;
+static void on_removed(void *data, int result, const kiln_error *err)
+{
+	struct detaching *detaching = data;
+
+	detaching->removed = true;
+	if (result < 0 && result != KILN_ENOENT)
+		complain("interrupted, but the VM could not be removed", err);
+	else
+		fputs("kiln: interrupted: the VM is removed\n", stderr);
+}
+
+static void on_signal_detaching(void *data, int number)
+{
+	struct detaching *detaching = data;
+
+	if (number == SIGWINCH || number == SIGCONT || number == SIGUSR1 || number == SIGUSR2)
+		return;
+	if (detaching->cli->killed_by)
+		signals_die(number); /* who asks twice does not wait */
+	detaching->cli->killed_by = number;
+	kiln_vm_remove(detaching->vm, true, on_removed, detaching);
+}
+
+static int run_detached(struct cli *cli, const struct args *args, const kiln_config *config,
+			kiln_error *err)
+{
+	struct detaching detaching = {.cli = cli};
+	struct signals *signals = NULL;
+	int r = cli_manager(cli, err);
+
+	if (r == 0)
+		r = signals_new(&signals, kiln_manager_loop(cli->manager), on_signal_detaching,
+				&detaching, err);
+	if (r == 0)
+		r = create(cli, args, config, args_has(args, OPT_RM), &detaching.vm, err);
+	if (r == 0)
+		r = start_detached(cli, detaching.vm, config, err);
+	while (cli->killed_by && !detaching.removed &&
+	       kiln_loop_step(kiln_manager_loop(cli->manager)))
+		;
+	if (r == 0 && !cli->killed_by)
+		printf("%s\n", kiln_vm_id(detaching.vm));
+	fflush(stdout); /* before a signal kills again; main() tells of failures */
+	signals_free(signals);
+	kiln_vm_free(detaching.vm);
+	if (cli->killed_by)
+		return 128 + cli->killed_by;
+	return r < 0 ? (complain(NULL, err), exit_code_of_error(err)) : 0;
 }
 
 /* --- run in the foreground --------------------------------------------------- */
@@ -225,6 +280,9 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 		return complain(NULL, &err);
 	}
 	end = foreground_run(fg, &code);
+	/* What is still attached to a VM that is to be killed would be waited for by its runner. */
+	if (end != FOREGROUND_EXITED)
+		foreground_free(kiln__take(fg));
 	end_vm(cli, vm, end);
 	foreground_free(fg);
 	write_trace(cli, vm);
@@ -248,6 +306,8 @@ static int run_console(struct cli *cli, kiln_vm *vm)
 	start.data = cli;
 	r = kiln_vm_start_sync(vm, &start, -1, &err);
 	if (r == 0)
+		tell_emulation(cli, vm);
+	if (r == 0)
 		r = console_run(cli, vm, NULL, &code, &err);
 	if (r == 0 && cli->killed_by)
 		kiln_vm_kill_sync(vm, -1, NULL);
@@ -260,7 +320,7 @@ static int run_console(struct cli *cli, kiln_vm *vm)
 	if (info.state == KILN_STATE_FAILED)
 		return complain(NULL, &info.failure);
 	write_trace(cli, vm);
-	return cli->killed_by ? code : exit_code(info.exit);
+	return cli->killed_by ? code : kiln_exit_status(info.exit);
 }
 
 /* What has no process of ours must have an init of its own. */
@@ -280,13 +340,15 @@ static int need_command(const kiln_config *config, kiln_error *err)
 static int run_vm(struct cli *cli, const struct args *args, const kiln_config *config,
 		  kiln_error *err)
 {
-	bool detach = args_has(args, OPT_DETACH);
-	bool ephemeral = args_has(args, OPT_RM) || (!detach && !args_has(args, OPT_NAME));
+	bool ephemeral = args_has(args, OPT_RM) || !args_has(args, OPT_NAME);
 	struct detach_keys keys;
 	kiln_vm *vm;
 	int code;
-	int r = detach ? 0 : need_command(config, err);
+	int r;
 
+	if (args_has(args, OPT_DETACH))
+		return run_detached(cli, args, config, err);
+	r = need_command(config, err);
 	if (r == 0)
 		r = detach_parse(args_value(args, OPT_DETACH_KEYS), &keys, err);
 
@@ -294,9 +356,7 @@ static int run_vm(struct cli *cli, const struct args *args, const kiln_config *c
 		r = create(cli, args, config, ephemeral, &vm, err);
 	if (r < 0)
 		return complain(NULL, err);
-	if (detach)
-		code = run_detached(cli, vm, config);
-	else if (has_process(config))
+	if (has_process(config))
 		code = run_foreground(cli, vm, config, &keys);
 	else
 		code = run_console(cli, vm);
@@ -364,7 +424,7 @@ static int start_one(struct cli *cli, const struct args *args, const char *name)
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_vm *vm = NULL;
 	int code = 0;
-	int r = kiln_manager_find(cli->manager, name, &vm, &err);
+	int r = cli_find(cli, name, &vm, &err);
 
 	if (r == 0)
 		r = kiln_vm_config(vm, &config, &err);
@@ -387,6 +447,7 @@ int verb_start(struct cli *cli, const struct args *args)
 	cli_progress(cli, args);
 	if (args_has(args, OPT_ATTACH) && args->count > 1) {
 		kiln__fail(&err, KILN_EINVAL, "start: --attach takes one VM");
+		kiln__hint(&err, "start them without it, and attach to one");
 		return complain(NULL, &err);
 	}
 	if (cli_manager(cli, &err) < 0)
@@ -456,8 +517,10 @@ int verb_exec(struct cli *cli, const struct args *args)
 
 	if (strcmp(argv[0], "--") == 0)
 		argv++;
-	if (r == 0 && !argv[0])
+	if (r == 0 && !argv[0]) {
 		r = kiln__fail(&err, KILN_EINVAL, "exec: there is no command to run");
+		kiln__hint(&err, "usage: kiln exec %s", args->verb->synopsis);
+	}
 	if (r == 0)
 		r = detach_parse(args_value(args, OPT_DETACH_KEYS), &fg_options.keys, &err);
 	options.argv = (const char *const *)argv;
@@ -467,7 +530,7 @@ int verb_exec(struct cli *cli, const struct args *args)
 	if (r == 0)
 		r = cli_manager(cli, &err);
 	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = foreground_new(&fg, cli, &fg_options, &err);
 	if (r == 0)
@@ -489,9 +552,7 @@ int verb_attach(struct cli *cli, const struct args *args)
 	int r = detach_parse(args_value(args, OPT_DETACH_KEYS), &options.keys, &err);
 
 	if (r == 0)
-		r = cli_manager(cli, &err);
-	if (r == 0)
-		r = kiln_manager_find(cli->manager, args->positional[0], &vm, &err);
+		r = cli_find(cli, args->positional[0], &vm, &err);
 	if (r == 0)
 		r = kiln_vm_config(vm, &config, &err);
 	if (r == 0) {

@@ -147,6 +147,14 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_BY_RULE,
 		},
 		{
+			.id = OPT_OVERLAY_SIZE,
+			.name = "overlay-size",
+			.arg = "SIZE",
+			.help = "Keep what is written to the root on an ephemeral disk of this "
+				"size",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
 			.id = OPT_PUBLISH,
 			.letter = 'p',
 			.name = "publish",
@@ -374,7 +382,8 @@ static const struct option_group rm_options = {
 
 /* --- looking ----------------------------------------------------------------- */
 
-#define FORMAT WORDS(OPT_FORMAT, "format", "HOW", "table|json", "A table for people, or JSON")
+#define FORMAT                                                                                     \
+	WORDS(OPT_FORMAT, "format", "HOW", "table|json", "table, the default, for people, or json")
 
 static const struct option_group ls_options = {
 	"Options",
@@ -423,7 +432,7 @@ static const struct option_group wait_options = {
 	"Options",
 	(const struct option[]){
 		WORDS(OPT_UNTIL, "until", "STATE", "running|ready|stopped",
-		      "What to wait for; the end if not told"),
+		      "What to wait for: running, ready, or stopped, the default"),
 		END,
 	},
 };

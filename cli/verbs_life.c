@@ -23,7 +23,7 @@ static int for_each(struct cli *cli, const struct args *args, each_fn fn, const 
 	for (int i = 0; i < args->count; i++) {
 		const char *name = args->positional[i];
 		kiln_vm *vm = NULL;
-		int r = kiln_manager_find(cli->manager, name, &vm, &err);
+		int r = cli_find(cli, name, &vm, &err);
 
 		if (r == 0)
 			r = fn(vm, data, name, &err);
@@ -140,7 +140,7 @@ int verb_rm(struct cli *cli, const struct args *args)
 	for (int i = 0; i < args->count; i++) {
 		const char *name = args->positional[i];
 		kiln_vm *vm = NULL;
-		int r = kiln_manager_find(cli->manager, name, &vm, &err);
+		int r = cli_find(cli, name, &vm, &err);
 
 		if (r == 0) {
 			r = kiln_vm_remove_sync(vm, force, -1, &err);
@@ -170,10 +170,12 @@ static int wait_one(kiln_vm *vm, const void *data, const char *name, kiln_error 
 		return r;
 	r = kiln_vm_status(vm, &info, err);
 	/* Of one that was never started there is nothing to say. */
-	if (r == 0 && info.state == KILN_STATE_CREATED)
-		return kiln__fail(err, KILN_ESTATE, "it was never started");
+	if (r == 0 && info.state == KILN_STATE_CREATED) {
+		kiln__fail(err, KILN_ESTATE, "it was never started");
+		return kiln__hint(err, "start it first");
+	}
 	if (r == 0) {
-		printf("%d\n", exit_code(info.exit));
+		printf("%d\n", kiln_exit_status(info.exit));
 		fflush(stdout);
 	}
 	return r;

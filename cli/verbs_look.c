@@ -42,14 +42,17 @@ struct listing {
 static json_t *exit_json(const kiln_vm_info *info)
 {
 	const char *kind = kiln_exit_kind_name(info->exit.kind);
+	int status = kiln_exit_status(info->exit);
 
 	if (info->exit.kind == KILN_EXIT_NONE)
 		return json_null();
 	if (info->exit.kind == KILN_EXIT_EXITED)
-		return json_pack("{s:s, s:i}", "kind", kind, "code", info->exit.code);
+		return json_pack("{s:s, s:i, s:i}", "kind", kind, "code", info->exit.code, "status",
+				 status);
 	if (info->exit.kind == KILN_EXIT_SIGNALED)
-		return json_pack("{s:s, s:i}", "kind", kind, "signal", info->exit.code);
-	return json_pack("{s:s}", "kind", kind);
+		return json_pack("{s:s, s:i, s:i}", "kind", kind, "signal", info->exit.code,
+				 "status", status);
+	return json_pack("{s:s, s:i}", "kind", kind, "status", status);
 }
 
 static json_t *or_null(const char *text)
@@ -62,10 +65,11 @@ static json_t *vm_json(const kiln_vm_info *info)
 	char created[KILN__TIME_TEXT];
 
 	kiln__time_format(info->created_ns, created);
-	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:I, s:b}", "id", info->id, "name",
+	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:o, s:b}", "id", info->id, "name",
 			 or_null(info->name), "state", kiln_state_name(info->state), "backend",
 			 or_null(info->backend), "accel", or_null(info->accel), "created", created,
-			 "exit", exit_json(info), "pid", (json_int_t)info->pid, "ephemeral",
+			 "exit", exit_json(info), "pid",
+			 info->pid ? json_integer(info->pid) : json_null(), "ephemeral",
 			 info->ephemeral);
 }
 
@@ -148,7 +152,7 @@ int verb_inspect(struct cli *cli, const struct args *args)
 	for (int i = 0; i < args->count; i++) {
 		kiln_vm *vm = NULL;
 		char *text = NULL;
-		int r = kiln_manager_find(cli->manager, args->positional[i], &vm, &err);
+		int r = cli_find(cli, args->positional[i], &vm, &err);
 
 		if (r == 0)
 			r = kiln_vm_inspect_sync(vm, &text, -1, &err);
@@ -177,7 +181,7 @@ static void measure(struct measuring *m, const char *name)
 	kiln_vm *vm = NULL;
 	char *text = NULL;
 	json_t *stats = NULL;
-	int r = kiln_manager_find(m->cli->manager, name, &vm, &err);
+	int r = cli_find(m->cli, name, &vm, &err);
 
 	if (r == 0)
 		r = kiln_vm_stats_sync(vm, &text, -1, &err);

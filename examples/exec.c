@@ -17,7 +17,6 @@ static int run(kiln_vm *vm, const char *const *command, kiln_error *err)
 	kiln_start_options start = KILN_START_OPTIONS_INIT;
 	kiln_exec_options options = KILN_EXEC_OPTIONS_INIT;
 	kiln_exec_result result = KILN_EXEC_RESULT_INIT;
-	int code;
 
 	start.foreground = true; /* the VM ends with this process, however that ends */
 	options.argv = command;
@@ -27,14 +26,14 @@ static int run(kiln_vm *vm, const char *const *command, kiln_error *err)
 		return fail(err);
 	fwrite(result.out, 1, result.out_len, stdout);
 	fwrite(result.err, 1, result.err_len, stderr);
-	code = result.exit.kind == KILN_EXIT_SIGNALED ? 128 + result.exit.code : result.exit.code;
 	kiln_exec_result_done(&result);
-	return code;
+	return kiln_exit_status(result.exit);
 }
 
 int main(int argc, char **argv)
 {
 	kiln_create_options create = KILN_CREATE_OPTIONS_INIT;
+	char *root = argc < 3 ? NULL : realpath(argv[1], NULL); /* configurations have absolute paths */
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_manager *manager = NULL;
 	kiln_config *config = NULL;
@@ -42,12 +41,11 @@ int main(int argc, char **argv)
 	struct stat st;
 	int code;
 
-	if (argc < 3 || stat(argv[1], &st) < 0)
+	if (!root || stat(root, &st) < 0)
 		return fprintf(stderr, "usage: exec ROOT COMMAND...\n"), 2;
 	create.ephemeral = true;
 	if (kiln_manager_new(&manager, NULL, NULL, &err) < 0 || kiln_config_new(&config, &err) < 0 ||
-	    kiln_config_set(config, S_ISDIR(st.st_mode) ? "root.directory" : "root.tar",
-			    realpath(argv[1], NULL), &err) < 0 ||
+	    kiln_config_set(config, S_ISDIR(st.st_mode) ? "root.directory" : "root.tar", root, &err) < 0 ||
 	    kiln_manager_create(manager, config, &create, &vm, &err) < 0)
 		code = fail(&err);
 	else
@@ -55,5 +53,6 @@ int main(int argc, char **argv)
 	kiln_vm_free(vm);
 	kiln_config_free(config);
 	kiln_manager_free(manager);
+	free(root);
 	return code;
 }

@@ -34,6 +34,9 @@ static void on_event(void *data, const kiln_event *event)
 	if (kiln_machine_accel(runner->machine)[0])
 		snprintf(runner->accel, sizeof(runner->accel), "%s",
 			 kiln_machine_accel(runner->machine));
+	if (kiln__machine_accel_reason(runner->machine)[0])
+		snprintf(runner->accel_reason, sizeof(runner->accel_reason), "%s",
+			 kiln__machine_accel_reason(runner->machine));
 	runner_record(runner, event);
 	server_event(runner->server, event);
 	if (!runner->over)

@@ -61,6 +61,7 @@ struct runner {
 	int64_t ready_ns;
 	int64_t finished_ns;
 	char accel[16];      /* what really ran the guest */
+	char accel_reason[256]; /* why not the hardware; "": it did, or was not to */
 	struct kiln__jail_report jail; /* what of it could be had here */
 	bool over; /* the VM has ended and its final state is written */
 	bool linger_over;    /* clients have had their time */

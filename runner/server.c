@@ -145,10 +145,18 @@ static int bad_param(const char *what, kiln_error *err)
 	return kiln__fail(err, KILN_EINVAL, "%s", what);
 }
 
+/* The state as it is recorded, but for what would be old as soon as it was. */
 static void do_inspect(struct client *client, struct kiln__control_call *call, json_t *params)
 {
+	const struct runner *runner = client->server->runner;
+	int64_t vmm_pid = kiln__machine_vmm_pid(runner->machine);
+	json_t *state = runner_state(runner);
+	struct kiln__os_usage vmm;
+
 	(void)params;
-	kiln__control_answer(call, runner_state(client->server->runner));
+	if (vmm_pid && kiln__os_process_usage(vmm_pid, &vmm, NULL) == 0)
+		json_object_set_new(state, "vmm_cpu_ns", json_integer((json_int_t)vmm.cpu_ns));
+	kiln__control_answer(call, state);
 }
 
 struct waiting {
@@ -378,12 +386,16 @@ static void do_exec(struct client *client, struct kiln__control_call *call, json
 		connect_guest(client, call, KILN__AGENT_PORT);
 		return;
 	}
-	if (state == KILN_STATE_READY)
+	if (state == KILN_STATE_READY) {
 		kiln__fail(&err, KILN_ENOTSUP,
 			   "exec needs kiln's agent, which this guest does not run");
-	else
+		kiln__hint(&err, "boot it with kiln's own initramfs");
+	} else {
 		kiln__fail(&err, KILN_ESTATE, "cannot exec in a machine that is %s",
 			   kiln_state_name(state));
+		kiln__hint(&err, state == KILN_STATE_PAUSED ? "resume it first"
+							    : "wait until it is ready");
+	}
 	kiln__control_fail(call, &err);
 }
 

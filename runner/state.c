@@ -22,14 +22,17 @@ KILN__SYSCALLS(getpid, getrusage);
 static json_t *exit_json(kiln_exit how)
 {
 	const char *kind = kiln_exit_kind_name(how.kind);
+	int status = kiln_exit_status(how);
 
 	if (how.kind == KILN_EXIT_NONE)
 		return json_null();
 	if (how.kind == KILN_EXIT_EXITED)
-		return json_pack("{s:s, s:i}", "kind", kind, "code", how.code);
+		return json_pack("{s:s, s:i, s:i}", "kind", kind, "code", how.code, "status",
+				 status);
 	if (how.kind == KILN_EXIT_SIGNALED)
-		return json_pack("{s:s, s:i}", "kind", kind, "signal", how.code);
-	return json_pack("{s:s}", "kind", kind);
+		return json_pack("{s:s, s:i, s:i}", "kind", kind, "signal", how.code, "status",
+				 status);
+	return json_pack("{s:s, s:i}", "kind", kind, "status", status);
 }
 
 /* Nanoseconds from the begin of the start to each stage that was reached. */
@@ -103,6 +106,9 @@ json_t *runner_state(const struct runner *runner)
 		return state;
 	json_object_set_new(state, "backend", json_string(kiln_machine_backend(m)));
 	json_object_set_new(state, "accel", json_string(runner->accel));
+	json_object_set_new(state, "accel_reason",
+			    runner->accel_reason[0] ? json_string(runner->accel_reason)
+						    : json_null());
 	json_object_set_new(state, "vmm_pid", json_integer(kiln__machine_vmm_pid(m)));
 	json_object_set_new(state, "vmm_cpu_ns", json_integer(ended_children_cpu_ns()));
 	json_object_set_new(state, "exit", exit_json(kiln_machine_exit(m)));

@@ -64,6 +64,12 @@ typedef struct kiln_exit {
 	int code;
 } kiln_exit;
 
+/*
+ * The same as one number, as a shell has it: a process's code, 128 + its signal, 137 for a machine that
+ * was killed, 0 for one that powered off or was reset; 125 for KILN_EXIT_NONE.
+ */
+KILN_PUBLIC int kiln_exit_status(kiln_exit how);
+
 /* A transition. @err: for KILN_STATE_FAILED the stage and reason, else NULL. Valid during the call. */
 typedef struct kiln_event {
 	size_t size;

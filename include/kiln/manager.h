@@ -115,6 +115,7 @@ typedef struct kiln_vm_info {
 	int64_t finished_ns;
 	int64_t pid; /* of its kiln-runner; 0 if it has none */
 	bool ephemeral;
+	const char *accel_reason; /* why it was emulated though it need not be; "" if it was not */
 } kiln_vm_info;
 
 #define KILN_VM_INFO_INIT                                                                          \
@@ -197,7 +198,7 @@ KILN_PUBLIC void kiln_vm_stop(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn don
 
 /*
  * Ends it now. Done when its process has gone; succeeds at once on what is not alive. A start
- * of this handle that still makes what the VM boots from fails with KILN_ECANCELED.
+ * that this manager has under way completes with KILN_ECANCELED.
  */
 KILN_PUBLIC void kiln_vm_kill(kiln_vm *vm, kiln_done_fn done, void *data);
 

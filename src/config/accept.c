@@ -78,14 +78,19 @@ int kiln__refuse_key(kiln_error *err, const struct kiln__where *where,
 	if (key && key->type == KILN__TYPE_LATER) {
 		kiln__where_print(&here, path, sizeof(path));
 		kiln__fail(err, KILN_ENOTSUP, "not supported yet by this version: %s", path);
+		kiln__hint(err, "%s", key->doc ? key->doc : "leave it out");
 		kiln__stage(err, "config");
 		return KILN_ENOTSUP;
 	}
 	kiln__where_print(where, path, sizeof(path));
 	kiln__schema_nearest(object, path, name, near, sizeof(near));
 	kiln__refuse(err, KILN_EINVAL, where, "unknown key %s", kiln__quote(name, quoted));
-	if (*near)
+	if (key)
+		kiln__hint(err, "%s", key->doc);
+	else if (*near)
 		kiln__hint(err, "did you mean %s?", near);
+	else
+		kiln__hint(err, "see kiln-config(5), or \"kiln schema\", for the keys");
 	return KILN_EINVAL;
 }
 
@@ -407,7 +412,7 @@ static int accept_object(const struct kiln__key *key, json_t *value,
 		const struct kiln__where here = {where, name, 0};
 
 		member = kiln__schema_find(key, name, strlen(name));
-		if (!member || member->type == KILN__TYPE_LATER)
+		if (!member || kiln__schema_is_absent(member))
 			return kiln__refuse_key(err, where, key, name);
 		rc = kiln__accept(member, theirs, &here, &ours, err);
 		if (rc < 0)

@@ -45,7 +45,7 @@ static bool find_below(const struct kiln__key *object, const char *path, const c
 	char here[KILN__MAX_PATH];
 
 	for (const struct kiln__key *key = object->keys; key->name; key++) {
-		if (key->type == KILN__TYPE_LATER)
+		if (kiln__schema_is_absent(key))
 			continue;
 		inner = key->type == KILN__TYPE_LIST ? key->element : key;
 		snprintf(here, sizeof(here), "%s%s%s%s", path, *path ? "." : "", key->name,
@@ -71,7 +71,7 @@ void kiln__schema_nearest(const struct kiln__key *object, const char *path, cons
 	if (len == 0 || len > MAX_NAME)
 		return;
 	for (const struct kiln__key *key = object->keys; key->name; key++) {
-		if (key->type == KILN__TYPE_LATER)
+		if (kiln__schema_is_absent(key))
 			continue;
 		edits = distance(name, key->name);
 		/* "mem" and "mac_address" mean what they begin with. */

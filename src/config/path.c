@@ -51,7 +51,7 @@ static int parse_member(struct kiln__step *step, const struct kiln__key *object,
 	snprintf(name, sizeof(name), "%.*s", (int)len, *text);
 	step->kind = KILN__STEP_MEMBER;
 	step->key = kiln__schema_find(object, name, len);
-	if (!step->key || step->key->type == KILN__TYPE_LATER)
+	if (!step->key || kiln__schema_is_absent(step->key))
 		return kiln__refuse_key(err, step->where.up, object, name);
 	step->name = step->key->name;
 	step->where.name = step->name;

@@ -105,7 +105,7 @@ static json_t *object_body(const struct kiln__key *key)
 	json_t *body;
 
 	for (const struct kiln__key *child = key->keys; child->name; child++) {
-		if (child->type == KILN__TYPE_LATER)
+		if (kiln__schema_is_absent(child))
 			continue;
 		add(properties, child->name, schema_of(child));
 		if (child->required)

@@ -159,7 +159,7 @@ static void add_keys(struct page *page, const struct kiln__key *keys, const char
 	char here[KILN__MAX_PATH];
 
 	for (const struct kiln__key *key = keys; key->name; key++) {
-		if (key->type == KILN__TYPE_LATER)
+		if (kiln__schema_is_absent(key))
 			continue;
 		snprintf(here, sizeof(here), "%s%s%s", path, *path ? "." : "", key->name);
 		add_key(page, key, here);

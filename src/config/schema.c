@@ -37,6 +37,16 @@
 	{                                                                                          \
 		.name = key, .type = KILN__TYPE_LATER                                              \
 	}
+/* The same with what there is instead. */
+#define LATER_BUT(key, text)                                                                       \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_LATER, .doc = text                                 \
+	}
+/* A name that the field has for something which is written otherwise here. */
+#define ELSEWHERE(key, text)                                                                       \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_ELSEWHERE, .doc = text                             \
+	}
 #define END                                                                                        \
 	{                                                                                          \
 		.name = NULL                                                                       \
@@ -340,6 +350,7 @@ static const struct kiln__key console_keys[] = {
 		.field = FIELD(struct kiln__spec, console_limit),
 		.doc = "How much of the console's output is kept; the oldest goes first.",
 	},
+	LATER_BUT("serial", "there is one serial console, always"),
 	END,
 };
 
@@ -384,6 +395,8 @@ static const struct kiln__key identity_keys[] = {
 	},
 	LATER("generation"),
 	LATER("efi_variables"),
+	ELSEWHERE("efi_vars",
+		  "that will be identity.efi_variables, not supported yet by this version"),
 	END,
 };
 
@@ -440,6 +453,8 @@ static const struct kiln__key process_keys[] = {
 		.field = FIELD(struct kiln__spec, process.user),
 		.doc = "User and, after a colon, group, by name or number, looked up in the guest.",
 	},
+	ELSEWHERE("uid", "set process.user, to \"1000\" or \"1000:1000\""),
+	ELSEWHERE("gid", "set process.user, to \"1000:1000\""),
 	{
 		.name = "tty",
 		.type = KILN__TYPE_BOOL,
@@ -628,7 +643,8 @@ static const struct kiln__key top_keys[] = {
 		.multiple = MIB,
 		.def = "512M",
 		.field = FIELD(struct kiln__spec, memory),
-		.doc = "Memory of the guest, in whole MiB; no more than the host has.",
+		.doc = "Memory of the guest, in whole MiB; no more than the host has, and with the "
+		       "distribution's kernel at least 80 MiB.",
 	},
 	{
 		.name = "kernel",
@@ -658,8 +674,8 @@ static const struct kiln__key top_keys[] = {
 		.field = FIELD(struct kiln__spec, cmdline),
 		.doc = "Appended to the kernel's command line. Everybody in the guest can read it.",
 	},
-	LATER("firmware"),
-	LATER("image"),
+	LATER_BUT("firmware", "machines boot a kernel: see kernel, initrd and cmdline"),
+	LATER_BUT("image", "give a root as root.directory, root.tar, root.squashfs or root.disk"),
 	{
 		.name = "root",
 		.type = KILN__TYPE_OBJECT,
@@ -785,6 +801,9 @@ static const struct kiln__key top_keys[] = {
 	},
 	LATER("restart"),
 	LATER("time_to_live"),
+	ELSEWHERE("ttl", "that will be time_to_live, not supported yet by this version"),
+	ELSEWHERE("serial",
+		  "the console is always there; a disk's serial number is disks[].serial"),
 	LATER("idle"),
 	LATER("jail"),
 	LATER("snapshot"),

@@ -30,7 +30,8 @@ enum kiln__type {
 	KILN__TYPE_ENUM,     /* one of "choices" [its index, as an enum or bool] */
 	KILN__TYPE_IP,       /* an IPv4 or IPv6 address [const char *] */
 	KILN__TYPE_MAC,      /* a unicast MAC address [uint8_t[6]] */
-	KILN__TYPE_LATER,    /* named by the design, not supported yet by this version */
+	KILN__TYPE_LATER, /* named by the design, not supported yet by this version; doc: a hint */
+	KILN__TYPE_ELSEWHERE, /* no key; doc: what is meant by it */
 };
 
 /* Where a value goes in the struct of the object that the key belongs to. */
@@ -96,6 +97,12 @@ const struct kiln__key *kiln__schema_find(const struct kiln__key *object, const 
  */
 void kiln__schema_nearest(const struct kiln__key *object, const char *path, const char *name,
 			  char *out, size_t size);
+
+/* Whether a row only says why there is no such key. */
+static inline bool kiln__schema_is_absent(const struct kiln__key *key)
+{
+	return key->type == KILN__TYPE_LATER || key->type == KILN__TYPE_ELSEWHERE;
+}
 
 /* The default of a key as text, or NULL. Static. */
 static inline const char *kiln__schema_default(const struct kiln__key *key)

@@ -114,17 +114,34 @@ static bool is_set(json_t *doc, const char *object, const char *key)
 	return json_object_get(json_object_get(doc, object), key) != NULL;
 }
 
+/*
+ * What Debian's cloud kernel (6.1) needs to get as far as a process, with kiln's initramfs: it
+ * panics at 64 MiB and boots at 72.
+ */
+#define DISTRO_KERNEL_MIB 80
+
 static int memory_is_there(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
-	uint64_t total = kiln__os_total_memory();
-	char wanted[32];
+	uint64_t total = kiln__os_total_memory() >> 20;
+	uint64_t wanted = spec->memory >> 20;
+	bool distro = !kiln__source_is_set(&spec->kernel) && strcmp(spec->backend, "fake") != 0;
 
 	(void)doc;
-	if (total == 0 || spec->memory <= total)
-		return 0;
-	return refuse(err, "memory: %s is more than this host has (%llu MiB)",
-		      kiln__format_size(wanted, sizeof(wanted), (int64_t)spec->memory),
-		      (unsigned long long)(total >> 20));
+	if (total > 0 && wanted > total) {
+		refuse(err, "memory: %llu MiB is more than this host has (%llu MiB)",
+		       (unsigned long long)wanted, (unsigned long long)total);
+		kiln__hint(err, "give it less");
+		return KILN_EINVAL;
+	}
+	if (distro && wanted < DISTRO_KERNEL_MIB) {
+		refuse(err,
+		       "memory: %llu MiB is too little for the distribution's kernel, which "
+		       "needs %d MiB",
+		       (unsigned long long)wanted, DISTRO_KERNEL_MIB);
+		kiln__hint(err, "give it more, or a smaller kernel of your own");
+		return KILN_EINVAL;
+	}
+	return 0;
 }
 
 static int architectures_agree(const struct kiln__spec *spec, json_t *doc, kiln_error *err)

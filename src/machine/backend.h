@@ -128,6 +128,10 @@ struct kiln__backend {
 	/* What really accelerates the guest: "kvm", "tcg" ... Static; "" before prepare(). */
 	const char *(*accel)(const struct kiln__instance *instance);
 
+	/* Why that is not the hardware's, where it could have been. Valid as long as the instance; NULL
+	 * or "": it is, or none was wanted. May be NULL. */
+	const char *(*accel_reason)(const struct kiln__instance *instance);
+
 	/* The VMM's process, or 0 if it is this one. */
 	int64_t (*pid)(const struct kiln__instance *instance);
 

@@ -225,14 +225,23 @@ static bool enter(kiln_machine *m, enum kiln_state to)
 	return tell_event(m, &event);
 }
 
+/* "System is deadlocked on memory", "Out of memory and no killable processes" (mm/oom_kill.c). */
+static void set_panic(kiln_machine *m)
+{
+	kiln__fail(&m->failure, KILN_EDIED, "the guest's kernel panicked: %s", m->panic);
+	if (strstr(m->panic, "memory"))
+		kiln__hint(&m->failure, "give the machine more memory than %llu MiB",
+			   (unsigned long long)(m->spec->memory >> 20));
+	else
+		kiln__hint(&m->failure, "look at the guest's console");
+}
+
 static void set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
 {
 	m->failure = *err;
+	if (m->panic[0])
+		set_panic(m);
 	kiln__stage(&m->failure, stage);
-	if (m->panic[0]) {
-		kiln__fail(&m->failure, KILN_EDIED, "the guest's kernel panicked: %s", m->panic);
-		kiln__stage(&m->failure, stage);
-	}
 }
 
 static const char *stage_of(enum kiln_state state)
@@ -931,6 +940,15 @@ struct kiln__agent *kiln__machine_agent(const kiln_machine *m)
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *m)
 {
 	return m->spec;
+}
+
+const char *kiln__machine_accel_reason(const kiln_machine *m)
+{
+	const char *reason = m->instance && m->backend->accel_reason
+				     ? m->backend->accel_reason(m->instance)
+				     : NULL;
+
+	return reason ? reason : "";
 }
 
 int64_t kiln__machine_vmm_pid(const kiln_machine *m)

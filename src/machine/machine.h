@@ -43,6 +43,8 @@ struct kiln__agent *kiln__machine_agent(const kiln_machine *machine);
 const char *kiln__machine_name(const kiln_machine *machine);
 kiln_loop *kiln__machine_loop(const kiln_machine *machine);
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
+/* Why the guest is emulated though acceleration was wanted; "" if it is not. Until the next call. */
+const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 
 /* The main process ended: how, for kiln_machine_exit() once the VM has stopped. */

@@ -24,3 +24,20 @@ const char *kiln_exit_kind_name(enum kiln_exit_kind kind)
 {
 	return (unsigned)kind <= KILN_EXIT_KILLED ? exit_names[kind] : "unknown";
 }
+
+int kiln_exit_status(kiln_exit how)
+{
+	switch (how.kind) {
+	case KILN_EXIT_EXITED:
+		return how.code & 0xff;
+	case KILN_EXIT_SIGNALED:
+		return 128 + (how.code & 0x7f);
+	case KILN_EXIT_KILLED:
+		return 128 + 9; /* Linux's SIGKILL, on any host */
+	case KILN_EXIT_POWEROFF:
+	case KILN_EXIT_RESET:
+		return 0;
+	default:
+		return 125;
+	}
+}

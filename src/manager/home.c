@@ -82,8 +82,13 @@ int kiln__home_make(const struct kiln__home *home, kiln_error *err)
 		r = kiln__os_make_private_dir(vms, err);
 	if (r == 0)
 		r = kiln__os_make_private_dir(names, err);
-	if (r == 0)
-		r = kiln__os_make_private_dir(home->runtime, err);
+	if (r < 0) {
+		kiln__hint(err, "set KILN_HOME to a directory of your own");
+		return r;
+	}
+	r = kiln__os_make_private_dir(home->runtime, err);
+	if (r < 0)
+		kiln__hint(err, "set KILN_RUNTIME_DIR to a directory of your own");
 	return r;
 }
 
@@ -115,8 +120,11 @@ int kiln__check_name(const char *name, kiln_error *err)
 			   KILN__NAME_MAX);
 		return KILN_EINVAL;
 	}
-	if (kiln__is_id(name))
-		return kiln__fail(err, KILN_EINVAL, "\"%s\" looks like an id", name);
+	if (kiln__is_id(name)) {
+		kiln__fail(err, KILN_EINVAL, "\"%s\" looks like an id", name);
+		kiln__hint(err, "choose another");
+		return KILN_EINVAL;
+	}
 	return 0;
 }
 

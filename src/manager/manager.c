@@ -205,6 +205,7 @@ static void fill_info(const struct kiln__vmdir *dir, const struct kiln__vmstate 
 		.failure = state->failure,
 		.backend = state->backend,
 		.accel = state->accel,
+		.accel_reason = state->accel_reason,
 		.created_ns = dir->created_ns,
 		.started_ns = state->started_ns,
 		.ready_ns = state->ready_ns,
@@ -224,9 +225,11 @@ int kiln_vm_status(kiln_vm *vm, kiln_vm_info *ret_info, kiln_error *err)
 		return r;
 	memcpy(vm->backend, state.backend, sizeof(vm->backend));
 	memcpy(vm->accel, state.accel, sizeof(vm->accel));
+	memcpy(vm->accel_reason, state.accel_reason, sizeof(vm->accel_reason));
 	fill_info(vm->dir, &state, &info);
 	info.backend = vm->backend;
 	info.accel = vm->accel;
+	info.accel_reason = vm->accel_reason;
 	info.size = ret_info->size < sizeof(info) ? ret_info->size : sizeof(info);
 	memcpy(ret_info, &info, info.size);
 	return 0;

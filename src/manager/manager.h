@@ -115,6 +115,7 @@ struct kiln_vm {
 
 	char backend[32]; /* what kiln_vm_status() hands out */
 	char accel[32];
+	char accel_reason[256];
 };
 
 /* --- operations (op.c) ---------------------------------------------------------------- */
@@ -168,8 +169,11 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data);
 void kiln__vm_start_for(struct kiln__op *op);
 void kiln__start_abandon(struct kiln__start *start); /* NULL is allowed */
 
-/* Fails a start that still looks for what it needs; one that has gone further is not touched. */
-void kiln__start_cancel(struct kiln__start *start); /* NULL is allowed */
+/* "the VM is running already", and what to do. Returns @ret. */
+const kiln_error *kiln__running_error(const kiln_vm *vm, kiln_error *ret);
+
+/* Fails it with KILN_ECANCELED, unless it is failing already. NULL is allowed. */
+void kiln__start_cancel(struct kiln__start *start);
 
 /* --- the runner's end (end.c) ---------------------------------------------------------------- */
 

@@ -53,11 +53,12 @@ static void unask(struct kiln__op *op)
 
 	if (op->own) {
 		kiln__control_free(kiln__take(op->own));
-	} else if (op->number) {
-		struct kiln__control *control = op->lifeline ? vm->lifeline : vm->control;
-
-		if (control)
-			kiln__control_forget(control, op->number);
+	} else if (op->number && op->lifeline) {
+		/* It is to become a stream that nobody wants: the runner must not wait for its
+		 * reader. */
+		kiln__control_free(kiln__take(vm->lifeline));
+	} else if (op->number && vm->control) {
+		kiln__control_forget(vm->control, op->number);
 	}
 	op->number = 0;
 }

@@ -35,6 +35,12 @@ static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, k
 	kiln__autofree char *path =
 		given && *given ? strdup(given) : kiln__strf("%s/images", home->dir);
 
+	if (path && path[0] != '/') {
+		kiln__fail(err, KILN_EINVAL,
+			   "KILN_IMAGE_CACHE is \"%.80s\", which is not an absolute path", given);
+		kiln__hint(err, "set it to a path that begins with /, or unset it");
+		return KILN_EINVAL;
+	}
 	return path ? kiln__cache_new(ret, path, err) : kiln__fail_nomem(err);
 }
 

@@ -120,17 +120,34 @@ static void on_exited(void *data, const struct kiln__agent_exit *how)
 	tell_exit(data, exit, NULL);
 }
 
+static const struct kiln__op_kind exec_kind = {"exec", NULL, kiln__fail_not_alive};
+static const struct kiln__op_kind attach_kind = {"attach", NULL, kiln__fail_not_alive};
+
 static void ask(kiln_session *session);
+
+/* The agent's protocol has no hints: why the VM has failed is on record with all that belongs to
+ * it. */
+static void complete_from_record(const kiln_session *session, kiln_error *err)
+{
+	struct kiln__vmstate state;
+
+	if (session->kind == &attach_kind &&
+	    kiln__vmdir_status(session->vm->dir, &state, NULL, NULL) >= 0 &&
+	    state.state == KILN_STATE_FAILED && strcmp(state.failure.message, err->message) == 0)
+		*err = state.failure;
+}
 
 static void on_failed(void *data, const kiln_error *err, bool retryable)
 {
 	kiln_session *session = data;
 
 	session->lost = *err;
-	if (retryable && session->retries++ < RETRIES_MAX)
+	if (retryable && session->retries++ < RETRIES_MAX) {
 		ask(session);
-	else
-		tell_error(session, err);
+		return;
+	}
+	complete_from_record(session, &session->lost);
+	tell_error(session, &session->lost);
 }
 
 static const struct kiln__session_handler handler = {
@@ -173,9 +190,6 @@ static int join_process(kiln_session *session, struct kiln__stream *stream, kiln
 		kiln__session_resize(session->inner, session->rows, session->cols);
 	return 0;
 }
-
-static const struct kiln__op_kind exec_kind = {"exec", NULL, kiln__fail_not_alive};
-static const struct kiln__op_kind attach_kind = {"attach", NULL, kiln__fail_not_alive};
 
 static int use_stream(kiln_session *session, struct kiln__stream *stream, kiln_error *err)
 {

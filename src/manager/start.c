@@ -127,10 +127,13 @@ void kiln__start_cancel(struct kiln__start *start)
 {
 	kiln_error why;
 
-	if (!start || !start->resolving)
-		return; /* a runner that is there is asked */
+	if (!start || start->why.code)
+		return;
+	kiln__fail(&why, KILN_ECANCELED, "the VM was killed while it was being started");
 	kiln__resolving_abandon(kiln__take(start->resolving));
-	kiln__fail(&why, KILN_ECANCELED, "the VM was killed before it was launched");
+	/* Nothing of the guest runs yet: there is nothing to be ended with care. */
+	if (start->runner)
+		kiln__child_kill(start->runner);
 	fail(start, &why);
 }
 
@@ -287,10 +290,12 @@ static void on_progress(void *data, const char *text)
 	struct kiln__start *start = data;
 	const kiln_start_options *options = &start->op->start;
 
-	kiln__log(&start->vm->manager->home.log, KILN_LOG_INFO, "VM %s: %s", start->vm->dir->id,
-		  text);
+	/* Once: who asked for it may well be who logs. */
 	if (options->on_progress)
 		options->on_progress(options->data, text);
+	else
+		kiln__log(&start->vm->manager->home.log, KILN_LOG_INFO, "VM %s: %s",
+			  start->vm->dir->id, text);
 }
 
 /* All is there that the VM boots from, or not. */
@@ -347,6 +352,17 @@ static int begin(struct kiln__start *start, kiln_error *err)
 			     start, err);
 }
 
+const kiln_error *kiln__running_error(const kiln_vm *vm, kiln_error *ret)
+{
+	const struct kiln__vmdir *dir = vm->dir;
+
+	kiln__fail(ret, KILN_ESTATE, "the VM %.12s is running already", dir->id);
+	if (dir->name)
+		kiln__fail(ret, KILN_ESTATE, "the VM \"%s\" is running already", dir->name);
+	kiln__hint(ret, "attach to it, or restart it");
+	return ret;
+}
+
 /* False if it has found an end. */
 static bool may_start(struct kiln__op *op)
 {
@@ -368,7 +384,7 @@ static bool may_start(struct kiln__op *op)
 	else if (state.state == KILN_STATE_STOPPED || state.state == KILN_STATE_FAILED)
 		kiln__op_await_end(op); /* its runner is about to go: then it can be started */
 	else
-		kiln__op_fail(op, KILN_ESTATE, "the VM is running already");
+		kiln__op_finish(op, kiln__running_error(op->vm, &err));
 	return false;
 }
 

@@ -62,8 +62,10 @@ static void ask(kiln_vm *vm, const struct kiln__op_kind *kind, json_t *params, k
 
 static void not_alive_start(struct kiln__op *op, const struct kiln__vmstate *state)
 {
+	kiln_error err;
+
 	if (kiln__vmstate_is_alive(state->state))
-		kiln__op_fail(op, KILN_ESTATE, "the VM is running already");
+		kiln__op_finish(op, kiln__running_error(op->vm, &err));
 	else
 		kiln__vm_start_for(op);
 }
@@ -234,8 +236,8 @@ static const struct kiln__op_kind remove_kind = {"kill", answered_then_end, not_
 
 void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 {
-	struct kiln__op *op = begin(vm, &remove_kind, NULL, done, data);
 	struct kiln__vmstate state;
+	struct kiln__op *op = begin(vm, &remove_kind, NULL, done, data);
 
 	if (!op)
 		return;
@@ -256,6 +258,7 @@ void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 /* The state, as the runner or the disk has it, and what is fixed for life; takes @state. */
 static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, kiln_error *err)
 {
+	static const char *const pids[] = {"pid", "vmm_pid"};
 	kiln__autofree char *config = NULL;
 	char created[KILN__TIME_TEXT];
 	int failed = 0;
@@ -266,6 +269,9 @@ static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, ki
 		return r;
 	}
 	kiln__time_format(dir->created_ns, created);
+	for (size_t i = 0; i < sizeof(pids) / sizeof(pids[0]); i++)
+		if (json_integer_value(json_object_get(state, pids[i])) == 0)
+			failed |= json_object_set_new(state, pids[i], json_null());
 	failed |= json_object_set_new(state, "id", json_string(dir->id));
 	failed |= json_object_set_new(state, "name",
 				      dir->name ? json_string(dir->name) : json_null());

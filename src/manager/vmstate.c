@@ -83,6 +83,8 @@ void kiln__vmstate_parse(const json_t *object, struct kiln__vmstate *ret)
 	kiln__control_copy_text(ret->backend, sizeof(ret->backend),
 				json_object_get(object, "backend"));
 	kiln__control_copy_text(ret->accel, sizeof(ret->accel), json_object_get(object, "accel"));
+	kiln__control_copy_text(ret->accel_reason, sizeof(ret->accel_reason),
+				json_object_get(object, "accel_reason"));
 }
 
 bool kiln__vmstate_is_alive(enum kiln_state state)

@@ -15,6 +15,7 @@ struct kiln__vmstate {
 	kiln_error failure;
 	char backend[32];
 	char accel[32];
+	char accel_reason[256];
 	int64_t pid;     /* of the runner */
 	int64_t vmm_pid; /* of the VMM, if that is a process of its own; else 0 */
 	int64_t started_ns;

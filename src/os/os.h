@@ -387,6 +387,8 @@ int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *
  * Where durable data and live sockets go, malloc'ed: $KILN_HOME or the user's
  * data directory + "/kiln"; $KILN_RUNTIME_DIR or the user's runtime directory + "/kiln"
  * (XDG base directories on Linux). Not created: kiln__os_make_private_dir().
+ * KILN_EINVAL: a variable of kiln's is not an absolute path. KILN_ENOENT: $XDG_RUNTIME_DIR is no
+ * directory.
  */
 int kiln__os_data_dir(char **ret, kiln_error *err);
 int kiln__os_runtime_dir(char **ret, kiln_error *err);

@@ -153,6 +153,7 @@ static void a_panic_is_a_failure_in_the_guests_own_words(void **state)
 	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_FAILED);
 	assert_string_equal(kiln_machine_failure(vm.machine)->stage, "run");
 	assert_non_null(strstr(kiln_machine_failure(vm.machine)->message, "asked for"));
+	assert_non_null(strstr(kiln_machine_failure(vm.machine)->hint, "console"));
 	vm_close(&vm);
 }
 

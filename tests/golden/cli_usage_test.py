@@ -14,16 +14,16 @@ env = dict(os.environ, KILN_HOME=home.name + "/home", KILN_RUNTIME_DIR=home.name
 env.pop("ABSENT", None)
 
 
-def run(*args, **kwargs):
-    return subprocess.run([kiln, *args], capture_output=True, text=True, env=env, cwd=home.name, check=False, **kwargs)
+def run(*args, vars=None, **kwargs):
+    return subprocess.run([kiln, *args], capture_output=True, text=True, env=dict(env, **(vars or {})), cwd=home.name, check=False, **kwargs)
 
 
 def refuses(args, *words):
-    """Exit 125, nothing on stdout, at most three lines on stderr that say what, why and what to do."""
+    """Exit 125, nothing on stdout, two lines on stderr, or three: what and why, and what to do."""
     r = run(*args)
     assert r.returncode == 125 and r.stdout == "", (args, r)
     lines = r.stderr.splitlines()
-    assert 1 <= len(lines) <= 3 and lines[0].startswith("kiln: "), (args, r.stderr)
+    assert 2 <= len(lines) <= 3 and lines[0].startswith("kiln: ") and lines[1].startswith("      "), (args, r.stderr)
     for word in words:
         assert word in r.stderr, (args, word, r.stderr)
     assert json.loads(run("ls", "-a", "--format", "json").stdout) == [], args
@@ -62,6 +62,9 @@ def test_images_by_name_are_refused_with_what_works():
     refuses(["run", "debian:12", "--", "true"], "debian:12", "--rootfs")
     refuses(["run", "--", "true"], "true", "--rootfs")
     refuses(["run", "--rootfs", "root"], "command")
+    for verb in ("console", "attach", "logs", "inspect", "events", "stats", "stop", "kill", "pause", "resume", "restart", "wait", "rm", "start"):
+        r = run(verb, "absent")
+        assert r.returncode == 125 and "kiln ls -a" in r.stderr, (verb, r)
 
 
 def test_help_is_no_error_wherever_it_stands():
@@ -140,7 +143,7 @@ def test_roots_and_disks_are_recognized_by_looking():
 def test_ports_bring_a_network_and_readiness_has_its_forms():
     c = config_of("-p", "8080:80")
     assert c["ports"] == [{"host_port": 8080, "guest_port": 80}] and len(c["networks"]) == 1, c
-    refuses(["create", "-p", "x"], "ports")
+    refuses(["create", "-p", "x"], "--publish")
     c = config_of("--network", "user", "-p", "80", "--ready", "tcp:80")
     assert c["readiness"] == {"kind": "tcp", "port": 80} and len(c["networks"]) == 1, c
     c = config_of("--ready", "command:test -e /x")
@@ -149,6 +152,45 @@ def test_ports_bring_a_network_and_readiness_has_its_forms():
         refuses(["create", "--ready", bad])
     refuses(["create", "--set", "cpus"], "KEY=VALUE")
     refuses(["create", "--set", "cpuz=1"], "cpuz")
+
+
+def test_options_are_named_not_keys():
+    refuses(["run", "--cpus", "0"], "--cpus: must be at least 1, not 0")
+    refuses(["run", "-m", "some"], "--memory: must be a size")
+    refuses(["run", "--kernel", "/nonexist"], "--kernel: ", "/nonexist: No such file")
+    refuses(["run", "--initrd", "/"], "--initrd: / is a directory")
+    refuses(["run", "--rootfs", "/nonexist"], "--rootfs: ", "/nonexist")
+    refuses(["run", "--hostname", "-"], "--hostname: must be a host name")
+    refuses(["run", "-l", "x"], "--label: ")
+    refuses(["run", "--stop-timeout", "x"], "--stop-timeout: ")
+    refuses(["run", "-u", ":"], "--user: ")
+    refuses(["run", "-w", "x"], "--workdir: ")
+    refuses(["run", "--overlay-size", "x"], "--overlay-size: ")
+    refuses(["create", "-m", "48M", "--rootfs", "root", "x"], "80 MiB", "more")
+    refuses(["create", "-m", "900G"], "MiB is more than this host has", "MiB)")
+
+
+def test_options_of_docker_are_refused_by_name():
+    for words, says in ((["-v", "/a:/b"], "-v, --volume"), (["--volume=/a:/b"], "-v, --volume"), (["-iv", "/a:/b"], "-v, --volume"),
+                        (["--mount", "x"], "--mount"), (["--restart", "always"], "--restart"), (["-P"], "-P, --publish-all")):
+        refuses(["run", *words, "--rootfs", "root", "x"], "not supported yet by this version: " + says)
+    refuses(["run", "--privileged"], "--privileged", "leave it out")
+    refuses(["ls", "-f", "name=x"], "--filter")
+    refuses(["inspect", "--format", "json", "x"], "one format")
+    refuses(["ls", "--format"], "table|json")
+    assert "\n" not in run("schema", "--help").stdout.splitlines()[0] and not run("schema", "--help").stdout.splitlines()[0].endswith(" ")
+
+
+def test_keys_of_the_configuration_have_hints():
+    for pair, words in (("serial=x", ("disks[].serial",)), ("ttl=1h", ("time_to_live",)), ("process.uid=1", ("process.user",)),
+                        ("foo=1", ("\"foo\"", "kiln schema")), ("image=x", ("not supported yet", "root.tar")), ("restart=x", ("restart",)),
+                        ("console.serial=x", ("console.serial",)), ("cpus=x", ("whole number", "kiln-config"))):
+        refuses(["create", "--set", pair], *words)
+
+
+def test_the_overlay_can_be_a_disk():
+    c = config_of("--rootfs", "root", "--overlay-size", "20G")
+    assert c["root"]["overlay"] == {"kind": "disk", "size": 20 << 30}, c
 
 
 def test_a_configuration_file_comes_first():
@@ -166,6 +208,19 @@ def test_lists_of_nothing():
     r = run("inspect", "absent")
     assert r.returncode == 125 and json.loads(r.stdout) == [] and "absent" in r.stderr, r
     assert run("rm", "-f", "absent").returncode == 0
+
+
+def test_directories_of_the_environment_are_absolute_and_those_of_others_are_not_made():
+    for variables, words in (({"KILN_HOME": "home"}, ("KILN_HOME", "home")), ({"KILN_RUNTIME_DIR": "r"}, ("KILN_RUNTIME_DIR",)),
+                             ({"KILN_RUNTIME_DIR": "", "XDG_RUNTIME_DIR": home.name + "/login"}, ("XDG_RUNTIME_DIR",))):
+        r = run("ls", "-a", vars=variables)
+        assert r.returncode == 125 and len(r.stderr.splitlines()) == 2, r
+        for word in words:
+            assert word in r.stderr, r
+    assert not os.path.exists(home.name + "/login")
+    for name in ("KILN_HOME", "KILN_RUNTIME_DIR"):
+        r = run("create", vars={name: "/proc/absent"})
+        assert r.returncode == 125 and f"set {name}" in r.stderr, r
 
 
 def test_closed_descriptors_stay_closed():

@@ -138,6 +138,17 @@ def give_away(home):
     return programs / "kiln", root
 
 
+def test_too_little_memory(home):
+    need_qemu()
+    kernels = sorted(kilntest.CACHE.glob("**/vmlinuz-*"))
+    if not kernels:
+        raise kilntest.Skip("no kernel was cached yet")
+    refused(home, "run", "-m", "64M", "--rootfs", busybox_root(), "--", "true", says=["80 MiB"])
+    r = home.kiln("run", "--kernel", kernels[0], "-m", "64M", "--rootfs", busybox_root(), "--", "true")
+    assert r.code == 125 and "memory" in r.err and "more memory than 64 MiB" in r.err, r
+    home.assert_clean()
+
+
 def test_unreadable_disk(home):
     need_qemu()
     program, root, user = KILN, busybox_root(), {}

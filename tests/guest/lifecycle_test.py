@@ -70,10 +70,13 @@ def test_every_verb(home):
     stats = json.loads(home.ok("stats", "--format", "json", "web"))
     assert stats[0]["memory"] > 0, stats
 
+    seen = json.loads(home.ok("inspect", "web"))[0]
+    assert 0 < seen["vmm_cpu_ns"] and (seen["accel"] == "kvm" or seen["accel_reason"]), seen
     home.ok("pause", "web")
     assert state(home)["state"] == "paused"
     home.ok("pause", "web")
-    assert home.kiln("exec", "web", "--", "true").code == 125
+    r = home.kiln("exec", "web", "--", "true")
+    assert r.code == 125 and "resume" in r.err, r
     home.ok("resume", "web")
     assert state(home)["state"] == "ready"
     home.ok("exec", "web", "--", "true")
@@ -82,7 +85,8 @@ def test_every_verb(home):
     assert follower.stdout.read() == b"bye\n"
     assert follower.wait(kilntest.DEADLINE) == 0
     now = state(home)
-    assert now["state"] == "stopped" and now["exit"] == {"kind": "exited", "code": 0}, now
+    assert now["state"] == "stopped" and now["exit"] == {"kind": "exited", "code": 0, "status": 0}, now
+    assert now["pid"] is None, now
     home.ok("stop", "web")
     assert home.ok("wait", "web").strip() == "0"
     assert home.processes() == []
@@ -93,7 +97,9 @@ def test_every_verb(home):
     home.ok("exec", "web", "--", "true")
     assert home.kiln("rm", "web").code == 125
     home.ok("kill", "web")
-    home.ok("wait", "web")
+    assert home.ok("wait", "web") == "137\n" and state(home)["exit"]["status"] == 137
+    seen = json.loads(home.ok("inspect", "web"))[0]
+    assert seen["exit"]["status"] == 137 and seen["pid"] is None and seen["vmm_pid"] is None, seen
     names = [json.loads(line)["event"] for line in home.ok("events", "--format", "json", "web").splitlines()]
     assert names[:5] == ["created", "starting", "running", "ready", "paused"], names
     home.ok("rm", "web")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`kiln run` in the foreground: streams, exit codes, signals, input, terminals."""
+import json
 import os
 import pty
 import select
@@ -25,6 +26,18 @@ def test_streams_and_exit_code_are_the_commands(home):
     assert r.code == 7, r
     assert r.out == "out\n", r
     assert r.err == "err\n" or r.err.endswith("err\n"), r
+    home.assert_clean()
+
+
+def test_emulation_is_said_once_and_not_where_it_was_asked_for(home):
+    need_qemu()
+    home.ok("run", "-d", "--name", "x", "--rootfs", busybox_root(), "--", "sleep", "100")
+    reason = json.loads(home.ok("inspect", "x"))[0]["accel_reason"]
+    home.ok("rm", "-f", "x")
+    for words, count in ((["-d", "--rm"], 1), ([], 1), (["--progress", "plain"], 1), (["--progress", "none"], 0), (["--accel", "tcg"], 0)):
+        r = home.kiln("run", *words, "--rootfs", busybox_root(), "--", "true")
+        assert r.code == 0 and r.err.count("emulating") == (count if reason else 0), (words, r)
+        assert not count or not reason or reason in r.err, (words, r)
     home.assert_clean()
 
 
@@ -184,6 +197,39 @@ def test_signals_are_passed_on(home):
         assert child.stdout.readline() == b"got\n"
         assert child.wait(kilntest.DEADLINE) == 9
     home.assert_clean()
+
+
+def test_the_third_signal_ends_what_heeds_none(home):
+    need_qemu()
+    with home.popen("run", "-i", "--rootfs", busybox_root(), "--", "sh", "-c",
+                    "trap 'echo heard' INT TERM; echo up; while :; do read x; done", stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"up\n"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            child.send_signal(number)
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == b"heard\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == -signal.SIGINT
+        assert b"3 signals" in child.stderr.read()
+    home.assert_clean()
+
+
+def test_a_signal_before_the_process_runs_ends_it_at_once(home):
+    """Sooner than a runner would give up a client that does not read its process's output."""
+    need_qemu()
+    for words in (["run"], ["run", "-d"]):
+        with home.popen("events", "-f", stdout=subprocess.PIPE, text=True) as events, \
+                home.popen(*words, "--rootfs", busybox_root(), "--", "sleep", "100") as child:
+            assert any(" running" in line for line in events.stdout)
+            begin = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            code = child.wait(60)
+            assert code == -signal.SIGINT, code
+            assert time.monotonic() - begin < 4
+            events.kill()
+        home.assert_clean()
 
 
 def test_a_published_port_reaches_the_guest(home):

@@ -100,11 +100,18 @@ static void an_unknown_key_suggests_the_nearest(void **state)
 		{"{'mem': 1}", "did you mean memory?"},
 		{"{'memroy': 1}", "did you mean memory?"},
 		{"{'hostname': 1}", "did you mean identity.hostname?"},
-		{"{'serial': 1}", "did you mean disks[].serial?"},
+		{"{'discard': 1}", "did you mean disks[].discard?"},
+		{"{'serial': 1}",
+		 "the console is always there; a disk's serial number is disks[].serial"},
+		{"{'ttl': 1}", "that will be time_to_live, not supported yet by this version"},
+		{"{'identity': {'efi_vars': 1}}",
+		 "that will be identity.efi_variables, not supported yet by this version"},
+		{"{'process': {'uid': 1}}", "set process.user, to \"1000\" or \"1000:1000\""},
+		{"{'process': {'gid': 1}}", "set process.user, to \"1000:1000\""},
 		{"{'disks': [{'pth': 1}]}", "did you mean disks[0].path?"},
 		{"{'vsock': {'cdi': 1}}", "did you mean vsock.cid?"},
-		{"{'xyzzy': 1}", ""},
-		{"{'': 1}", ""},
+		{"{'xyzzy': 1}", "see kiln-config(5), or \"kiln schema\", for the keys"},
+		{"{'': 1}", "see kiln-config(5), or \"kiln schema\", for the keys"},
 	};
 
 	(void)state;
@@ -139,6 +146,8 @@ static void keys_of_later_versions_are_refused_by_name(void **state)
 		      "not supported yet by this version: root.image");
 	parse_refused("{'disks': [{'bus': 'nvme'}]}", KILN_ENOTSUP,
 		      "not supported yet by this version: disks[0].bus");
+	parse_refused("{'console': {'serial': true}}", KILN_ENOTSUP,
+		      "not supported yet by this version: console.serial");
 }
 
 static void a_wrong_type_is_refused_with_what_it_is_and_what_it_must_be(void **state)

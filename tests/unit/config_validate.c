@@ -125,6 +125,16 @@ static void memory_is_no_more_than_the_host_has(void **state)
 	kiln_config_free(config);
 }
 
+static void the_distributions_kernel_needs_memory(void **state)
+{
+	(void)state;
+	assert_valid("{'memory': '80M'}");
+	assert_invalid("{'memory': '79M'}", "memory: 79 MiB is too little for the distribution's "
+					    "kernel, which needs 80 MiB");
+	assert_valid("{'memory': '16M', 'kernel': '/k'}");
+	assert_valid("{'memory': '16M', 'backend': 'fake'}");
+}
+
 static void architectures_agree(void **state)
 {
 	bool arm = strcmp(kiln__os_arch(), "aarch64") == 0;
@@ -209,6 +219,7 @@ int main(void)
 		kiln_test(ports_need_a_network_and_differ),
 		kiln_test(disks_and_networks_are_told_apart),
 		kiln_test(memory_is_no_more_than_the_host_has),
+		kiln_test(the_distributions_kernel_needs_memory),
 		kiln_test(architectures_agree),
 		kiln_test(what_needs_vsock_needs_it),
 		kiln_test(readiness_has_what_its_kind_needs_and_no_more),

@@ -147,11 +147,26 @@ static void directories_come_from_the_environment(void **state)
 	kiln_ok(kiln__os_runtime_dir(&path, &err), &err);
 	assert_string_equal(path, "/k/run");
 	free(path);
+	setenv("KILN_RUNTIME_DIR", "run", 1);
+	assert_int_equal(kiln__os_runtime_dir(&path, &err), KILN_EINVAL);
+	assert_non_null(strstr(err.message, "KILN_RUNTIME_DIR"));
 	unsetenv("KILN_RUNTIME_DIR");
+	setenv("KILN_HOME", "../home", 1);
+	assert_int_equal(kiln__os_data_dir(&path, &err), KILN_EINVAL);
+	assert_non_null(strstr(err.message, "KILN_HOME"));
+	assert_non_null(strstr(err.message, "../home"));
+	unsetenv("KILN_HOME");
 #ifdef __linux__
-	setenv("XDG_RUNTIME_DIR", "/x", 1);
+	setenv("XDG_RUNTIME_DIR", "/usr", 1);
 	kiln_ok(kiln__os_runtime_dir(&path, &err), &err);
-	assert_string_equal(path, "/x/kiln");
+	assert_string_equal(path, "/usr/kiln");
+	free(path);
+	setenv("XDG_RUNTIME_DIR", "/absent/runtime", 1);
+	assert_int_equal(kiln__os_runtime_dir(&path, &err), KILN_ENOENT);
+	assert_non_null(strstr(err.message, "XDG_RUNTIME_DIR"));
+	setenv("XDG_RUNTIME_DIR", "relative/is/ignored", 1);
+	kiln_ok(kiln__os_runtime_dir(&path, &err), &err);
+	assert_null(strstr(path, "ignored"));
 	free(path);
 	unsetenv("HOME");
 	assert_int_equal(kiln__os_data_dir(&path, &err), KILN_EINVAL);

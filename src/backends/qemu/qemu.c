@@ -51,6 +51,7 @@ struct kiln__instance {
 	bool end_known;
 	bool killed;
 	bool panicked;
+	kiln_error no_kvm; /* why not, where it could have been */
 	kiln_error why; /* it cannot go on; code 0 while it can */
 };
 
@@ -387,7 +388,7 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 
 	r = kiln__qemu_find(spec->qemu_binary, spec->arch, &vm->binary, err);
 	if (r == 0)
-		r = kiln__qemu_use_kvm(spec->accel, spec->arch, NULL, err);
+		r = kiln__qemu_use_kvm(spec->accel, spec->arch, &vm->no_kvm, err);
 	if (r < 0)
 		return r;
 	vm->plan.kvm = r == 1;
@@ -557,6 +558,11 @@ static const char *qemu_accel(const struct kiln__instance *vm)
 	return !vm->binary ? "" : vm->plan.kvm ? "kvm" : "tcg";
 }
 
+static const char *qemu_accel_reason(const struct kiln__instance *vm)
+{
+	return vm->no_kvm.message;
+}
+
 static int64_t qemu_pid(const struct kiln__instance *vm)
 {
 	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
@@ -596,6 +602,7 @@ const struct kiln__backend kiln__backend_qemu = {
 	.connect = qemu_connect,
 	.console_write = qemu_console_write,
 	.accel = qemu_accel,
+	.accel_reason = qemu_accel_reason,
 	.pid = qemu_pid,
 	.free = qemu_free,
 };

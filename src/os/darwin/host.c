@@ -65,24 +65,23 @@ int kiln__os_process_usage(int64_t pid, struct kiln__os_usage *ret, kiln_error *
 
 char *kiln__os_env(const char *name)
 {
-	const char *value = issetugid() ? NULL : getenv(name);
+	const char *value = kiln__posix_env(name);
 
 	return value ? strdup(value) : NULL;
 }
 
-const char *kiln__posix_absolute_env(const char *name)
+const char *kiln__posix_env(const char *name)
 {
-	const char *value = issetugid() ? NULL : getenv(name);
-
-	return value && value[0] == '/' ? value : NULL;
+	return issetugid() ? NULL : getenv(name);
 }
 
 int kiln__os_data_dir(char **ret, kiln_error *err)
 {
-	const char *dir = kiln__posix_absolute_env("KILN_HOME");
+	const char *dir;
+	int r = kiln__posix_own_dir("KILN_HOME", ret, err);
 
-	if (dir)
-		return kiln__posix_give(ret, strdup(dir), err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	dir = kiln__posix_absolute_env("HOME");
 	if (dir)
 		return kiln__posix_give(ret, kiln__strf("%s/Library/Application Support/kiln", dir),
@@ -94,12 +93,12 @@ int kiln__os_data_dir(char **ret, kiln_error *err)
 
 int kiln__os_runtime_dir(char **ret, kiln_error *err)
 {
-	const char *dir = kiln__posix_absolute_env("KILN_RUNTIME_DIR");
 	char user[PATH_MAX];
 	size_t len;
+	int r = kiln__posix_own_dir("KILN_RUNTIME_DIR", ret, err);
 
-	if (dir)
-		return kiln__posix_give(ret, strdup(dir), err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	/* The user's own temporary directory, emptied at boot: confstr(3). It ends with a slash. */
 	len = confstr(_CS_DARWIN_USER_TEMP_DIR, user, sizeof(user));
 	if (len == 0 || len > sizeof(user))

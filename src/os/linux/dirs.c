@@ -11,25 +11,24 @@
 
 char *kiln__os_env(const char *name)
 {
-	const char *value = secure_getenv(name);
+	const char *value = kiln__posix_env(name);
 
 	return value ? strdup(value) : NULL;
 }
 
-/* The specification has relative paths ignored. */
-const char *kiln__posix_absolute_env(const char *name)
+const char *kiln__posix_env(const char *name)
 {
-	const char *value = secure_getenv(name);
-
-	return value && value[0] == '/' ? value : NULL;
+	return secure_getenv(name);
 }
 
 int kiln__os_data_dir(char **ret, kiln_error *err)
 {
-	const char *dir = kiln__posix_absolute_env("KILN_HOME");
+	const char *dir;
+	int r = kiln__posix_own_dir("KILN_HOME", ret, err);
 
-	if (dir)
-		return kiln__posix_give(ret, kiln__strf("%s", dir), err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	/* The specification has relative paths ignored. */
 	dir = kiln__posix_absolute_env("XDG_DATA_HOME");
 	if (dir)
 		return kiln__posix_give(ret, kiln__strf("%s/kiln", dir), err);
@@ -41,17 +40,30 @@ int kiln__os_data_dir(char **ret, kiln_error *err)
 	return KILN_EINVAL;
 }
 
-int kiln__os_runtime_dir(char **ret, kiln_error *err)
+/* It is the login's to make, who owns it and empties it: one of ours would be neither. */
+static int runtime_of_login(const char *dir, char **ret, kiln_error *err)
 {
-	const char *dir = kiln__posix_absolute_env("KILN_RUNTIME_DIR");
-	kiln__autofree char *user = NULL;
 	struct stat st;
 
-	if (dir)
-		return kiln__posix_give(ret, kiln__strf("%s", dir), err);
+	if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode))
+		return kiln__posix_give(ret, kiln__strf("%s/kiln", dir), err);
+	kiln__fail(err, KILN_ENOENT, "XDG_RUNTIME_DIR is %s, and there is no such directory", dir);
+	kiln__hint(err, "unset it, or set KILN_RUNTIME_DIR to a directory for sockets");
+	return KILN_ENOENT;
+}
+
+int kiln__os_runtime_dir(char **ret, kiln_error *err)
+{
+	kiln__autofree char *user = NULL;
+	const char *dir;
+	struct stat st;
+	int r = kiln__posix_own_dir("KILN_RUNTIME_DIR", ret, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
 	dir = kiln__posix_absolute_env("XDG_RUNTIME_DIR");
 	if (dir)
-		return kiln__posix_give(ret, kiln__strf("%s/kiln", dir), err);
+		return runtime_of_login(dir, ret, err);
 	if (geteuid() == 0)
 		return kiln__posix_give(ret, kiln__strf("/run/kiln"), err);
 	/* Started by cron or su, without a login's environment: its place is known all the same. */

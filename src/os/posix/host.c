@@ -69,6 +69,30 @@ int kiln__posix_give(char **ret, char *text, kiln_error *err)
 	return 0;
 }
 
+const char *kiln__posix_absolute_env(const char *name)
+{
+	const char *value = kiln__posix_env(name);
+
+	return value && value[0] == '/' ? value : NULL;
+}
+
+int kiln__posix_own_dir(const char *name, char **ret, kiln_error *err)
+{
+	const char *value = kiln__posix_env(name);
+	int r;
+
+	if (!value || !value[0])
+		return 0;
+	if (value[0] != '/') {
+		kiln__fail(err, KILN_EINVAL, "%s is \"%.80s\", which is not an absolute path", name,
+			   value);
+		kiln__hint(err, "set it to a path that begins with /, or unset it");
+		return KILN_EINVAL;
+	}
+	r = kiln__posix_give(ret, strdup(value), err);
+	return r < 0 ? r : 1;
+}
+
 int kiln__os_find_program(char **ret, const char *name, kiln_error *err)
 {
 	const char *path = getenv("PATH");

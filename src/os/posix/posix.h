@@ -44,10 +44,17 @@ int kiln__posix_accept(int listener);
 /* Binds @fd with mode 0600 before anybody can connect. 0 or a negative errno. */
 int kiln__posix_bind_private(int fd, const struct sockaddr_un *addr);
 
-/*
- * The value of environment variable @name if it is an absolute path and may be trusted, else NULL.
- */
+/* The value of environment variable @name if it may be trusted, else NULL. */
+const char *kiln__posix_env(const char *name);
+
+/* The same if it is an absolute path, else NULL. */
 const char *kiln__posix_absolute_env(const char *name);
+
+/*
+ * The directory that one of kiln's own variables names: 1 and *ret, malloc'ed; 0 if it is unset or
+ * empty; KILN_EINVAL if it is relative, which would be another directory in each process.
+ */
+int kiln__posix_own_dir(const char *name, char **ret, kiln_error *err);
 
 /* *ret = @text; out of memory if that is NULL. */
 int kiln__posix_give(char **ret, char *text, kiln_error *err);
