@@ -5,7 +5,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 MESON   ?= meson
 
-.PHONY: all demo check soak bench install format sanitize setup-build clean help
+.PHONY: all demo check soak bench install format fuzz sanitize setup-build clean help
 
 all: $(BUILD)/build.ninja ## build everything; the command is build/kiln
 	@ninja -C $(BUILD)
@@ -35,6 +35,9 @@ bench: ## boot figures beside those of bare QEMU
 install: all ## install below DESTDIR and PREFIX
 	@DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild
 
+fuzz: ## run each fuzz target for ten minutes (KILN_FUZZ_SECONDS); needs clang
+	@tools/fuzz.sh "$${KILN_FUZZ_SECONDS:-600}"
+
 sanitize: ## build with ASan and UBSan in build-asan
 	@[ -e build-asan/build.ninja ] || $(MESON) setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dstatic_deps=false -Dwerror=false >/dev/null
 	@ninja -C build-asan
@@ -43,7 +46,7 @@ format: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean: ## remove the builds, not the caches
-	@rm -rf build build-asan
+	@rm -rf build build-asan build-fuzz
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

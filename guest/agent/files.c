@@ -9,20 +9,26 @@
 int read_small_file(const char *path, char *buf, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
 	ssize_t n;
 	int error;
 
 	if (fd < 0)
 		return -errno;
-	n = read(fd, buf, size - 1);
+	/* The kernel's own files come in pieces of a page at most. */
+	do {
+		n = read(fd, buf + len, size - 1 - len);
+		if (n > 0)
+			len += (size_t)n;
+	} while (n > 0 && len < size - 1);
 	error = errno;
 	close(fd);
 	if (n < 0)
 		return -error;
-	if (n > 0 && buf[n - 1] == '\n')
-		n--;
-	buf[n] = '\0';
-	return (int)n;
+	if (len > 0 && buf[len - 1] == '\n')
+		len--;
+	buf[len] = '\0';
+	return (int)len;
 }
 
 static int write_all(const char *path, int flags, const char *text)

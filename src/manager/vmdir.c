@@ -160,20 +160,61 @@ static void make_id(char id[KILN__ID_TEXT])
 	id[KILN__ID_LEN] = '\0';
 }
 
-/* The two directories, the journal's first. The first VM of all finds no place for them. */
+/*
+ * Held for a few system calls: by a creation until GUARD tells that it is one, and by who
+ * sets right while looking at what may be half a VM. So what is being made is never taken for
+ * what somebody left.
+ */
+static int lock_vms(const struct kiln__home *home, kiln_fd *ret, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/vms", home->dir);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r = path ? kiln__os_open(&fd, path, KILN__OPEN_DIRECTORY, err) : kiln__fail_nomem(err);
+
+	if (r == 0)
+		r = kiln__os_lock(fd, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&fd);
+	return r;
+}
+
+/* The two directories, the journal's first, which a boot of the host takes away. */
 static int make_directories(const struct kiln__vmdir *dir, kiln_error *err)
 {
 	int r = kiln__os_mkdir(dir->runtime, 0700, err);
 
-	if (r == 0)
-		r = kiln__os_mkdir(dir->path, 0700, err);
-	if (r != KILN_ENOENT)
+	if (r == KILN_ENOENT) {
+		r = kiln__home_make(dir->home, err);
+		if (r == 0)
+			r = kiln__os_mkdir(dir->runtime, 0700, err);
+	}
+	return r < 0 ? r : kiln__os_mkdir(dir->path, 0700, err);
+}
+
+static int destroy(const struct kiln__vmdir *dir, kiln_error *err);
+
+/* The directories and the lock file, of which *ret_guard holds GUARD. */
+static int make_guarded(const struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_error *err)
+{
+	kiln__autoclose kiln_fd vms = KILN_FD_NONE;
+	int r = lock_vms(dir->home, &vms, err);
+
+	if (r == KILN_ENOENT) { /* the first VM of all */
+		r = kiln__home_make(dir->home, err);
+		if (r == 0)
+			r = lock_vms(dir->home, &vms, err);
+	}
+	if (r < 0)
 		return r;
-	r = kiln__home_make(dir->home, err);
+	r = make_directories(dir, err);
 	if (r == 0)
-		r = kiln__os_mkdir(dir->runtime, 0700, err);
-	if (r == 0 || r == KILN_EEXIST)
-		r = kiln__os_mkdir(dir->path, 0700, err);
+		r = open_lock(dir, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE,
+			      ret_guard, err);
+	if (r ==
+	    0) /* waits for nobody but who takes the id from a listing, and sees that it is none */
+		r = kiln__os_lock_part(*ret_guard, PART_GUARD, true, err);
+	if (r < 0 && r != KILN_EEXIST)
+		destroy(dir, NULL);
 	return r;
 }
 
@@ -183,21 +224,6 @@ static int take_ownership(struct kiln__vmdir *dir, kiln_error *err)
 	int r = open_lock(dir, KILN__OPEN_WRITE, &dir->owner, err);
 
 	return r < 0 ? r : kiln__os_lock_part(dir->owner, PART_OWNER, false, err);
-}
-
-/* All that comes between the directories and the name. *ret_guard holds GUARD. */
-static int fill(struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_error *err)
-{
-	int r = open_lock(dir, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE,
-			  ret_guard, err);
-
-	if (r == 0)
-		r = kiln__os_lock_part(*ret_guard, PART_GUARD, false, err);
-	if (r == 0)
-		r = write_identity(dir, *ret_guard, err);
-	if (r == 0 && dir->ephemeral)
-		r = take_ownership(dir, err);
-	return r;
 }
 
 static int sync_directories(const struct kiln__vmdir *dir, kiln_error *err)
@@ -227,52 +253,36 @@ static int publish(struct kiln__vmdir *dir, const char *config, kiln_error *err)
 	return r;
 }
 
-static int destroy(const struct kiln__vmdir *dir, kiln_error *err);
-
-static int create_once(struct kiln__vmdir *dir, const char *config, bool *ret_lost, kiln_error *err)
-{
-	kiln__autoclose kiln_fd guard = KILN_FD_NONE;
-	int r = make_directories(dir, err);
-
-	if (r == 0)
-		r = fill(dir, &guard, err);
-	/* Somebody who sweeps took what was not locked yet for a leftover: that id is lost. */
-	*ret_lost = r == KILN_EEXIST || r == KILN_EBUSY || r == KILN_ENOENT;
-	if (r == 0)
-		r = publish(dir, config, err);
-	if (r < 0 && !*ret_lost)
-		destroy(dir, NULL);
-	else if (r < 0)
-		kiln__vmdir_settle(dir->home, dir->id, true, false, NULL);
-	else if (!dir->ephemeral)
-		kiln__os_remove(dir->runtime, NULL);
-	return r;
-}
-
 int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, const char *name,
 		       bool ephemeral, const char *config, kiln_error *err)
 {
+	kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = NULL;
+	kiln__autoclose kiln_fd guard = KILN_FD_NONE;
 	char id[KILN__ID_TEXT];
-	bool lost = true;
-	int r = 0;
+	int r;
 
-	for (int tries = 0; lost && tries < 64; tries++) {
-		kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = NULL;
-
-		make_id(id);
-		dir = dir_new(home, id);
-		if (!dir || (name && !(dir->name = strdup(name))))
-			return kiln__fail_nomem(err);
-		dir->ephemeral = ephemeral;
-		dir->created_ns = kiln__os_realtime_ns();
-		r = create_once(dir, config, &lost, err);
-		if (r == 0) {
-			dir->fresh = ephemeral;
-			*ret = kiln__take(dir);
-			return 0;
-		}
+	make_id(id);
+	dir = dir_new(home, id);
+	if (!dir || (name && !(dir->name = strdup(name))))
+		return kiln__fail_nomem(err);
+	dir->ephemeral = dir->fresh = ephemeral;
+	dir->created_ns = kiln__os_realtime_ns();
+	r = make_guarded(dir, &guard, err);
+	if (r < 0)
+		return r;
+	r = write_identity(dir, guard, err);
+	if (r == 0 && ephemeral)
+		r = take_ownership(dir, err);
+	if (r == 0)
+		r = publish(dir, config, err);
+	if (r < 0) {
+		destroy(dir, NULL);
+		return r;
 	}
-	return r;
+	if (!ephemeral)
+		kiln__os_remove(dir->runtime, NULL);
+	*ret = kiln__take(dir);
+	return 0;
 }
 
 int kiln__vmdir_open(struct kiln__vmdir **ret, const struct kiln__home *home, const char *id,
@@ -604,8 +614,7 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 	if (r == 0)
 		r = kiln__os_remove(lock, err);
 	if (r == 0)
-		kiln__os_remove(dir->path,
-				NULL); /* not empty: a creation has the id, which is random */
+		kiln__os_remove(dir->path, NULL); /* not empty: another is finishing this, too */
 	if (r == 0)
 		r = remove_any(dir->runtime, err);
 	return r;
@@ -625,9 +634,9 @@ static bool is_current(const struct kiln__vmdir *dir, kiln_fd lock)
 
 /*
  * Opens the lock file of what may be half a VM. Where the journal knows an id that has
- * no directory or no lock file, they are made, so that no creation can go on with it.
+ * no directory or no lock file, they are made, so that two who find it do not both remove it.
  */
-static int open_to_settle(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *err)
+static int open_half(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *err)
 {
 	struct kiln__os_stat st;
 	int r = open_lock(dir, KILN__OPEN_WRITE, ret, err);
@@ -638,12 +647,31 @@ static int open_to_settle(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_erro
 		if (kiln__os_stat(dir->runtime, &st, NULL) < 0)
 			return gone(dir->id, err);
 		r = kiln__os_mkdir(dir->path, 0700, err);
-		if (r == KILN_ENOENT) /* a journal without a home: the home was removed */
-			kiln__os_remove_tree(dir->runtime, NULL);
 		if (r < 0 && r != KILN_EEXIST)
 			return r;
 	}
 	return open_lock(dir, KILN__OPEN_WRITE | KILN__OPEN_CREATE, ret, err);
+}
+
+/* Takes GUARD for setting right. *lock is the lock file, or KILN_FD_NONE if there was none. */
+static int guard(const struct kiln__vmdir *dir, kiln_fd *lock, bool wait, kiln_error *err)
+{
+	kiln__autoclose kiln_fd vms = KILN_FD_NONE;
+	int r = lock_vms(dir->home, &vms, err);
+
+	if (r == KILN_ENOENT) { /* a journal without a home: the home was removed */
+		kiln__os_remove_tree(dir->runtime, NULL);
+		return gone(dir->id, err);
+	}
+	if (r == 0 && *lock == KILN_FD_NONE)
+		r = open_half(dir, lock, err);
+	if (r == 0)
+		r = kiln__os_lock_part(*lock, PART_GUARD, false, err);
+	if (r == KILN_EBUSY && wait) {
+		kiln__os_close(kiln__take_fd(&vms)); /* whoever holds it is past what vms guards */
+		r = kiln__os_lock_part(*lock, PART_GUARD, true, err);
+	}
+	return r == 0 && !is_current(dir, *lock) ? gone(dir->id, err) : r;
 }
 
 static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kiln_error *err)
@@ -685,23 +713,21 @@ int kiln__vmdir_settle(const struct kiln__home *home, const char *id, bool sweep
 {
 	kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = dir_new(home, id);
 	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
-	int held;
 	int r;
 
 	if (!dir)
 		return kiln__fail_nomem(err);
-	r = open_to_settle(dir, &lock, err);
+	r = open_lock(dir, KILN__OPEN_WRITE, &lock, err);
+	if (r == 0) {
+		/* Most of what a sweep finds is alive: one question, and nobody is disturbed. */
+		r = kiln__os_part_is_locked(lock, PART_LIFE, err);
+		if (r)
+			return r;
+	}
+	if (r == 0 || r == KILN_ENOENT)
+		r = guard(dir, &lock, wait, err);
 	if (r < 0)
 		return r;
-	/* Most of what a sweep finds is alive: one question, and nobody is disturbed. */
-	held = kiln__os_part_is_locked(lock, PART_LIFE, err);
-	if (held)
-		return held;
-	r = kiln__os_lock_part(lock, PART_GUARD, wait, err);
-	if (r < 0)
-		return r;
-	if (!is_current(dir, lock))
-		return gone(id, err);
 	return settle_guarded(dir, lock, sweep, err);
 }
 
@@ -720,8 +746,9 @@ int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error
 		r = kiln__os_lock_part(lock, PART_GUARD, true, err);
 	if (r < 0)
 		return r;
-	if (!is_current(dir, lock))
-		return gone(id, err);
+	if (!is_current(dir, lock) || !has_config(dir))
+		return gone(id,
+			    err); /* what is half a VM a sweep removes, or its creator finishes */
 	r = kiln__os_part_is_locked(lock, PART_LIFE, err);
 	if (r > 0)
 		return kiln__fail(err, KILN_EBUSY, "the VM is running");

@@ -22,6 +22,9 @@
  * that writes the truth into state.json, under GUARD. A directory without
  * config.json whose GUARD is free is a creation or removal that was killed: it is
  * removed. So any process may be killed at any moment.
+ *
+ * Until a creation has GUARD it holds a lock on HOME/vms itself, and whoever takes GUARD of
+ * half a VM does so with that lock held: a creation cannot lose what it makes to a sweep.
  */
 #ifndef KILN_MANAGER_VMDIR_H
 #define KILN_MANAGER_VMDIR_H

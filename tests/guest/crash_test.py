@@ -9,7 +9,7 @@ import sys
 import time
 
 import kilntest
-from kilntest import busybox_root, need_qemu, wait_gone
+from kilntest import busybox_root, need_qemu, shown
 
 MOMENTS = 30 if kilntest.SOAK else 6
 
@@ -36,6 +36,7 @@ def test_command_killed_at_any_moment(home):
             assert row["state"] in ("created", "starting", "running", "ready", "stopping", "stopped", "failed"), row
             home.ok("rm", "-f", row["id"])
         home.assert_clean()
+    shown(f"`kiln run` killed at {MOMENTS} moments: the next command tells the truth, nothing is left")
 
 
 def test_runner_or_vmm_killed_at_any_moment(home):
@@ -67,6 +68,7 @@ def test_runner_or_vmm_killed_at_any_moment(home):
                 home.ok("exec", row["id"], "--", "true")
             home.ok("rm", "-f", row["id"])
         home.assert_clean()
+    shown(f"runner or QEMU killed at {MOMENTS} moments: told at once, started again, nothing is left")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ with 0 (all passed), 1, or 77 (nothing of it can run here, with the reason).
 import json
 import os
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,18 @@ def busybox_root():
     except OSError:
         shutil.rmtree(temporary)  # another test was first
     return root
+
+
+def shown(what):
+    """Says what a test has shown, and how often, for the list at the end of the suite."""
+    print(f"shown: {what}", flush=True)
+
+
+def chunks(mib):
+    """MIB pieces of a mebibyte, no two alike: what is lost, doubled or out of order changes the checksum."""
+    noise = random.Random(mib).randbytes((1 << 20) - 8)
+    for n in range(mib):
+        yield n.to_bytes(8, "big") + noise
 
 
 def need_qemu():

@@ -10,11 +10,13 @@ import struct
 import subprocess
 import sys
 import fcntl
+import hashlib
 import termios
+import threading
 import time
 
 import kilntest
-from kilntest import busybox_root, need_qemu
+from kilntest import busybox_root, chunks, need_qemu, shown
 
 
 def test_streams_and_exit_code_are_the_commands(home):
@@ -76,6 +78,45 @@ def test_large_output_arrives_whole(home):
             total += len(chunk)
         assert total == mib << 20, total
         assert child.wait(60) == 0
+    shown(f"{mib} MiB out of `kiln run`, whole")
+
+
+def feed(stream, mib, digest):
+    for chunk in chunks(mib):
+        digest.update(chunk)
+        stream.write(chunk)
+    stream.close()
+
+
+def test_a_large_input_arrives_whole(home):
+    need_qemu()
+    mib = 1024 if kilntest.SOAK else 16
+    sent = hashlib.sha256()
+    with home.popen("run", "-i", "--rootfs", busybox_root(), "--", "sha256sum", stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE) as child:
+        feed(child.stdin, mib, sent)
+        assert child.stdout.read().split()[0].decode() == sent.hexdigest()
+        assert child.wait(60) == 0
+    home.assert_clean()
+    shown(f"{mib} MiB into `kiln run -i`: the guest's checksum is the sender's")
+
+
+def test_a_large_stream_passes_both_ways_at_once(home):
+    need_qemu()
+    mib = 1024 if kilntest.SOAK else 16
+    home.ok("run", "-d", "--name", "echo", "--rootfs", busybox_root(), "--", "sleep", "100000")
+    sent, back = hashlib.sha256(), hashlib.sha256()
+    with home.popen("exec", "-i", "echo", "--", "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        feeder = threading.Thread(target=feed, args=(child.stdin, mib, sent))
+        feeder.start()
+        while chunk := child.stdout.read(1 << 20):
+            back.update(chunk)
+        feeder.join()
+        assert child.wait(60) == 0
+    assert back.digest() == sent.digest()
+    home.ok("rm", "-f", "echo")
+    home.assert_clean()
+    shown(f"{mib} MiB through `kiln exec -i`, there and back: the same checksum")
 
 
 def read_until(fd, wanted, timeout=60):

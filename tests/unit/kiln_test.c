@@ -5,6 +5,7 @@
 #include "loop.h"
 #include "os.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,18 @@ void kiln_test_settle(kiln_loop *loop)
 		kiln_loop_step(loop);
 	}
 	kiln__deferred_free(round);
+}
+
+void kiln_test_shown(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("shown: ", stdout);
+	vprintf(format, args);
+	putchar('\n');
+	va_end(args);
+	fflush(stdout);
 }
 
 bool kiln_test_on_wine(void)

@@ -33,6 +33,12 @@ int kiln_test_end(void **state);
 	}
 
 /* No event that a test waits for takes nearly this long, not even under a sanitizer. */
+/*
+ * Says what a test has shown and how often, for the list at the end of `make check` and
+ * `make soak`: "a hundred VMs ...".
+ */
+void kiln_test_shown(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #define KILN_TEST_DEADLINE_MS 20000
 
 /* Fails the test with the error's text unless @result >= 0. */

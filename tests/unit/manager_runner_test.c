@@ -190,7 +190,10 @@ static void failures_are_told_and_kept(void **state)
 	assert_int_equal(runners() + entries(runtime), 0);
 	kiln_ok(kiln_vm_remove_sync(vm, false, -1, &err), &err);
 	kiln_vm_free(vm);
-	vm = start_new("web", "{\"backend\":\"fake\",\"fake\":{\"crash_after\":\"20ms\"}}");
+	/* It may have crashed before this process comes to wait for it. */
+	vm = create_in(manager, "web", "{\"backend\":\"fake\",\"fake\":{\"crash_after\":\"20ms\"}}",
+		       false);
+	kiln_ok(kiln_vm_start_sync(vm, NULL, KILN_TEST_DEADLINE_MS, &err), &err);
 	kiln_ok(kiln_vm_wait_sync(vm, KILN_STATE_STOPPED, KILN_TEST_DEADLINE_MS, &err), &err);
 	assert_int_equal(status(vm).state, KILN_STATE_FAILED);
 	assert_true(status(vm).failure.message[0] != '\0');
@@ -222,6 +225,12 @@ static void on_counted(void *data, int result, const kiln_error *err)
 	++*(unsigned *)data;
 }
 
+static int count_ready(void *data, const kiln_vm_info *info)
+{
+	*(unsigned *)data += info->state == KILN_STATE_READY && strcmp(info->backend, "fake") == 0;
+	return 0;
+}
+
 static void until(const unsigned *count, unsigned wanted)
 {
 	while (*count < wanted)
@@ -232,7 +241,9 @@ static void a_hundred_are_started_at_once(void **state)
 {
 	kiln_vm *crew[CROWD];
 	unsigned ready = 0;
+	unsigned seen = 0;
 	unsigned removed = 0;
+	kiln_error err;
 
 	(void)state;
 	open_manager();
@@ -243,6 +254,8 @@ static void a_hundred_are_started_at_once(void **state)
 	}
 	until(&ready, CROWD);
 	assert_int_equal(runners(), CROWD);
+	kiln_ok(kiln_manager_list(manager, count_ready, &seen, &err), &err);
+	assert_int_equal(seen, CROWD);
 	for (int i = 0; i < CROWD; i++)
 		kiln_vm_remove(crew[i], true, on_counted, &removed);
 	until(&removed, CROWD);
@@ -250,6 +263,7 @@ static void a_hundred_are_started_at_once(void **state)
 		kiln_vm_free(crew[i]);
 	assert_int_equal(left(), 0);
 	kiln_manager_free(manager);
+	kiln_test_shown("%d fake VMs, each with a runner, started at once: all seen ready", CROWD);
 }
 
 /* --- processes -------------------------------------------------------------------------------- */

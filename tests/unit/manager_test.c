@@ -912,6 +912,8 @@ static void kill_often(bool foreground)
 	}
 	assert_int_equal(status_code, 0);
 	assert_true(kills >= 15);
+	kiln_test_shown("%s killed at %u of its system calls: the next tells the truth",
+			foreground ? "a command in the foreground" : "a command", kills);
 }
 
 static void a_command_killed_at_many_moments_leaves_what_can_be_used(void **state)

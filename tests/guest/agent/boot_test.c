@@ -75,7 +75,7 @@ static int usual_boot(void **state)
 	return vm.error.code;
 }
 
-static int end_of_usual_boot(void **state)
+static int end_of_boot(void **state)
 {
 	(void)state;
 	vm_done(&vm);
@@ -225,30 +225,30 @@ static void second_setups_cannot_change_the_root(void **state)
 static void processes_have_terminals(void **state)
 {
 	static const char argv[] = "sh\0-c\0tty; stty size; exit 3";
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 
 	(void)state;
-	proc_start(&proc, &vm,
-		   &(struct kiln__agent_start){
-			   .argv = STRS(argv), .tty = true, .rows = 24, .cols = 90});
-	proc_wait(&proc);
-	assert_true(proc.exited);
-	assert_int_equal(proc.how.code, 3);
-	assert_string_equal(proc.out[0].data, "/dev/pts/0\r\n24 90\r\n");
-	proc_done(&proc);
+	proc = proc_start(&vm, &(struct kiln__agent_start){
+				       .argv = STRS(argv), .tty = true, .rows = 24, .cols = 90});
+	proc_wait(proc);
+	assert_true(proc->exited);
+	assert_int_equal(proc->how.code, 3);
+	assert_string_equal(proc->out[0].data, "/dev/pts/0\r\n24 90\r\n");
+	proc_done(proc);
 }
 
 static void much_output_arrives_whole(void **state)
 {
-	struct proc proc = {.drop = true};
+	struct proc *proc;
 
 	(void)state;
-	proc_start(&proc, &vm,
-		   &(struct kiln__agent_start){.argv = STRS("head\0-c\00020000000\0/dev/zero")});
-	proc_wait(&proc);
-	assert_true(proc.exited);
-	assert_int_equal(proc.taken, 20000000);
-	proc_done(&proc);
+	proc = proc_start(
+		&vm, &(struct kiln__agent_start){.argv = STRS("head\0-c\00020000000\0/dev/zero")});
+	proc->drop = true;
+	proc_wait(proc);
+	assert_true(proc->exited);
+	assert_int_equal(proc->taken, 20000000);
+	proc_done(proc);
 }
 
 static void a_port_is_waited_for(void **state)
@@ -283,16 +283,17 @@ static void running_out_of_memory_is_told(void **state)
 	 */
 	static const char argv[] = "sh\0-c\0echo 1000 >/proc/self/oom_score_adj; "
 				   "echo f >/proc/sysrq-trigger; read x </dev/zero";
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 
 	(void)state;
-	proc_start(&proc, &vm, &(struct kiln__agent_start){.argv = STRS(argv)});
-	proc_wait(&proc);
-	assert_true(proc.exited);
-	if (proc.how.signal != 9)
-		fail_msg("code %u: %s", proc.how.code, proc.out[1].data);
-	assert_true(proc.how.oom);
-	proc_done(&proc);
+	proc = proc_start(&vm, &(struct kiln__agent_start){.argv = STRS(argv)});
+	proc_wait(proc);
+	assert_true(proc->exited);
+	if (proc->how.signal != 9 || !proc->how.oom)
+		fail_msg("code %u, signal %u, oom %d: %s; %s", proc->how.code, proc->how.signal,
+			 proc->how.oom, proc->out[1].data ? proc->out[1].data : "",
+			 vm_sh(&vm, "grep oom /proc/vmstat; dmesg | tail -n 40"));
+	proc_done(proc);
 	vm_sh(&vm, "true"); /* and the agent lives */
 }
 
@@ -312,41 +313,51 @@ static void the_power_button_stops_the_main_process_and_the_machine(void **state
 {
 	static const char argv[] =
 		"sh\0-c\0trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 1; done";
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 
 	(void)state;
-	proc_start(&proc, &vm, &(struct kiln__agent_start){.argv = STRS(argv), .main = true});
-	vm_wait(&vm, &proc.something);
+	proc = proc_start(&vm, &(struct kiln__agent_start){.argv = STRS(argv), .main = true});
+	vm_wait(&vm, &proc->something);
 	vm_qmp(&vm, "system_powerdown");
-	proc_wait(&proc);
-	assert_true(proc.exited);
-	assert_int_equal(proc.how.code, 5);
-	assert_string_equal(proc.out[0].data, "up\nbye\n");
-	proc_done(&proc);
+	proc_wait(proc);
+	assert_true(proc->exited);
+	assert_int_equal(proc->how.code, 5);
+	assert_string_equal(proc->out[0].data, "up\nbye\n");
+	proc_done(proc);
 	vm_wait_end(&vm);
 	assert_true(vm.event);
 	assert_int_equal(vm.cause, KILN__AGENT_CAUSE_BUTTON);
 }
 
+/* After a test that failed, as after one that did not. */
+static int drop_procs(void **state)
+{
+	(void)state;
+	vm_drop_procs(&vm);
+	return 0;
+}
+
+#define usual_test(name) cmocka_unit_test_teardown(name, drop_procs)
+
 static const struct CMUnitTest usual_tests[] = {
-	cmocka_unit_test(the_hello_tells_kernel_and_times),
-	cmocka_unit_test(the_agent_is_pid_1_in_the_image_s_root),
-	cmocka_unit_test(the_api_file_systems_are_mounted),
-	cmocka_unit_test(directories_that_the_image_has_in_run_are_there),
-	cmocka_unit_test(the_root_can_be_written_to_and_stays_as_large_as_asked),
-	cmocka_unit_test(the_machine_has_its_identity),
-	cmocka_unit_test(the_clock_is_the_host_s),
-	cmocka_unit_test(the_network_is_configured),
-	cmocka_unit_test(a_small_file_system_has_grown_to_its_disk),
-	cmocka_unit_test(orphans_are_reaped),
-	cmocka_unit_test(second_setups_cannot_change_the_root),
-	cmocka_unit_test(processes_have_terminals),
-	cmocka_unit_test(much_output_arrives_whole),
-	cmocka_unit_test(a_port_is_waited_for),
-	cmocka_unit_test(statistics_are_the_machine_s),
-	cmocka_unit_test(running_out_of_memory_is_told),
-	cmocka_unit_test(a_boot_connection_that_is_cut_is_made_again),
-	cmocka_unit_test(the_power_button_stops_the_main_process_and_the_machine),
+	usual_test(the_hello_tells_kernel_and_times),
+	usual_test(the_agent_is_pid_1_in_the_image_s_root),
+	usual_test(the_api_file_systems_are_mounted),
+	usual_test(directories_that_the_image_has_in_run_are_there),
+	usual_test(the_root_can_be_written_to_and_stays_as_large_as_asked),
+	usual_test(the_machine_has_its_identity),
+	usual_test(the_clock_is_the_host_s),
+	usual_test(the_network_is_configured),
+	usual_test(a_small_file_system_has_grown_to_its_disk),
+	usual_test(orphans_are_reaped),
+	usual_test(second_setups_cannot_change_the_root),
+	usual_test(processes_have_terminals),
+	usual_test(much_output_arrives_whole),
+	usual_test(a_port_is_waited_for),
+	usual_test(statistics_are_the_machine_s),
+	usual_test(running_out_of_memory_is_told),
+	usual_test(a_boot_connection_that_is_cut_is_made_again),
+	usual_test(the_power_button_stops_the_main_process_and_the_machine),
 };
 
 /* --- other boots, one each -------------------------------------------------------------------- */
@@ -379,13 +390,13 @@ static void shut_down(uint32_t action)
 /* Something in the guest has asked PID 1. */
 static void goes_down_by(const char *argv, size_t len, uint32_t cause)
 {
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 
-	proc_start(&proc, &vm, &(struct kiln__agent_start){.argv = {argv, len}, .detach = true});
+	proc = proc_start(&vm, &(struct kiln__agent_start){.argv = {argv, len}, .detach = true});
 	vm_wait_end(&vm);
 	assert_true(vm.event);
 	assert_int_equal(vm.cause, cause);
-	proc_done(&proc);
+	proc_done(proc);
 	vm_done(&vm);
 }
 
@@ -429,15 +440,15 @@ static void the_initramfs_may_be_the_root(void **state)
 	const struct kiln__agent_setup setup = {.root = {.kind = KILN__AGENT_ROOT_STAY},
 						.hostname = "bare"};
 	const struct vm_config config = {.initrd = "initrd"};
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 
 	(void)state;
 	set_up_ok(&config, &setup);
-	proc_start(&proc, &vm, &(struct kiln__agent_start){.argv = STRS("/init\0--version")});
-	proc_wait(&proc);
-	assert_true(proc.exited);
-	expect(proc.out[0].data, "kiln-guest ");
-	proc_done(&proc);
+	proc = proc_start(&vm, &(struct kiln__agent_start){.argv = STRS("/init\0--version")});
+	proc_wait(proc);
+	assert_true(proc->exited);
+	expect(proc->out[0].data, "kiln-guest ");
+	proc_done(proc);
 	shut_down(KILN__AGENT_POWEROFF);
 }
 
@@ -518,34 +529,35 @@ static void a_machine_without_a_vsock_device_says_so_and_ends(void **state)
 static void the_machine_ends_with_its_main_process(void **state)
 {
 	struct kiln__agent_setup setup = base_setup();
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 
 	(void)state;
 	setup.end_with_main = true;
 	set_up_ok(&with_disks, &setup);
-	proc_start(&proc, &vm,
-		   &(struct kiln__agent_start){.argv = STRS("sh\0-c\0echo last; exit 44"),
-					       .main = true});
-	proc_wait(&proc);
-	assert_true(proc.exited);
-	assert_int_equal(proc.how.code, 44);
-	assert_string_equal(proc.out[0].data, "last\n");
-	proc_done(&proc);
+	proc = proc_start(&vm, &(struct kiln__agent_start){
+				       .argv = STRS("sh\0-c\0echo last; exit 44"), .main = true});
+	proc_wait(proc);
+	assert_true(proc->exited);
+	assert_int_equal(proc->how.code, 44);
+	assert_string_equal(proc->out[0].data, "last\n");
+	proc_done(proc);
 	vm_wait_end(&vm);
 	assert_int_equal(vm.cause, KILN__AGENT_CAUSE_MAIN);
 	vm_done(&vm);
 }
 
+#define other_test(name) cmocka_unit_test_teardown(name, end_of_boot)
+
 static const struct CMUnitTest other_tests[] = {
-	cmocka_unit_test(writes_may_go_to_a_disk_which_a_second_boot_finds_again),
-	cmocka_unit_test(a_read_only_root_is_one),
-	cmocka_unit_test(the_initramfs_may_be_the_root),
-	cmocka_unit_test(a_root_with_an_init_of_its_own_gets_it_and_keeps_the_agent),
-	cmocka_unit_test(a_root_that_is_not_there_is_told_by_name),
-	cmocka_unit_test(a_host_that_does_not_listen_may_come_by_itself),
-	cmocka_unit_test(a_boot_without_vsock_says_why_and_ends),
-	cmocka_unit_test(a_machine_without_a_vsock_device_says_so_and_ends),
-	cmocka_unit_test(the_machine_ends_with_its_main_process),
+	other_test(writes_may_go_to_a_disk_which_a_second_boot_finds_again),
+	other_test(a_read_only_root_is_one),
+	other_test(the_initramfs_may_be_the_root),
+	other_test(a_root_with_an_init_of_its_own_gets_it_and_keeps_the_agent),
+	other_test(a_root_that_is_not_there_is_told_by_name),
+	other_test(a_host_that_does_not_listen_may_come_by_itself),
+	other_test(a_boot_without_vsock_says_why_and_ends),
+	other_test(a_machine_without_a_vsock_device_says_so_and_ends),
+	other_test(the_machine_ends_with_its_main_process),
 };
 
 int main(int argc, char **argv)
@@ -555,6 +567,6 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	vm_files(argv[1], argv[2]);
-	failed = cmocka_run_group_tests(usual_tests, usual_boot, end_of_usual_boot);
+	failed = cmocka_run_group_tests(usual_tests, usual_boot, end_of_boot);
 	return failed + cmocka_run_group_tests(other_tests, NULL, NULL);
 }

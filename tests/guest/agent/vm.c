@@ -367,9 +367,12 @@ void vm_start(struct vm *vm, const struct vm_config *config)
 
 void vm_done(struct vm *vm)
 {
-	if (!vm->ended)
+	if (!vm->loop)
+		return;
+	vm_drop_procs(vm);
+	if (vm->qemu && !vm->ended)
 		kiln__child_kill(vm->qemu);
-	while (!vm->ended)
+	while (vm->qemu && !vm->ended)
 		kiln_loop_step(vm->loop);
 	kiln__agent_free(vm->agent);
 	kiln__child_free(vm->qemu);
@@ -380,6 +383,7 @@ void vm_done(struct vm *vm)
 	kiln__vsock_free(vm->vsock);
 	kiln__timer_free(vm->deadline);
 	kiln_loop_free(vm->loop);
+	vm->loop = NULL;
 }
 
 /* --- processes ------------------------------------------------------------------------------ */
@@ -431,22 +435,32 @@ static void on_connected(void *data, struct kiln__stream *stream, const kiln_err
 {
 	struct proc *proc = data;
 
+	if (proc->dropped) {
+		kiln__stream_close(stream);
+		free(proc);
+		return;
+	}
 	if (!stream)
 		fail_msg("%s", err->message);
 	proc->stream = stream;
 	proc->connected = true;
 }
 
-void proc_start(struct proc *proc, struct vm *vm, const struct kiln__agent_start *start)
+struct proc *proc_start(struct vm *vm, const struct kiln__agent_start *start)
 {
+	struct proc *proc = calloc(1, sizeof(*proc));
 	kiln_error err;
 
-	*proc = (struct proc){.vm = vm, .drop = proc->drop};
+	assert_non_null(proc);
+	proc->vm = vm;
+	proc->next = vm->procs;
+	vm->procs = proc;
 	kiln__vsock_connect(vm->vsock, KILN__AGENT_PORT, on_connected, proc);
 	wait_until(vm, &proc->connected);
 	kiln_ok(kiln__session_start(&proc->session, vm->loop, proc->stream, start, &session_handler,
 				    proc, &err),
 		&err);
+	return proc;
 }
 
 void proc_wait(struct proc *proc)
@@ -456,28 +470,42 @@ void proc_wait(struct proc *proc)
 
 void proc_done(struct proc *proc)
 {
+	struct proc **at = &proc->vm->procs;
+
+	while (*at != proc)
+		at = &(*at)->next;
+	*at = proc->next;
 	kiln__session_free(proc->session);
 	kiln__buf_done(&proc->out[0]);
 	kiln__buf_done(&proc->out[1]);
+	proc->dropped = true;
+	if (proc->connected)
+		free(proc);
+}
+
+void vm_drop_procs(struct vm *vm)
+{
+	while (vm->procs)
+		proc_done(vm->procs);
 }
 
 const char *vm_sh(struct vm *vm, const char *script)
 {
 	static char said[65536];
-	struct proc proc = {.vm = NULL};
+	struct proc *proc;
 	char argv[8192] = "sh\0-c";
 	size_t len = strlen(script) + 1;
 
 	assert_true(len + 6 <= sizeof(argv));
 	memcpy(argv + 6, script, len);
-	proc_start(&proc, vm, &(struct kiln__agent_start){.argv = {argv, 6 + len}});
-	proc_wait(&proc);
-	if (!proc.exited)
-		fail_msg("%s: %s", script, proc.error.message);
-	if (proc.how.code || proc.how.signal)
-		fail_msg("%s: code %u, signal %u: %s", script, proc.how.code, proc.how.signal,
-			 proc.out[1].data ? proc.out[1].data : "");
-	snprintf(said, sizeof(said), "%s", proc.out[0].data ? proc.out[0].data : "");
-	proc_done(&proc);
+	proc = proc_start(vm, &(struct kiln__agent_start){.argv = {argv, 6 + len}});
+	proc_wait(proc);
+	if (!proc->exited)
+		fail_msg("%s: %s", script, proc->error.message);
+	if (proc->how.code || proc->how.signal)
+		fail_msg("%s: code %u, signal %u: %s", script, proc->how.code, proc->how.signal,
+			 proc->out[1].data ? proc->out[1].data : "");
+	snprintf(said, sizeof(said), "%s", proc->out[0].data ? proc->out[0].data : "");
+	proc_done(proc);
 	return said;
 }

@@ -42,6 +42,7 @@ struct vm {
 	struct kiln__stream *console;
 	struct kiln__buf said; /* on the console */
 	struct kiln__agent *agent;
+	struct proc *procs;
 	bool refuse;
 	bool refused;
 	bool hello;
@@ -64,7 +65,7 @@ void vm_start(struct vm *vm, const struct vm_config *config);
 void vm_wait(struct vm *vm, const bool *done); /* or fail at the deadline, or when QEMU ends */
 void vm_wait_end(struct vm *vm);               /* of QEMU, by itself */
 void vm_qmp(struct vm *vm, const char *command);
-void vm_done(struct vm *vm); /* kills it if it still runs */
+void vm_done(struct vm *vm); /* kills it if it still runs; nothing if it is none */
 
 void vm_send(struct vm *vm, uint8_t type, const struct kiln__record *record, const void *value,
 	     const struct kiln__record *result);
@@ -77,11 +78,15 @@ void vm_visit(struct vm *vm);
 /* Waits for the hello, then sets the machine up. */
 void vm_setup(struct vm *vm, const struct kiln__agent_setup *setup);
 
+/* Belongs to its VM: a test that fails in the middle leaves nothing that calls back into its stack.
+ */
 struct proc {
 	struct vm *vm;
+	struct proc *next;
 	struct kiln__session *session;
 	struct kiln__stream *stream;
 	bool connected;
+	bool dropped; /* before it was connected */
 	struct kiln__buf out[2];
 	uint64_t taken;
 	bool drop;
@@ -93,9 +98,10 @@ struct proc {
 	kiln_error error;
 };
 
-void proc_start(struct proc *proc, struct vm *vm, const struct kiln__agent_start *start);
+struct proc *proc_start(struct vm *vm, const struct kiln__agent_start *start);
 void proc_wait(struct proc *proc);
 void proc_done(struct proc *proc);
+void vm_drop_procs(struct vm *vm);
 
 /* Runs a shell command to its end, which must be a success, and yields what it said. Valid until
  * the next. */

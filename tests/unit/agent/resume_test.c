@@ -154,6 +154,8 @@ static void a_large_stream_survives_cuts(void **state)
 	assert_int_equal(proc.taken[0], len);
 	assert_int_equal(proc.how.code, 0);
 	proc_done(&proc);
+	kiln_test_shown("a stream of %llu MiB, its connection cut %u times: each byte arrives once",
+			(unsigned long long)(len >> 20), cuts);
 }
 
 static void a_process_goes_on_and_its_status_waits(void **state)
