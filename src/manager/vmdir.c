@@ -178,16 +178,20 @@ static int lock_vms(const struct kiln__home *home, kiln_fd *ret, kiln_error *err
 	return r;
 }
 
-/* The two directories, the journal's first, which a boot of the host takes away. */
+/* The journal's entry, in a directory that a boot of the host takes away. */
+static int make_runtime(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	int r = kiln__home_check_runtime(dir->home, err);
+
+	if (r == KILN_ENOENT)
+		r = kiln__home_make(dir->home, err);
+	return r < 0 ? r : kiln__os_mkdir(dir->runtime, 0700, err);
+}
+
 static int make_directories(const struct kiln__vmdir *dir, kiln_error *err)
 {
-	int r = kiln__os_mkdir(dir->runtime, 0700, err);
+	int r = make_runtime(dir, err);
 
-	if (r == KILN_ENOENT) {
-		r = kiln__home_make(dir->home, err);
-		if (r == 0)
-			r = kiln__os_mkdir(dir->runtime, 0700, err);
-	}
 	return r < 0 ? r : kiln__os_mkdir(dir->path, 0700, err);
 }
 
@@ -446,14 +450,9 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 		r = correct_state(dir, err);
 	if (r < 0)
 		return r;
-	r = kiln__os_mkdir(dir->runtime, 0700, err);
-	if (r == KILN_ENOENT) {
-		r = kiln__home_make(dir->home, err);
-		if (r == 0)
-			r = kiln__os_mkdir(dir->runtime, 0700, err);
-	} else if (r == KILN_EEXIST) {
+	r = make_runtime(dir, err);
+	if (r == KILN_EEXIST)
 		r = dir->fresh ? 0 : empty_runtime(dir, err);
-	}
 	return r;
 }
 

@@ -118,6 +118,9 @@ int kiln__os_mkdir(const char *path, unsigned mode, kiln_error *err); /* KILN_EE
 
 /* mkdir_p with mode 0700; KILN_EACCES if it is there and others own it or may write in it, or is a link. */
 int kiln__os_make_private_dir(const char *path, kiln_error *err);
+
+/* The same question of one that is there: KILN_ENOENT if it is not. One system call. */
+int kiln__os_check_private_dir(const char *path, kiln_error *err);
 int kiln__os_remove(const char *path, kiln_error *err);       /* a file or empty directory; absent is success */
 int kiln__os_remove_tree(const char *path, kiln_error *err);  /* never follows links; absent is success */
 int kiln__os_rename(const char *from, const char *to, kiln_error *err); /* replaces @to */
@@ -206,6 +209,9 @@ int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
 
 /* The user id of a local socket's peer. */
 int kiln__os_peer_user(kiln_fd fd, uint32_t *ret_uid, kiln_error *err);
+
+/* KILN_EACCES if a connected socket's other end is another user's (Windows cannot tell, and says 0). */
+int kiln__os_check_peer(kiln_fd fd, kiln_error *err);
 void kiln__os_shutdown_write(kiln_fd fd);
 
 #define KILN__OS_MAX_FDS 16

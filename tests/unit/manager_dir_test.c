@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -251,7 +252,7 @@ static void sweeps_do_not_disturb_creations(void **state)
 		if (i % 2 == 0)
 			_exit(create_some());
 		for (int n = 0; n < 20; n++)
-			kiln__home_sweep(&home);
+			kiln__home_sweep(&home, NULL);
 		_exit(0);
 	}
 	for (int i = 0; i < 12; i++) {
@@ -261,7 +262,7 @@ static void sweeps_do_not_disturb_creations(void **state)
 		failed += status != 0;
 	}
 	assert_int_equal(failed, 0);
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 6 * 20);
 	assert_int_equal(live(), 0);
 	kiln__home_done(&home);
@@ -288,7 +289,7 @@ static void alive_is_who_holds_the_lock(void **state)
 	assert_int_equal(kiln__vmdir_take(dir, &other, NULL), KILN_ESTATE);
 	assert_int_equal(kiln__vmdir_remove(&home, dir->id, NULL), KILN_EBUSY);
 	write_state(dir, "{\"state\":\"ready\",\"pid\":1}");
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(state_of(dir, NULL), KILN_STATE_READY);
 	assert_int_equal(live(), 1);
 	kiln__os_close(life);
@@ -339,15 +340,15 @@ static void an_ephemeral_vm_goes_with_its_owner(void **state)
 	(void)state;
 	open_home();
 	dir = create(NULL, true);
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 1); /* it has an owner */
 	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
 	kiln__os_close(dir->owner);
 	dir->owner = KILN_FD_NONE;
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 1); /* it is alive */
 	kiln__os_close(life);
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms() + live(), 0);
 	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
@@ -407,7 +408,7 @@ static void check_whole(void)
 {
 	char id[KILN__ID_TEXT];
 
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(live(), 0);
 	assert_true(vms() <= 1);
 	assert_int_equal(names(), vms());
@@ -599,13 +600,58 @@ static void after_a_boot_of_the_host_all_is_looked_through(void **state)
 					     &err),
 			&err);
 	}
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 1);
 	assert_int_equal(names(), 1);
 	assert_int_equal(live(), 0);
 	assert_int_equal(state_of(dir, NULL), KILN_STATE_FAILED);
 	kiln__vmdir_free(dir);
 	kiln__vmdir_free(half);
+	kiln__home_done(&home);
+}
+
+/* --- whose directories ---------------------------------------------------------------------- */
+
+static void assert_refused(void)
+{
+	struct kiln__vmdir *dir = NULL;
+
+	assert_int_equal(kiln__home_sweep(&home, NULL), KILN_EACCES);
+	assert_int_equal(kiln__vmdir_create(&dir, &home, "x", true, CONFIG, NULL), KILN_EACCES);
+	assert_null(dir);
+}
+
+/* As /tmp/kiln-1000 may be another's: who may rename what is in it has the control sockets. */
+static void a_runtime_directory_that_others_may_write_is_refused(void **state)
+{
+	struct kiln__vmdir *dir;
+	kiln_fd life;
+	kiln_error err;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	assert_int_equal(kiln__home_sweep(&home, NULL), 0);
+	chmod(home.runtime, 0777);
+	assert_refused();
+	assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EACCES);
+	assert_non_null(strstr(err.hint, "KILN_RUNTIME_DIR"));
+	chmod(home.runtime, 0700);
+	assert_int_equal(rename(home.runtime, kiln_test_path("elsewhere")), 0);
+	assert_int_equal(symlink(kiln_test_path("elsewhere"), home.runtime), 0);
+	assert_refused();
+	assert_int_equal(unlink(home.runtime), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(mkdir(home.runtime, 0700), 0);
+		assert_int_equal(chown(home.runtime, 65534, 65534), 0);
+		assert_refused();
+		assert_int_equal(rmdir(home.runtime), 0);
+	}
+	assert_int_equal(kiln__home_sweep(&home, NULL), 0);
+	chmod(home.dir, 0777);
+	assert_int_equal(kiln__home_sweep(&home, NULL), KILN_EACCES);
+	chmod(home.dir, 0700);
+	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
 }
 
@@ -652,6 +698,7 @@ int main(void)
 		kiln_test(setting_right_killed_at_any_moment_is_done_by_the_next),
 		kiln_test(taking_for_a_start_killed_at_any_moment_leaves_it_as_it_was),
 		kiln_test(after_a_boot_of_the_host_all_is_looked_through),
+		kiln_test(a_runtime_directory_that_others_may_write_is_refused),
 		kiln_test(damaged_files_are_not_believed),
 	};
 
