@@ -2,7 +2,7 @@
 /* clang-format off: a declaration is read up to the end of its line */
 /*
  * What the runner gives up before the guest runs. What it keeps: its open descriptors,
- * making and replacing files in the VM's two directories, reading /proc (for stats), and
+ * making and replacing files in the VM's state and runtime directories, reading /proc (for stats), and
  * the system calls below, each of which some code in it makes. tools/seccomp-gen.c
  * reads these lines at build time.
  *

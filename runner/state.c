@@ -10,7 +10,9 @@
 #include "err.h"
 #include "os.h"
 #include "timefmt.h"
+#include "vmfiles.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -134,6 +136,22 @@ int runner_open_events(struct runner *runner, kiln_error *err)
 		return kiln__fail_nomem(err);
 	return kiln__os_open(&runner->events, path,
 			     KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, err);
+}
+
+int runner_record_processes(const struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/lock", runner->vm_dir);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	char text[64] = "";
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	snprintf(text, sizeof(text), KILN__VM_PROCESSES, (long long)getpid(),
+		 (long long)kiln__machine_vmm_pid(runner->machine));
+	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE, err);
+	/* With the zeros behind it, so that a longer one of an earlier life is gone. */
+	return r < 0 ? r : kiln__os_pwrite_full(fd, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
 }
 
 json_t *runner_event_json(const kiln_event *event)

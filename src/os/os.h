@@ -77,6 +77,7 @@ int kiln__os_inherited(kiln_fd *ret, int number, kiln_error *err);
 #define KILN__OPEN_APPEND 8
 #define KILN__OPEN_TRUNCATE 16
 #define KILN__OPEN_DIRECTORY 32
+#define KILN__OPEN_HOSTILE 64  /* in a directory of somebody not trusted: no link, no waiting for a FIFO */
 
 int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *err);
 
@@ -102,6 +103,10 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
 
 /* A whole small file, NUL-terminated, malloc'ed; KILN_EOVERFLOW beyond @max bytes. */
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err);
+
+/* The same of an open file, from where it stands; @name is for messages. */
+int kiln__os_read_open(kiln_fd fd, const char *name, size_t max, char **ret, size_t *ret_len,
+		       kiln_error *err);
 
 /*
  * Replaces a file atomically: written aside, mode @mode whatever the umask, then
@@ -147,6 +152,13 @@ void kiln__os_unlock(kiln_fd fd); /* before the last duplicate is closed */
  */
 int kiln__os_lock_part(kiln_fd fd, unsigned part, bool wait, kiln_error *err);
 void kiln__os_unlock_part(kiln_fd fd, unsigned part);
+
+/*
+ * The same on a file that is open for reading alone, for a holder that must not write there:
+ * waits until nobody has locked the part by the function above. Several may hold it (not on
+ * Windows): that there is one is for the callers to see to.
+ */
+int kiln__os_hold_part(kiln_fd fd, unsigned part, kiln_error *err);
 
 /* 1 if another open file holds the part, else 0. Asks only: nobody can take notice of it. */
 int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err);

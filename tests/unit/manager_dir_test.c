@@ -10,7 +10,10 @@
 #include "kiln_test.h"
 #include "os.h"
 #include "vmdir.h"
+#include "vmfiles.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +74,7 @@ static struct kiln__vmdir *create(const char *name, bool ephemeral)
 
 static void write_state(const struct kiln__vmdir *dir, const char *text)
 {
-	kiln__autofree char *path = kiln__strf("%s/state.json", dir->path);
+	kiln__autofree char *path = kiln__strf("%s/state.json", dir->state);
 
 	assert_int_equal(kiln__os_replace_file(path, text, strlen(text), 0600, false, NULL), 0);
 }
@@ -318,7 +321,7 @@ static void a_runner_that_died_is_a_failure_with_a_reason(void **state)
 	assert_string_equal(failure.stage, "running");
 	assert_non_null(strstr(failure.message, "runner died"));
 	assert_int_equal(live(), 0);
-	events = kiln__strf("%s/events", dir->path);
+	events = kiln__strf("%s/events", dir->state);
 	kiln_ok(kiln__os_read_file(events, 4096, &text, NULL, &err), &err);
 	assert_non_null(strstr(text, "\"event\":\"failed\""));
 	free(events);
@@ -326,6 +329,106 @@ static void a_runner_that_died_is_a_failure_with_a_reason(void **state)
 	/* Told once; and it can be started again. */
 	assert_int_equal(state_of(dir, &failure), KILN_STATE_FAILED);
 	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	kiln__os_close(life);
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
+/* A process of this user with the VM's id in its command line, as an editor may be one. */
+static pid_t bystander(const struct kiln__vmdir *dir)
+{
+	int pipe[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe2(pipe, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", "kill -STOP $$", dir->id, (char *)NULL);
+		_exit(1);
+	}
+	close(pipe[1]);
+	assert_int_equal(read(pipe[0], &c, 1), 0); /* ended by exec: it is that now */
+	close(pipe[0]);
+	return pid;
+}
+
+static bool is_left_alone(pid_t pid)
+{
+	int how;
+
+	return waitpid(pid, &how, WNOHANG) == 0;
+}
+
+/* A runner that its guest has taken over writes what it likes: no number of it is acted on. */
+static void what_a_runner_wrote_kills_nobody_and_leads_nowhere(void **state)
+{
+	const char *outside = kiln_test_path("outside");
+	kiln__autofree char *events = NULL;
+	kiln__autofree char *text = NULL;
+	struct kiln__vmdir *dir;
+	kiln__autofree char *lie = NULL;
+	struct kiln__os_stat st;
+	kiln_error err;
+	kiln_fd life;
+	pid_t pid;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	pid = bystander(dir);
+	lie = kiln__strf("{\"state\":\"running\",\"pid\":%d,\"vmm_pid\":%d}", pid, pid);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	write_state(dir, lie);
+	events = kiln__strf("%s/events", dir->state);
+	kiln_ok(kiln__os_symlink_new(outside, events, &err), &err);
+	kiln__os_close(life);
+	assert_int_equal(state_of(dir, NULL), KILN_STATE_FAILED);
+	assert_true(is_left_alone(pid));
+	assert_int_equal(kiln__os_stat(outside, &st, NULL), KILN_ENOENT);
+	write_state(dir, lie);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	kiln__os_close(life);
+	assert_true(is_left_alone(pid));
+	write_state(dir, lie);
+	kiln_ok(kiln__vmdir_remove(&home, dir->id, &err), &err);
+	assert_true(is_left_alone(pid));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
+/* What the runner wrote down before its guest ran is. */
+static void the_processes_of_a_dead_runner_are_ended(void **state)
+{
+	struct kiln__vmdir *dir;
+	kiln_error err;
+	kiln_fd life;
+	int how;
+	pid_t pid;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	pid = bystander(dir);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	{
+		kiln__autofree char *path = kiln__strf("%s/lock", dir->path);
+		kiln__autofree char *text = kiln__strf(KILN__VM_PROCESSES, 0LL, (long long)pid);
+		kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+
+		kiln_ok(kiln__os_open(&lock, path, KILN__OPEN_WRITE, &err), &err);
+		kiln_ok(kiln__os_pwrite_full(lock, text, strlen(text), KILN__VM_PROCESSES_AT, &err),
+			&err);
+	}
+	/* It says that it has ended, and lives: that is no reason to leave it. */
+	write_state(dir, "{\"state\":\"stopped\"}");
+	kiln__os_close(life);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	assert_int_equal(waitpid(pid, &how, WNOHANG), pid);
+	assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
 	kiln__os_close(life);
 	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
@@ -691,6 +794,8 @@ int main(void)
 		kiln_test(sweeps_do_not_disturb_creations),
 		kiln_test(alive_is_who_holds_the_lock),
 		kiln_test(a_runner_that_died_is_a_failure_with_a_reason),
+		kiln_test(what_a_runner_wrote_kills_nobody_and_leads_nowhere),
+		kiln_test(the_processes_of_a_dead_runner_are_ended),
 		kiln_test(an_ephemeral_vm_goes_with_its_owner),
 		kiln_test(a_creation_killed_at_any_moment_is_all_or_nothing),
 		kiln_test(an_ephemeral_creation_killed_at_any_moment_is_nothing),

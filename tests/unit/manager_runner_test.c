@@ -11,6 +11,7 @@
 
 #include <kiln/manager.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +158,40 @@ static void a_vm_lives_and_lives_again(void **state)
 	assert_non_null(strstr(json, "\"state\": \"ready\""));
 	free(json);
 	remove_all(vm);
+}
+
+/* What says what is started next, and who is alive, lies outside a runner's reach. */
+static void a_runner_writes_into_one_directory_of_its_own(void **state)
+{
+	kiln_vm *vm;
+	kiln_error err;
+
+	(void)state;
+	open_manager();
+	vm = start_new("web", PLAIN);
+	{
+		kiln__autofree char *dir = kiln__strf("%s/vms/%s", home, kiln_vm_id(vm));
+		kiln__autofree char *path =
+			kiln__strf("/proc/%lld/fdinfo/4", (long long)status(vm).pid);
+		kiln__autofree char *text = NULL;
+		unsigned flags = 0;
+		char **names;
+
+		kiln_ok(kiln__os_list_dir(dir, &names, &err), &err);
+		assert_string_equal(names[0], "config.json");
+		assert_string_equal(names[1], "lock");
+		assert_string_equal(names[2], "state");
+		assert_null(names[3]);
+		kiln__os_free_names(names);
+		/* Not for every user: the runner cannot be looked into. */
+		if (kiln__os_read_file(path, 4096, &text, NULL, NULL) == 0) {
+			assert_int_equal(sscanf(strstr(text, "flags:"), "flags: %o", &flags), 1);
+			assert_int_equal(flags & O_ACCMODE, O_RDONLY);
+		}
+	}
+	kiln_ok(kiln_vm_remove_sync(vm, true, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_vm_free(vm);
+	kiln_manager_free(manager);
 }
 
 static void a_stop_that_is_ignored_ends_by_force(void **state)
@@ -706,6 +741,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(a_vm_lives_and_lives_again),
+		kiln_test(a_runner_writes_into_one_directory_of_its_own),
 		kiln_test(a_stop_that_is_ignored_ends_by_force),
 		kiln_test(failures_are_told_and_kept),
 		kiln_test(a_killed_runner_is_seen_at_once),

@@ -739,7 +739,7 @@ static void on_followed(void *data, int result, const kiln_error *err)
 
 static void append_to(const char *vm_id, const char *name, const char *text)
 {
-	kiln__autofree char *path = kiln__strf("%s/vms/%s/%s", home, vm_id, name);
+	kiln__autofree char *path = kiln__strf("%s/vms/%s/state/%s", home, vm_id, name);
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln_error err;
 
@@ -751,7 +751,7 @@ static void append_to(const char *vm_id, const char *name, const char *text)
 
 static void rotate(const char *vm_id, const char *name)
 {
-	kiln__autofree char *path = kiln__strf("%s/vms/%s/%s", home, vm_id, name);
+	kiln__autofree char *path = kiln__strf("%s/vms/%s/state/%s", home, vm_id, name);
 	kiln__autofree char *old = kiln__strf("%s.1", path);
 
 	assert_int_equal(kiln__os_rename(path, old, NULL), 0);
