@@ -284,6 +284,8 @@ int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, 
 	r = write_identity(dir, guard, err);
 	if (r == 0 && ephemeral)
 		r = take_ownership(dir, err);
+	else if (r == 0) /* before config.json: what is a VM knows who it is, after a power cut too */
+		r = kiln__os_sync(guard, err);
 	if (r == 0)
 		r = publish(dir, config, err);
 	if (r < 0) {
