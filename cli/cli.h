@@ -71,9 +71,6 @@ void table_print(struct table *table);                                       /* 
 const char *format_ago(int64_t realtime_ns, char *text, size_t size);
 const char *format_bytes(uint64_t bytes, char *text, size_t size);
 
-/* Text of others for a terminal: control characters become '?'. Returns @text, changed in place. */
-char *printable(char *text);
-
 /* "10" (seconds), "10s", "500ms", "2m", "1h" into milliseconds. */
 int parse_duration(const char *text, uint64_t *ret_ms, kiln_error *err);
 
