@@ -5,7 +5,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 MESON   ?= meson
 
-.PHONY: all demo check soak bench install format fuzz sanitize setup-build clean help
+.PHONY: all demo check soak bench install format fuzz sanitize sanitize-threads setup-build clean help
 
 all: $(BUILD)/build.ninja ## build everything; the command is build/kiln
 	@ninja -C $(BUILD)
@@ -42,11 +42,15 @@ sanitize: ## build with ASan and UBSan in build-asan
 	@[ -e build-asan/build.ninja ] || $(MESON) setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dstatic_deps=false -Dwerror=false >/dev/null
 	@ninja -C build-asan
 
+sanitize-threads: ## build what has threads with TSan in build-tsan
+	@[ -e build-tsan/build.ninja ] || $(MESON) setup build-tsan -Db_sanitize=thread -Db_lundef=false -Dstatic_deps=false -Dwerror=false -Dguest_aarch64=disabled -Ddocs=disabled >/dev/null
+	@ninja -C build-tsan threaded-tests
+
 format: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean: ## remove the builds, not the caches
-	@rm -rf build build-asan build-fuzz
+	@rm -rf build build-asan build-fuzz build-tsan
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

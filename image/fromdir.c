@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +22,10 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+/* As fdopendir() and readdir() call, too. */
+KILN__SYSCALLS(openat, fstat, newfstatat, fcntl(1 = F_GETFL), getdents64, lseek, close);
+KILN__SYSCALLS(readlinkat, fchdir, llistxattr, lgetxattr);
 
 #define MAX_LEVELS 128 /* each holds a descriptor; as in source.c of libkiln */
 #define COPY_SIZE  (1 << 18)

@@ -4,12 +4,15 @@
 #include "cleanup.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <archive_entry.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(write);
 
 #define BUFFER_SIZE (1 << 18)
 

@@ -19,6 +19,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -28,6 +29,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(mkdirat, openat);
 
 #define MAX_FILES     100000
 #define MAX_FILE_SIZE (256u << 20)

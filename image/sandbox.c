@@ -4,30 +4,19 @@
  * beneath the two directories, whatever their names. Capabilities: none, but for a
  * directory to read the one to read all of it, which root has of itself. seccomp: only
  * system calls that reading, writing, memory and threads need; no socket, no signal to
- * others. tools/seccomp-gen.c reads these lines at build time:
- *
- * Descriptors:
- * syscalls: read write readv writev pread64 pwrite64 lseek close fstat newfstatat statx
- * syscalls: ftruncate fcntl
- * Below the two directories:
- * syscalls: openat openat2 getdents64 readlinkat llistxattr lgetxattr mkdirat fchdir
- * Memory; glibc's qsort() asks how much there is:
- * syscalls: mmap munmap mremap mprotect madvise brk sysinfo
- * Threads and time:
- * syscalls: clone clone3 futex set_robust_list rseq rt_sigprocmask rt_sigreturn sched_yield
- * syscalls: sched_getaffinity gettid getpid clock_gettime gettimeofday getrandom restart_syscall
- * The end; abort() signals this process itself:
- * syscalls: rt_sigaction tgkill exit exit_group
+ * others: those that its files declare (syscalls.h), and the libraries' which stand here.
  */
 #include "sandbox.h"
 
 #include "cleanup.h"
 #include "err.h"
-#include "image_filter.h"
+#include "jail.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <stdbool.h>
@@ -36,11 +25,30 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Memory; glibc's qsort() asks how much there is. Nothing becomes executable any more. */
+KILN__SYSCALLS(brk, mmap(2 & 4 = 0), munmap, mprotect(2 & 4 = 0), mremap, madvise, sysinfo);
+/* Compressors' threads: CLONE_THREAD, and none of the flags that make a namespace. */
+KILN__SYSCALLS(clone(0 & 0x7e030000 = 0x10000), futex, set_robust_list, rseq, sched_getaffinity);
+KILN__SYSCALLS(sched_yield, restart_syscall, clock_gettime, gettimeofday, getrandom);
+/* libarchive reads the input through kiln-image; what is left is what it makes sure of. */
+KILN__SYSCALLS(read, fstat, newfstatat, lseek);
+/*
+ * abort() unblocks its signal, tries to raise it, which is not to be had (tgkill would reach
+ * other processes of this user too), and ends by an instruction that no process may execute.
+ */
+KILN__SYSCALLS(rt_sigprocmask, rt_sigaction, gettid, getpid);
+/* What is said at the end, and the end. */
+KILN__SYSCALLS(write, close, exit, exit_group);
+
+KILN__SYSCALLS_OF_SANITIZERS;
+
+extern const struct kiln__jail_filter image_filter; /* made at build time */
+
 static int enter_seccomp(kiln_error *err)
 {
 	const struct sock_fprog program = {
-		.len = (unsigned short)(sizeof(image_filter) / sizeof(image_filter[0])),
-		.filter = (struct sock_filter *)(uintptr_t)image_filter,
+		.len = (unsigned short)image_filter.count,
+		.filter = (struct sock_filter *)(uintptr_t)image_filter.program,
 	};
 
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0)

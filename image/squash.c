@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "compressor.h"
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@
 #include <sqfs/meta_writer.h>
 #include <sqfs/super.h>
 #include <sqfs/xattr_writer.h>
+
+KILN__SYSCALLS(pread64, pwrite64, ftruncate);
 
 /* A multiple of the file system's and virtio-blk's blocks. */
 #define PADDING 4096

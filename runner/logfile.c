@@ -4,12 +4,15 @@
 #include "buf.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(writev);
 
 int logfile_open(struct logfile *log, const char *path, uint64_t limit, kiln_error *err)
 {

@@ -20,6 +20,7 @@
 #define KILN_RUNNER_H
 
 #include "control.h"
+#include "jail.h"
 #include "logfile.h"
 #include "machine.h"
 #include "vsock_unix.h"
@@ -57,6 +58,7 @@ struct runner {
 	int64_t ready_ns;
 	int64_t finished_ns;
 	char accel[16];      /* what really ran the guest */
+	struct kiln__jail_report jail; /* what of it could be had here */
 	bool over; /* the VM has ended and its final state is written */
 	struct kiln__timer *linger;   /* bounds the wait for clients at the end */
 	struct kiln__deferred *check; /* asks whether the end has come */
@@ -134,6 +136,6 @@ bool process_busy(const struct process *process);
 /* --- jail.c ------------------------------------------------------------------------------------ */
 
 /* Gives up all rights that a running VM does not need; for good. */
-int runner_jail(const struct runner *runner, kiln_error *err);
+int runner_jail(struct runner *runner, kiln_error *err);
 
 #endif

@@ -15,10 +15,13 @@
 #include "log.h"
 #include "os.h"
 #include "splice.h"
+#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getpid, getuid);
 
 #define MAX_CLIENTS 256
 

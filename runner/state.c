@@ -9,6 +9,7 @@
 #include "buf.h"
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 #include "timefmt.h"
 #include "vmfiles.h"
 
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getpid, getrusage);
 
 static json_t *time_json(int64_t realtime_ns)
 {
@@ -125,6 +128,9 @@ json_t *runner_state(const struct runner *runner)
 	json_object_set_new(state, "failure", failure_json(kiln_machine_failure(m)));
 	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));
 	json_object_set_new(state, "ports", ports_json(kiln__machine_spec(m)));
+	json_object_set_new(state, "jail",
+			    json_pack("{s:b, s:i}", "own_root", runner->jail.own_root, "landlock",
+				      runner->jail.landlock));
 	return state;
 }
 

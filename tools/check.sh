@@ -37,12 +37,13 @@ tests() {
 
 set -e
 make --no-print-directory all
-make --no-print-directory sanitize
+make --no-print-directory sanitize sanitize-threads
 set +e
 
 step "includes go downward" tools/check-includes.sh
 tests "unit, golden, contract, guest" build
-tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --no-suite sandboxed
+tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz
+tests "what has threads, under TSan" build-tsan --suite threads
 step "cross-compilation and Wine" tools/cross.sh check
 [ -z "${KILN_SOAK:-}" ] || step "fuzzing" tools/fuzz.sh "${KILN_FUZZ_SECONDS:-600}"
 

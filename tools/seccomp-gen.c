@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Compiles a system-call filter at build time: seccomp-gen ARCH NAME OUTPUT SOURCE...
+ * Compiles a system-call filter at build time: seccomp-gen ARCH NAME OUTPUT PROGRAM
  *
- * Each source declares what it calls in comments of the form
- *
- *     syscalls: read write socket(0=1) ioctl(1=0x541b)
- *
- * where a condition says that an argument (counted from 0) must have that value. The
- * output is a C header with the BPF program as NAME. What is not declared fails with ENOSYS,
- * so that a newer C library takes its older way; what only an intruder calls kills the process.
+ * PROGRAM is an ELF file with the lists of src/base/syscalls.h in its section
+ * .kiln.syscalls, each ended by a NUL byte. OUTPUT becomes a C source with the BPF program as NAME, a
+ * struct kiln__jail_filter. What is not declared fails with ENOSYS, so that a newer C library takes its older way;
+ * what only an intruder calls kills the process.
  */
+#include <elf.h>
 #include <errno.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define MAX_CONDITIONS 6 /* a system call has no more arguments */
 
 static const char *const deadly[] = {
 	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "init_module",
@@ -23,54 +24,164 @@ static const char *const deadly[] = {
 	"unshare", "userfaultfd", "perf_event_open", "add_key", "keyctl", "request_key",
 };
 
+#define MAX_CALLS 256
+
+/* What has been declared so far, and whether with conditions. */
+static struct {
+	int number;
+	bool conditional;
+} calls[MAX_CALLS];
+static size_t call_count;
+
 static void die(const char *what, const char *which)
 {
 	fprintf(stderr, "seccomp-gen: %s: %s\n", what, which);
 	exit(1);
 }
 
-/* One declaration: "name" or "name(argument=value)". */
-static void allow(scmp_filter_ctx filter, const char *word)
+/* --- declarations ---------------------------------------------------------------- */
+
+static void note_call(int number, bool conditional, const char *word)
 {
-	char name[64];
-	struct scmp_arg_cmp condition = {0};
+	for (size_t i = 0; i < call_count; i++) {
+		if (calls[i].number != number)
+			continue;
+		if (calls[i].conditional != conditional)
+			die("declared with and without a condition", word);
+		return;
+	}
+	if (call_count == MAX_CALLS)
+		die("too many system calls", word);
+	calls[call_count].number = number;
+	calls[call_count++].conditional = conditional;
+}
+
+static void refuse_deadly(const char *name)
+{
+	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+		if (strcmp(name, deadly[i]) == 0)
+			die("no confined process may have this", name);
+}
+
+/* One condition, "ARGUMENT = VALUE" or "ARGUMENT & MASK = VALUE"; returns what follows it. */
+static const char *read_condition(const char *at, struct scmp_arg_cmp *ret, const char *word)
+{
+	unsigned long long mask;
+	unsigned long long value;
 	unsigned argument;
-	long long value;
-	int fields = sscanf(word, "%63[a-z0-9_](%u=%lli)", name, &argument, &value);
-	int number = fields >= 1 ? seccomp_syscall_resolve_name(name) : __NR_SCMP_ERROR;
+	int len = 0;
+
+	if (sscanf(at, " %u = %lli%n", &argument, (long long *)&value, &len) == 2 && len)
+		*ret = (struct scmp_arg_cmp){argument, SCMP_CMP_EQ, value, 0};
+	else if (sscanf(at, " %u & %lli = %lli%n", &argument, (long long *)&mask, (long long *)&value,
+			&len) == 3 && len)
+		*ret = (struct scmp_arg_cmp){argument, SCMP_CMP_MASKED_EQ, mask, value};
+	else
+		die("bad condition", word);
+	if (argument >= MAX_CONDITIONS)
+		die("no such argument", word);
+	at += len;
+	return at + strspn(at, " ");
+}
+
+/* One declaration: "name" or "name(conditions)". */
+static void allow(scmp_filter_ctx filter, char *word)
+{
+	struct scmp_arg_cmp conditions[MAX_CONDITIONS];
+	unsigned count = 0;
+	char *open = strchr(word, '(');
+	char name[64];
+	int number;
 	int rc;
 
-	if (number == __NR_SCMP_ERROR || fields == 2)
-		die("no such system call or condition", word);
-	if (fields == 3)
-		condition = (struct scmp_arg_cmp){argument, SCMP_CMP_EQ, (scmp_datum_t)value, 0};
-	rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, fields == 3, &condition);
-	/* -EACCES: the same rule again, with what would be the default's action; -EEXIST: twice. */
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(word, " ("), word);
+	refuse_deadly(name);
+	number = seccomp_syscall_resolve_name(name);
+	if (number == __NR_SCMP_ERROR)
+		die("no such system call", word);
+	if (open) {
+		const char *at = open + 1;
+
+		do {
+			if (count == MAX_CONDITIONS)
+				die("too many conditions", word);
+			at = read_condition(at, &conditions[count++], word);
+		} while (*at != ')' && *at);
+		if (strcmp(at, ")") != 0)
+			die("bad condition", word);
+	}
+	note_call(number, count > 0, word);
+	rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, conditions);
+	/* -EEXIST: declared twice; -EDOM: this architecture has no such call. */
 	if (rc && rc != -EEXIST && rc != -EDOM)
 		die("cannot add a rule", word);
 }
 
-/* Reads the words behind "syscalls:" up to the end of the line or comment. */
-static void read_source(scmp_filter_ctx filter, const char *path)
+/* The declarations of one list: separated by commas, which no condition contains. */
+static void read_list(scmp_filter_ctx filter, char *list)
 {
-	char line[1024];
-	FILE *file = fopen(path, "r");
+	for (char *word = strtok(list, ","); word; word = strtok(NULL, ",")) {
+		size_t len;
 
-	if (!file)
-		die("cannot open", path);
-	while (fgets(line, sizeof(line), file)) {
-		char *at = strstr(line, "syscalls: ");
-
-		if (!at)
-			continue;
-		at += strlen("syscalls: ");
-		for (char *word = strtok(at, " \t\n"); word; word = strtok(NULL, " \t\n")) {
-			if (strcmp(word, "*/") == 0)
-				break;
+		word += strspn(word, " ");
+		len = strlen(word);
+		while (len && word[len - 1] == ' ')
+			word[--len] = '\0';
+		if (len)
 			allow(filter, word);
+	}
+}
+
+/* --- the program ------------------------------------------------------------------- */
+
+static unsigned char *read_whole(const char *path, size_t *ret_size)
+{
+	FILE *file = fopen(path, "rb");
+	unsigned char *bytes;
+	long size;
+
+	if (!file || fseek(file, 0, SEEK_END) || (size = ftell(file)) < 0)
+		die("cannot open", path);
+	rewind(file);
+	bytes = malloc((size_t)size + 1);
+	if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size)
+		die("cannot read", path);
+	bytes[size] = '\0';
+	fclose(file);
+	*ret_size = (size_t)size;
+	return bytes;
+}
+
+/* Finds the section of the lists; the build's own output is trusted to be well-formed. */
+static void read_program(scmp_filter_ctx filter, const char *path)
+{
+	size_t size;
+	unsigned char *bytes = read_whole(path, &size);
+	const Elf64_Ehdr *elf = (const Elf64_Ehdr *)bytes;
+	const Elf64_Shdr *sections;
+	const char *names;
+
+	if (size < sizeof(*elf) || memcmp(elf->e_ident, ELFMAG, SELFMAG) ||
+	    elf->e_ident[EI_CLASS] != ELFCLASS64 || elf->e_shoff >= size)
+		die("not a 64-bit ELF file", path);
+	sections = (const Elf64_Shdr *)(bytes + elf->e_shoff);
+	names = (const char *)bytes + sections[elf->e_shstrndx].sh_offset;
+	for (unsigned i = 0; i < elf->e_shnum; i++) {
+		char *list = (char *)bytes + sections[i].sh_offset;
+		char *end = list + sections[i].sh_size;
+
+		if (strcmp(names + sections[i].sh_name, ".kiln.syscalls") != 0)
+			continue;
+		while (list < end) {
+			char *next = list + strlen(list) + 1;
+
+			read_list(filter, list);
+			list = next;
 		}
 	}
-	fclose(file);
+	if (!call_count)
+		die("declares no system calls", path);
+	free(bytes);
 }
 
 static void print_program(scmp_filter_ctx filter, const char *name, const char *path)
@@ -83,13 +194,15 @@ static void print_program(scmp_filter_ctx filter, const char *name, const char *
 	if (!program || !out || seccomp_export_bpf(filter, fileno(program)))
 		die("cannot write", path);
 	rewind(program);
-	fprintf(out, "/* Made by tools/seccomp-gen.c. */\n#include <linux/filter.h>\n\n"
-		     "static const struct sock_filter %s[] = {\n", name);
+	fprintf(out, "/* Made by tools/seccomp-gen.c. */\n#include \"jail.h\"\n\n"
+		     "#include <linux/filter.h>\n\n"
+		     "static const struct sock_filter program[] = {\n");
 	for (; fread(one, sizeof(one), 1, program) == 1; count++)
 		fprintf(out, "\t{0x%04x, %u, %u, 0x%08x},\n", one[0] | one[1] << 8, one[2], one[3],
 			(unsigned)one[4] | (unsigned)one[5] << 8 | (unsigned)one[6] << 16 |
 				(unsigned)one[7] << 24);
-	fprintf(out, "};\n");
+	fprintf(out, "};\n\nextern const struct kiln__jail_filter %s;\n"
+		     "const struct kiln__jail_filter %s = {program, %u};\n", name, name, count);
 	if (fclose(out) || !count)
 		die("cannot write", path);
 	fclose(program);
@@ -100,8 +213,8 @@ int main(int argc, char **argv)
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	uint32_t arch;
 
-	if (argc < 5 || !filter)
-		die("usage", "seccomp-gen ARCH NAME OUTPUT SOURCE...");
+	if (argc != 5 || !filter)
+		die("usage", "seccomp-gen ARCH NAME OUTPUT PROGRAM");
 	arch = seccomp_arch_resolve_name(argv[1]);
 	if (!arch)
 		die("no such architecture", argv[1]);
@@ -113,8 +226,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
 		seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS,
 				 seccomp_syscall_resolve_name(deadly[i]), 0);
-	for (int i = 4; i < argc; i++)
-		read_source(filter, argv[i]);
+	read_program(filter, argv[4]);
 	print_program(filter, argv[2], argv[3]);
 	seccomp_release(filter);
 	return 0;

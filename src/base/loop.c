@@ -9,10 +9,14 @@
 #include "loop.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
+
+/* libuv's, once the loop is made; the ioctl is FIONBIO, of what begins to be watched. */
+KILN__SYSCALLS(epoll_wait, epoll_pwait, epoll_ctl, clock_gettime, ioctl(1 = 0x5421), close);
 
 /* A list of deferred calls, circular, with a head that is not one of them. */
 struct link {

@@ -8,6 +8,7 @@
 
 #include <kiln/error.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* A system-call filter, compiled at build time (tools/seccomp-gen.c). */
@@ -17,23 +18,28 @@ struct kiln__jail_filter {
 };
 
 struct kiln__jail {
-	const char *const *writable; /* directories beneath which files may be made, replaced, removed */
+	const char *const
+		*writable; /* directories beneath which files may be made, replaced, removed */
 	size_t writable_count;
 	const char *const *readable; /* directories beneath which files may be read */
 	size_t readable_count;
 	const struct kiln__jail_filter *filter;
 };
 
-/* How much of it this kernel could do; "landlock" 0 means that files are not confined. */
+/* How much of it this kernel could do, and allowed: without both, files are not confined. */
 struct kiln__jail_report {
-	int landlock; /* the version of the interface, 0 if there is none */
+	int landlock;       /* the version of the interface, 0 if there is none */
+	bool own_root;      /* the directories named are all that there is: of sockets too */
+	kiln_error why_not; /* there is no root of its own */
 };
 
 /*
- * In this order: no new privileges, not dumpable (nobody of this user may trace it), no
+ * In this order: a mount namespace with nothing but the directories named (where this user
+ * may have one), no new privileges, not dumpable (nobody of this user may trace it), no
  * core files, no capabilities, no path but those named (Landlock, as far as the kernel has
  * it), no system call but those of the filter. For the calling process, which must have
- * one thread. Fails if anything but Landlock is missing: then nothing may be run.
+ * one thread; the directories must be absolute paths. Fails if anything but Landlock or the
+ * namespace is missing: then nothing may be run. *ret is written in any case.
  */
 int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, kiln_error *err);
 

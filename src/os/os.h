@@ -97,6 +97,8 @@ struct kiln__os_stat {
 	bool is_file;
 	bool is_directory;
 	bool is_block_device;
+	/* This user may open it anew to read, whatever special rights this process has besides. */
+	bool readable_by_user;
 };
 int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err);
 int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
@@ -263,6 +265,18 @@ struct kiln__spawn {
 	 */
 	bool detached;
 	const char *cwd;               /* or NULL */
+	/*
+	 * With the rights of this user's files and no others, for itself and all that it starts:
+	 * on Linux no_new_privs, and no capability but, with low_ports and if this process has it,
+	 * the one to listen at ports below 1024. Elsewhere without effect.
+	 */
+	bool unprivileged;
+	bool low_ports;
+	/*
+	 * With "unprivileged": cut off from networks and from abstract sockets, as far as the
+	 * system has that and allows it; kiln__child_is_offline() tells.
+	 */
+	bool offline;
 };
 
 struct kiln__exit {
@@ -283,6 +297,7 @@ struct kiln__child;
  */
 int kiln__child_spawn(struct kiln__child **ret, const struct kiln__spawn *spawn, kiln_error *err);
 int64_t kiln__child_pid(const struct kiln__child *child);
+bool kiln__child_is_offline(const struct kiln__child *child);
 
 /* Asks to be told, once, on the loop's thread, when the child has ended; it has been reaped then. */
 int kiln__child_watch(struct kiln__child *child, kiln_loop *loop,

@@ -23,6 +23,29 @@ def state(home, name="web"):
     return json.loads(home.ok("inspect", name))[0]
 
 
+def status(pid, key):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(line.split()[1] for line in f if line.startswith(key + ":"))
+
+
+def test_what_runs_a_guest_has_no_rights(home):
+    start_web(home)
+    now = state(home)
+    for pid in (now["pid"], now["vmm_pid"]):
+        assert int(status(pid, "CapPrm"), 16) == 0, pid
+        assert status(pid, "NoNewPrivs") == "1" and status(pid, "Seccomp") == "2", pid
+    warnings = subprocess.run(["cat", f"{home.home}/vms/{now['id']}/runner.log"], capture_output=True, text=True, check=False).stdout
+    assert now["jail"]["own_root"] or "no root directory of its own" in warnings, (now["jail"], warnings)
+    if now["jail"]["own_root"] and os.geteuid() == 0:
+        with open(f"/proc/{now['pid']}/mountinfo", encoding="utf-8") as f:
+            places = {line.split()[4] for line in f}
+        assert places == {"/", "/proc", str(home.home / "vms" / now["id"]), str(home.runtime / now["id"])}, places
+    # The VM has no network, so what emulates it has none.
+    if "cannot be cut off" not in warnings:
+        assert os.stat(f"/proc/{now['vmm_pid']}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
+    home.ok("rm", "-f", "web")
+
+
 def test_every_verb(home):
     vm_id = start_web(home)
 

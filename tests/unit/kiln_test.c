@@ -18,7 +18,7 @@
 #endif
 
 #define MAX_FDS   1024
-#define MAX_PATHS 16
+#define MAX_PATHS 64
 
 static struct {
 	unsigned long count;

@@ -2,38 +2,39 @@
 /*
  * The jail, from inside. Each rule is tried by a child that is this program again: it
  * enters the jail, does one thing and tells by its exit code how that went. The filter is
- * made of these lines, as the runner's is of its own:
- *
- * syscalls: read write pwrite64 close openat newfstatat fstat lseek unlink unlinkat
- * syscalls: rename renameat renameat2 sendto fchmod linkat getrandom capget
- * syscalls: prctl(0=39) prlimit64 socket(0=1) ioctl(1=0x5421) clock_gettime
- * syscalls: rt_sigprocmask rt_sigaction rt_sigreturn munmap mmap madvise
- * syscalls: futex gettid getpid exit exit_group
+ * made of the lists of os_jail_calls.c, as the runner's is of its own files'.
  */
 #include "kiln_test.h"
 
 #include "jail.h"
-#include "jail_test_filter.h"
 #include "os.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Exit codes of the parts: 0, an errno, or one of these. */
-#define NO_LANDLOCK 200
-#define NOT_JAILED  201
-#define WRONG       202
+#define NO_LANDLOCK   200
+#define NOT_JAILED    201
+#define WRONG         202
+#define NO_NAMESPACES 203
+
+extern const struct kiln__jail_filter jail_test_filter; /* made at build time */
 
 static char *self;
 static pid_t parent;
@@ -113,6 +114,29 @@ static int try_usage(int64_t pid)
 		       : WRONG;
 }
 
+static int try_mapping(int protection)
+{
+	return mmap(NULL, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+		       ? errno
+		       : 0;
+}
+
+static int try_connect(const struct sockaddr_un *address, size_t len)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? WRONG
+		      : result(connect(fd, (const struct sockaddr *)address, (socklen_t)len));
+}
+
+static int try_reach(const char *dir, const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", dir, name);
+	return try_connect(&address, sizeof(address));
+}
+
 static int try_thing(const char *thing, const char *dir)
 {
 	char *const argv[] = {self, NULL};
@@ -126,8 +150,26 @@ static int try_thing(const char *thing, const char *dir)
 		return result(syscall(SYS_ptrace, 0, 0, 0, 0));
 	if (strcmp(thing, "undeclared") == 0)
 		return result(syscall(SYS_getppid));
+	if (strcmp(thing, "mapping-executable") == 0)
+		return try_mapping(PROT_READ | PROT_EXEC);
+	if (strcmp(thing, "mapping-writable") == 0)
+		return try_mapping(PROT_READ | PROT_WRITE);
+	if (strcmp(thing, "connect-abstract") == 0)
+		return try_connect(
+			&(struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = "\0kiln-nobody"},
+			sizeof(sa_family_t) + 12);
+	if (strcmp(thing, "connect-path") == 0)
+		return try_connect(
+			&(struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = "/nonexistent"},
+			sizeof(struct sockaddr_un));
+	if (strcmp(thing, "connect-outside") == 0)
+		return try_reach(dir, "outside");
+	if (strcmp(thing, "connect-writable") == 0)
+		return try_reach(dir, "writable/listener");
 	if (strcmp(thing, "socket-unix") == 0)
 		return result(socket(AF_UNIX, SOCK_STREAM, 0));
+	if (strcmp(thing, "socket-datagram") == 0)
+		return result(socket(AF_UNIX, SOCK_DGRAM, 0));
 	if (strcmp(thing, "socket-inet") == 0)
 		return result(socket(AF_INET, SOCK_STREAM, 0));
 	if (strcmp(thing, "ioctl-declared") == 0)
@@ -178,32 +220,78 @@ static _Noreturn void end(int code)
 		syscall(SYS_exit_group, code);
 }
 
-static _Noreturn void play(const char *thing, const char *dir)
+static bool needs_landlock(const char *thing)
+{
+	static const char *const verbs[] = {"read-", "write-", "make-", "climb-", "link-"};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strncmp(thing, verbs[i], strlen(verbs[i])) == 0)
+			return true;
+	return false;
+}
+
+/* What a child spawned as unprivileged and offline finds. */
+static int look_around(void)
+{
+	struct stat mine;
+	struct stat parents;
+	char path[64];
+	int r = try_capabilities();
+
+	if (r || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return r ? r : WRONG;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)getppid());
+	if (stat("/proc/self/ns/net", &mine) < 0)
+		return errno;
+	/* Without privileges the parent's cannot be looked at from another user namespace. */
+	if (stat(path, &parents) < 0)
+		return 0;
+	return mine.st_ino == parents.st_ino ? NO_NAMESPACES : 0;
+}
+
+/* As on a host where this user may have no namespaces. */
+static int forbid_namespaces(void)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = {sizeof(program) / sizeof(program[0]), program};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
+
+static _Noreturn void play(const char *thing, const char *dir, bool namespaces)
 {
 	char writable[256];
 	char readable[256];
 	const char *const writable_paths[] = {writable};
 	const char *const readable_paths[] = {readable, "/proc"};
-	const struct kiln__jail_filter filter = {
-		.program = jail_test_filter,
-		.count = sizeof(jail_test_filter) / sizeof(jail_test_filter[0]),
-	};
 	const struct kiln__jail jail = {
 		.writable = writable_paths,
 		.writable_count = 1,
 		.readable = readable_paths,
 		.readable_count = 2,
-		.filter = &filter,
+		.filter = &jail_test_filter,
 	};
 	struct kiln__jail_report report;
 
 	parent = getppid();
+	if (!namespaces && forbid_namespaces() < 0)
+		end(NOT_JAILED);
 	snprintf(writable, sizeof(writable), "%s/writable", dir);
 	snprintf(readable, sizeof(readable), "%s/readable", dir);
 	if (kiln__os_jail(&jail, &report, NULL) < 0)
 		end(NOT_JAILED);
-	if (!report.landlock && (strchr(thing, '-') && strncmp(thing, "socket", 6) != 0 &&
-				 strncmp(thing, "ioctl", 5) != 0))
+	if (report.own_root && !namespaces)
+		end(WRONG);
+	if (namespaces && !report.own_root)
+		end(NO_NAMESPACES);
+	if (!report.landlock && !namespaces && needs_landlock(thing))
 		end(NO_LANDLOCK);
 	end(try_thing(thing, dir));
 }
@@ -217,9 +305,10 @@ static void touch(const char *name)
 	kiln_ok(kiln__os_replace_file(kiln_test_path(name), "text", 4, 0600, false, &err), &err);
 }
 
-static struct kiln__exit try_jailed(const char *thing)
+/* Without namespaces unless @kind is "rooted". */
+static struct kiln__exit try_jailed(const char *thing, const char *kind)
 {
-	const char *argv[] = {self, thing, kiln_test_dir(), NULL};
+	const char *argv[] = {self, thing, kiln_test_dir(), kind, NULL};
 	const struct kiln__spawn spawn = {.path = self, .argv = argv};
 	struct kiln__child *child;
 	struct kiln__exit how;
@@ -232,13 +321,15 @@ static struct kiln__exit try_jailed(const char *thing)
 	kiln__child_free(child);
 	if (!how.signaled && how.code == NO_LANDLOCK)
 		skip();
+	if (!how.signaled && how.code == NO_NAMESPACES) {
+		print_message("this host allows no mount namespace\n");
+		skip();
+	}
 	return how;
 }
 
-static void assert_jailed(const char *thing, int code)
+static void assert_ends(const char *thing, struct kiln__exit how, int code)
 {
-	struct kiln__exit how = try_jailed(thing);
-
 	if (how.signaled || how.code != code)
 		print_error("%s: %s %d, expected %d\n", thing, how.signaled ? "signal" : "code",
 			    how.code, code);
@@ -246,9 +337,21 @@ static void assert_jailed(const char *thing, int code)
 	assert_int_equal(how.code, code);
 }
 
+/* What Landlock and the filter do by themselves. */
+static void assert_jailed(const char *thing, int code)
+{
+	assert_ends(thing, try_jailed(thing, NULL), code);
+}
+
+/* In a root of its own, too. */
+static void assert_rooted(const char *thing, int code)
+{
+	assert_ends(thing, try_jailed(thing, "rooted"), code);
+}
+
 static void assert_killed(const char *thing)
 {
-	struct kiln__exit how = try_jailed(thing);
+	struct kiln__exit how = try_jailed(thing, NULL);
 
 	if (!how.signaled)
 		print_error("%s: code %d\n", thing, how.code);
@@ -283,8 +386,18 @@ static void arguments_are_compared(void **state)
 	(void)state;
 	assert_jailed("socket-unix", 0);
 	assert_jailed("socket-inet", ENOSYS);
+	assert_jailed("socket-datagram", ENOSYS);
 	assert_jailed("ioctl-declared", 0);
 	assert_jailed("ioctl-other", ENOSYS);
+}
+
+static void no_abstract_socket_is_reached_and_no_memory_executed(void **state)
+{
+	(void)state;
+	assert_jailed("connect-abstract", ENOSYS);
+	assert_jailed("connect-path", ENOENT);
+	assert_jailed("mapping-writable", 0);
+	assert_jailed("mapping-executable", ENOSYS);
 }
 
 static void only_named_directories_can_be_read(void **state)
@@ -320,12 +433,67 @@ static void only_writable_directories_can_be_written(void **state)
 	assert_jailed("make-outside", EACCES);
 }
 
+static void nothing_else_exists_in_a_root_of_its_own(void **state)
+{
+	kiln__autoclose kiln_fd listener = KILN_FD_NONE;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	touch("readable/file");
+	touch("secret");
+	assert_rooted("read-outside", ENOENT);
+	assert_rooted("climb-outside", ENOENT);
+	assert_rooted("make-outside", EROFS);
+	kiln_ok(kiln__os_local_listen(&listener, kiln_test_path("outside"), &err), &err);
+	assert_jailed("connect-outside", 0); /* this is why */
+	assert_rooted("connect-outside", ENOENT);
+}
+
+static void what_is_kept_can_be_used_in_a_root_of_its_own(void **state)
+{
+	kiln__autoclose kiln_fd listener = KILN_FD_NONE;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("readable"), 0700, &err), &err);
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("writable"), 0700, &err), &err);
+	touch("readable/file");
+	kiln_ok(kiln__os_local_listen(&listener, kiln_test_path("writable/listener"), &err), &err);
+	assert_rooted("read-readable", 0);
+	assert_rooted("write-readable", EROFS);
+	assert_rooted("replace-writable", 0);
+	assert_rooted("connect-writable", 0);
+	assert_rooted("usage", 0);
+	assert_rooted("usage-outside", 0);
+}
+
 static void privileges_are_gone_for_good(void **state)
 {
 	(void)state;
 	assert_jailed("capabilities", 0);
 	assert_jailed("privileges", 0);
 	assert_jailed("core", 0);
+}
+
+static void an_unprivileged_child_has_no_rights_and_no_network(void **state)
+{
+	const char *argv[] = {self, "look-around", NULL};
+	const struct kiln__spawn spawn = {
+		.path = self, .argv = argv, .unprivileged = true, .offline = true};
+	struct kiln__child *child;
+	struct kiln__exit how;
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__child_spawn(&child, &spawn, &err), &err);
+	kiln_ok(kiln__child_wait(child, KILN_TEST_DEADLINE_MS, &how, &err), &err);
+	assert_false(how.signaled);
+	if (!kiln__child_is_offline(child))
+		print_message("this host allows no network namespace\n");
+	assert_int_equal(how.code, kiln__child_is_offline(child) ? 0 : NO_NAMESPACES);
+	kiln__child_free(child);
 }
 
 static void what_processes_use_can_still_be_told(void **state)
@@ -344,17 +512,23 @@ int main(int argc, char **argv)
 #endif
 		kiln_test(an_undeclared_call_does_not_exist),
 		kiln_test(arguments_are_compared),
+		kiln_test(no_abstract_socket_is_reached_and_no_memory_executed),
 		kiln_test(only_named_directories_can_be_read),
 		kiln_test(only_writable_directories_can_be_written),
+		kiln_test(nothing_else_exists_in_a_root_of_its_own),
+		kiln_test(what_is_kept_can_be_used_in_a_root_of_its_own),
 		kiln_test(privileges_are_gone_for_good),
+		kiln_test(an_unprivileged_child_has_no_rights_and_no_network),
 		kiln_test(what_processes_use_can_still_be_told),
 	};
 	int r;
 
 	if (kiln__os_exe_path(&self, NULL) < 0)
 		return 99;
+	if (argc == 2)
+		return look_around();
 	if (argc > 2)
-		play(argv[1], argv[2]);
+		play(argv[1], argv[2], argc > 3 && strcmp(argv[3], "rooted") == 0);
 	r = cmocka_run_group_tests(tests, NULL, NULL);
 	free(self);
 	return r;

@@ -89,33 +89,41 @@ static void on_child_end(void *data, struct kiln__exit how)
 	vmm->handler->ended(vmm->data, how);
 }
 
-static int spawn(struct kiln__process_vmm *vmm, const char *path, const char *const *argv,
-		 const struct kiln__spawn_fd *fds, size_t fd_count, kiln_fd output, kiln_error *err)
+static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan *plan,
+		 kiln_fd output, kiln_error *err)
 {
 	struct kiln__spawn_fd all[KILN__OS_MAX_FDS + 2];
+	size_t fd_count = plan->fd_count;
+	int r;
 
 	if (fd_count > KILN__OS_MAX_FDS)
 		return kiln__fail(err, KILN_EOVERFLOW, "too many descriptors for one VMM (%zu)",
 				  fd_count);
-	memcpy(all, fds, fd_count * sizeof(*fds));
+	memcpy(all, plan->fds, fd_count * sizeof(*all));
 	all[fd_count] = (struct kiln__spawn_fd){.from = output, .to = 1};
 	all[fd_count + 1] = (struct kiln__spawn_fd){.from = output, .to = 2};
-	return kiln__child_spawn(&vmm->child,
-				 &(struct kiln__spawn){
-					 .path = path,
-					 .argv = argv,
-					 .fds = all,
-					 .fd_count = fd_count + 2,
-					 .die_with_parent = true,
-					 .new_session = true,
-				 },
-				 err);
+	r = kiln__child_spawn(&vmm->child,
+			      &(struct kiln__spawn){
+				      .path = plan->path,
+				      .argv = plan->argv,
+				      .fds = all,
+				      .fd_count = fd_count + 2,
+				      .die_with_parent = true,
+				      .new_session = true,
+				      .unprivileged = true,
+				      .low_ports = plan->low_ports,
+				      .offline = plan->offline,
+			      },
+			      err);
+	if (r == 0 && plan->offline && !kiln__child_is_offline(vmm->child))
+		kiln__log(vmm->log, KILN_LOG_WARN,
+			  "the VMM, which needs no network, cannot be cut off from it here");
+	return r;
 }
 
 int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_log *log,
-		    const char *path, const char *const *argv, const struct kiln__spawn_fd *fds,
-		    size_t fd_count, const struct kiln__process_handler *handler, void *data,
-		    kiln_error *err)
+		    const struct kiln__process_plan *plan,
+		    const struct kiln__process_handler *handler, void *data, kiln_error *err)
 {
 	struct kiln__process_vmm *vmm = calloc(1, sizeof(*vmm));
 	kiln_fd ends[2];
@@ -135,7 +143,7 @@ int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_
 	if (r == 0)
 		r = kiln__watch_new(&vmm->watch, loop, vmm->output, on_output, vmm, err);
 	if (r == 0)
-		r = spawn(vmm, path, argv, fds, fd_count, ends[1], err);
+		r = spawn(vmm, plan, ends[1], err);
 	kiln__os_close(ends[1]);
 	if (r == 0) {
 		vmm->running = true;
@@ -182,7 +190,8 @@ void kiln__vmm_free(struct kiln__process_vmm *vmm)
 		return;
 	if (vmm->running) {
 		kiln__child_kill(vmm->child);
-		/* A process that was sent SIGKILL ends; the bound is for one stuck in the kernel. */
+		/* A process that was sent SIGKILL ends; the bound is for one stuck in the kernel.
+		 */
 		kiln__child_wait(vmm->child, 5000, &how, NULL);
 	}
 	kiln__child_free(vmm->child);

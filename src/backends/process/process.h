@@ -16,15 +16,24 @@ struct kiln__process_handler {
 	void (*ended)(void *data, struct kiln__exit how);
 };
 
+/* What is started; borrowed for the call. */
+struct kiln__process_plan {
+	const char *path;
+	const char *const *argv;
+	const struct kiln__spawn_fd *fds; /* it gets these and nothing else */
+	size_t fd_count;
+	bool offline;   /* it needs no network: it gets none, where that can be had */
+	bool low_ports; /* it listens at ports below 1024 */
+};
+
 /*
- * Starts @path with @argv. It gets the descriptors in @fds and nothing else; its
- * stdout and stderr are captured line by line into @log (debug level) and the last few
- * are kept. Killed when this process ends.
+ * Starts it, with no more rights than its user's files give. Its stdout and stderr are
+ * captured line by line into @log (debug level) and the last few are kept. Killed when this
+ * process ends.
  */
 int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_log *log,
-		    const char *path, const char *const *argv, const struct kiln__spawn_fd *fds,
-		    size_t fd_count, const struct kiln__process_handler *handler, void *data,
-		    kiln_error *err);
+		    const struct kiln__process_plan *plan,
+		    const struct kiln__process_handler *handler, void *data, kiln_error *err);
 
 int64_t kiln__vmm_pid(const struct kiln__process_vmm *vmm);
 void kiln__vmm_kill(struct kiln__process_vmm *vmm);

@@ -190,7 +190,10 @@ static int copy_range(kiln_fd in, uint64_t offset, uint64_t length, kiln_fd *ret
 	return 0;
 }
 
-/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
+/*
+ * A boot file must be a file of its own for QEMU, which its user may open: a range, or what only
+ * a privilege lets us read, is staged into anonymous memory.
+ */
 static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
 {
 	kiln__autoclose kiln_fd in = KILN_FD_NONE;
@@ -212,6 +215,16 @@ static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_err
 	return copy_range(in, source->offset, length ? length : st.size - source->offset, ret, err);
 }
 
+/* QEMU opens boot files anew, by their descriptors, and has none of this process's privileges. */
+static bool can_reopen(const struct kiln__source *source)
+{
+	struct kiln__os_stat st;
+	int r = source->fd != KILN_FD_NONE ? kiln__os_fstat(source->fd, &st, NULL)
+					   : kiln__os_stat(source->path, &st, NULL);
+
+	return r < 0 || st.readable_by_user; /* what cannot be opened at all is told by who tries */
+}
+
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
 			 const char *key, kiln_error *err)
 {
@@ -220,7 +233,7 @@ static int add_boot_file(struct handles *handles, const struct kiln__source *sou
 
 	if (!kiln__source_is_set(source))
 		return 0;
-	if (!source->offset && !source->length)
+	if (!source->offset && !source->length && can_reopen(source))
 		return add_source(handles, source, number, KILN__OPEN_READ, key, err);
 	r = stage_range(source, &fd, err);
 	if (r < 0)
@@ -323,6 +336,14 @@ static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_e
 	return r;
 }
 
+static bool has_low_port(const struct kiln__spec *spec)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_port < 1024)
+			return true;
+	return false;
+}
+
 static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
@@ -354,8 +375,15 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0 && !argv)
 		r = kiln__fail_nomem(err);
 	if (r == 0)
-		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, vm->binary,
-				    (const char *const *)argv, handles.fds, handles.count,
+		r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log,
+				    &(struct kiln__process_plan){
+					    .path = vm->binary,
+					    .argv = (const char *const *)argv,
+					    .fds = handles.fds,
+					    .fd_count = handles.count,
+					    .offline = !spec->network_count,
+					    .low_ports = has_low_port(spec),
+				    },
 				    &process_handler, vm, err);
 	kiln__qemu_argv_free(argv);
 	handles_done(&handles);

@@ -6,6 +6,7 @@
 #include "child.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +15,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(waitid, poll, ppoll, pidfd_send_signal);
 
 bool kiln__posix_child_reap(struct kiln__child *child, struct kiln__exit *how)
 {

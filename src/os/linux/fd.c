@@ -3,15 +3,18 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* sendto: as send() does it, to no address. */
+KILN__SYSCALLS(sendto(4 = 0), write, openat2);
 
 ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len)
 {
@@ -26,43 +29,6 @@ ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len)
 		n = write(fd, bytes, len);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
-}
-
-int kiln__posix_sync(int fd)
-{
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-int kiln__posix_open_unnamed(const char *directory)
-{
-	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	return fd < 0 ? -errno : fd;
-}
-
-int kiln__posix_give_name(int fd, const char *path)
-{
-	char source[32];
-
-	/* AT_EMPTY_PATH would need a capability: open(2), under O_TMPFILE. */
-	snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
-	return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
-}
-
-/*
- * A rename over another file makes ext4 begin to write the new file's data at once, for the sake
- * of programs that should have called fsync() (auto_da_alloc, ext4(5)): most of what a replacement
- * costs. Two files that change places are left to the page cache.
- */
-int kiln__posix_rename_unsynced(const char *from, const char *to)
-{
-	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) < 0)
-		return rename(from, to) < 0 ? -errno : 0;
-	if (unlink(from) == 0)
-		return 0;
-	/* It was a directory, which a rename would not have replaced. */
-	renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE);
-	return -EISDIR;
 }
 
 int kiln__os_open_beneath(kiln_fd *ret, kiln_fd root, const char *path, unsigned flags,

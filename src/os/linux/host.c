@@ -4,6 +4,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -13,6 +14,8 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(getrandom, clock_gettime);
 
 int kiln__os_exe_path(char **ret, kiln_error *err)
 {

@@ -3,6 +3,7 @@
 #include "jail.h"
 
 #include "err.h"
+#include "jailroot.h"
 #include "os.h"
 
 #include <errno.h>
@@ -22,17 +23,30 @@
 #define RIGHT_TRUNCATE  (UINT64_C(1) << 14) /* version 3 */
 #define RIGHT_IOCTL_DEV (UINT64_C(1) << 15) /* version 5 */
 #define NET_TCP         UINT64_C(3)         /* bind and connect, version 4 */
+#define SCOPE_ABSTRACT  UINT64_C(1)         /* no abstract sockets of others, version 6 */
 
 #define READ_RIGHTS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define WRITE_RIGHTS                                                                               \
 	(READ_RIGHTS | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE |            \
 	 LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | RIGHT_TRUNCATE)
 
-/* struct landlock_ruleset_attr as of version 4; older kernels are told its first member only. */
+/*
+ * struct landlock_ruleset_attr as of version 6; older kernels are told its first members only.
+ * Not scoped: signals, since the VMM, to be killed one day, is not of the domain.
+ */
 struct ruleset_attr {
 	uint64_t handled_access_fs;
 	uint64_t handled_access_net;
+	uint64_t scoped;
 };
+
+static size_t attr_size(long version)
+{
+	if (version >= 6)
+		return sizeof(struct ruleset_attr);
+	return version >= 4 ? offsetof(struct ruleset_attr, scoped)
+			    : offsetof(struct ruleset_attr, handled_access_net);
+}
 
 static uint64_t rights_of(int version)
 {
@@ -57,8 +71,8 @@ static int allow_beneath(int ruleset, const char *const *paths, size_t count, ui
 			.parent_fd = dir,
 		};
 
-		if (dir < 0 || syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH,
-				       &rule, 0))
+		if (dir < 0 ||
+		    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
 			return kiln__fail_errno(err, errno, "cannot confine this process to %s",
 						paths[i]);
 	}
@@ -67,9 +81,9 @@ static int allow_beneath(int ruleset, const char *const *paths, size_t count, ui
 
 static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_error *err)
 {
-	long version = syscall(SYS_landlock_create_ruleset, NULL, 0,
-			       LANDLOCK_CREATE_RULESET_VERSION);
-	struct ruleset_attr attr = {.handled_access_net = NET_TCP};
+	long version =
+		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	struct ruleset_attr attr = {.handled_access_net = NET_TCP, .scoped = SCOPE_ABSTRACT};
 	kiln__autoclose kiln_fd ruleset = KILN_FD_NONE;
 	int r;
 
@@ -77,8 +91,7 @@ static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_
 	if (version < 1) /* no such kernel, or it was switched off at boot */
 		return 0;
 	attr.handled_access_fs = rights_of((int)version);
-	ruleset = (kiln_fd)syscall(SYS_landlock_create_ruleset, &attr,
-				   version >= 4 ? sizeof(attr) : sizeof(attr.handled_access_fs), 0);
+	ruleset = (kiln_fd)syscall(SYS_landlock_create_ruleset, &attr, attr_size(version), 0);
 	if (ruleset < 0)
 		return kiln__fail_errno(err, errno, "cannot make a Landlock ruleset");
 	r = allow_beneath(ruleset, jail->writable, jail->writable_count,
@@ -123,6 +136,9 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 	const struct rlimit no_core = {0, 0};
 	int r;
 
+	*ret = (struct kiln__jail_report){.why_not = KILN_ERROR_INIT};
+	/* First, since the rest takes away what it needs: capabilities, its own files in /proc. */
+	ret->own_root = kiln__linux_own_root(jail, &ret->why_not) == 0;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 	    setrlimit(RLIMIT_CORE, &no_core))
 		return kiln__fail_errno(err, errno, "cannot give up privileges");

@@ -3,10 +3,22 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+/*
+ * Only local stream sockets (SOCK_STREAM | SOCK_CLOEXEC); listeners are made before.
+ * connect() takes a path: an abstract name would have the length that it was bound with,
+ * which is hardly ever that of a whole struct sockaddr_un.
+ */
+KILN__SYSCALLS(socket(0 = AF_UNIX 1 = 0x80001), accept4(3 = 0x80000), connect(2 = 110));
+KILN__SYSCALLS(getsockopt(1 = SOL_SOCKET 2 = SO_PEERCRED));
+_Static_assert((SOCK_STREAM | SOCK_CLOEXEC) == 0x80001 && SOCK_CLOEXEC == 0x80000 &&
+		       sizeof(struct sockaddr_un) == 110,
+	       "as declared");
 
 int kiln__posix_local_socket(void)
 {

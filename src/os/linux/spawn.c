@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -47,6 +48,10 @@ struct plan {
 	/* Written by the child, read by us after it executed the program or ended. */
 	enum step failed;
 	int code;
+	bool offline;
+	/* Here, since the child's own frames may hold nothing that a sanitizer would guard. */
+	struct __user_cap_header_struct cap_header;
+	struct __user_cap_data_struct caps[2];
 };
 
 static long fail(struct plan *plan, enum step step)
@@ -115,6 +120,34 @@ static void reset_signals(void)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &nothing, NULL, sizeof(nothing));
 }
 
+/*
+ * A network namespace with nothing in it, in a user namespace where that takes one. It stays
+ * itself to the kernel, so files and signals are as before.
+ */
+static void go_offline(struct plan *plan)
+{
+	plan->offline = syscall(SYS_unshare, CLONE_NEWNET) == 0 ||
+			syscall(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNET) == 0;
+}
+
+/* capabilities(7): with no_new_privs, not even root has them back by executing a program. */
+static long drop_privileges(struct plan *plan)
+{
+	struct __user_cap_header_struct *header = &plan->cap_header;
+	struct __user_cap_data_struct *data = plan->caps;
+	uint32_t kept = plan->spawn->low_ports ? 1u << CAP_NET_BIND_SERVICE : 0;
+
+	if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+	    syscall(SYS_capget, header, data) < 0)
+		return fail(plan, STEP_SETUP);
+	kept &= data[0].permitted;
+	data[0].effective = data[0].permitted = kept;
+	data[1].effective = data[1].permitted = 0;
+	data[0].inheritable = data[1].inheritable = 0;
+	return syscall(SYS_capset, header, data) < 0 ? fail(plan, STEP_SETUP) : 0;
+}
+
 static long become(struct plan *plan)
 {
 	const struct kiln__spawn *spawn = plan->spawn;
@@ -128,6 +161,10 @@ static long become(struct plan *plan)
 	if (spawn->new_session && syscall(SYS_setsid) < 0)
 		return fail(plan, STEP_SETUP);
 	if (place_fds(plan) < 0)
+		return -1;
+	if (spawn->unprivileged && spawn->offline)
+		go_offline(plan);
+	if (spawn->unprivileged && drop_privileges(plan) < 0)
 		return -1;
 	if (spawn->cwd && syscall(SYS_chdir, spawn->cwd) < 0)
 		return fail(plan, STEP_CWD);
@@ -223,6 +260,7 @@ int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn 
 		.top = top,
 		.parent = getpid(),
 		.pidfd = -1,
+		.cap_header = {.version = _LINUX_CAPABILITY_VERSION_3},
 	};
 	sigset_t all;
 	sigset_t mask;
@@ -247,5 +285,6 @@ int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn 
 	}
 	child->pid = plan.pid;
 	child->event = plan.pidfd;
+	child->offline = plan.offline;
 	return 0;
 }

@@ -6,12 +6,15 @@
 #include "child.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(poll, ppoll, close);
 
 /* The highest number that a descriptor can have in the child, and so the most gaps to close. */
 #define MAX_NUMBER 255
@@ -58,6 +61,11 @@ int kiln__child_spawn(struct kiln__child **ret, const struct kiln__spawn *spawn,
 int64_t kiln__child_pid(const struct kiln__child *child)
 {
 	return child->pid;
+}
+
+bool kiln__child_is_offline(const struct kiln__child *child)
+{
+	return child->offline;
 }
 
 static bool has_ended(struct kiln__child *child)

@@ -12,6 +12,7 @@ struct kiln__child {
 	int event;    /* a descriptor that is readable, for good, once the child has ended */
 	pid_t keeper; /* the system's own business; 0 if it has none */
 	bool detached;
+	bool offline; /* has no network */
 	bool ended;
 	struct kiln__exit how; /* once ended */
 	struct kiln__watch *watch;

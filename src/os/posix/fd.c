@@ -3,11 +3,16 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* F_GETFD and F_SETFD are for what was inherited, before anything else. */
+KILN__SYSCALLS(close, read, pread64, pwrite64, ftruncate, fstat, newfstatat);
+KILN__SYSCALLS(fcntl(1 = F_GETFL), fcntl(1 = F_SETFL), fcntl(1 = F_DUPFD_CLOEXEC));
 
 void kiln__os_close(kiln_fd fd)
 {
@@ -120,13 +125,6 @@ int kiln__os_set_size(kiln_fd fd, uint64_t size, kiln_error *err)
 		r = ftruncate(fd, (off_t)size);
 	while (r < 0 && errno == EINTR);
 	return r < 0 ? kiln__fail_errno(err, errno, "cannot set a file's size") : 0;
-}
-
-int kiln__os_sync(kiln_fd fd, kiln_error *err)
-{
-	int r = kiln__posix_sync(fd);
-
-	return r < 0 ? kiln__fail_errno(err, -r, "cannot sync") : 0;
 }
 
 int kiln__os_set_nonblocking(kiln_fd fd, bool on, kiln_error *err)

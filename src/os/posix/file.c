@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+/* Locks are taken before, and given back by the end. */
+KILN__SYSCALLS(openat, fstat, newfstatat, geteuid);
 
 int kiln__posix_open_flags(unsigned flags)
 {
@@ -55,6 +59,9 @@ static void fill_stat(struct kiln__os_stat *ret, const struct stat *st)
 		.is_file = S_ISREG(st->st_mode),
 		.is_directory = S_ISDIR(st->st_mode),
 		.is_block_device = S_ISBLK(st->st_mode),
+		/* Groups are left out: who needs to know can do without them. */
+		.readable_by_user =
+			st->st_mode & S_IROTH || (st->st_uid == geteuid() && st->st_mode & S_IRUSR),
 	};
 }
 

@@ -4,12 +4,15 @@
 
 #include "buf.h"
 #include "err.h"
+#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(clock_gettime);
 
 static int64_t read_clock(clockid_t clock)
 {

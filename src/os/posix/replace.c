@@ -9,6 +9,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Which of a family the C library takes is its and the architecture's affair. */
+KILN__SYSCALLS(openat, rename, renameat, renameat2, unlink, unlinkat, fchmod);
 
 char *kiln__posix_dirname(const char *path)
 {
@@ -127,6 +131,13 @@ fail_told:
 		unlink(temporary);
 	kiln__os_close(file.fd);
 	return r;
+}
+
+int kiln__os_sync(kiln_fd fd, kiln_error *err)
+{
+	int r = kiln__posix_sync(fd);
+
+	return r < 0 ? kiln__fail_errno(err, -r, "cannot sync") : 0;
 }
 
 int kiln__os_rename(const char *from, const char *to, kiln_error *err)

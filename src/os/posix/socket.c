@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+/* What connect() may be given differs between systems, and is declared there. */
+KILN__SYSCALLS(shutdown, sendmsg, recvmsg, close);
 
 static int fill_address(struct sockaddr_un *addr, const char *path, kiln_error *err)
 {

@@ -10,6 +10,7 @@
 #include "posix.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* A confined process removes single files; trees are for those who clean up after it. */
+KILN__SYSCALLS(unlinkat, rmdir);
 
 #define MAX_DEPTH 32
 

@@ -172,6 +172,7 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err)
 		.inode = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow,
 		.is_file = !standard.Directory,
 		.is_directory = standard.Directory,
+		.readable_by_user = true,
 	};
 	return 0;
 }

@@ -16,14 +16,12 @@
  * them up anew. If they then go on where they stopped, the guest was paused, and the device goes on
  * with it; if not, its driver began anew, and the device is reset. (The protocol's STATUS feature
  * is no help: QEMU sends a reset in both cases.)
- *
- * With those of vhost_user_mem.c and of the loop:
- * syscalls: recvmsg sendto read write close fcntl fstat newfstatat
  */
 #include "vhost_user.h"
 
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 #include "vhost_user_mem.h"
 
 #include <errno.h>
@@ -32,6 +30,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+KILN__SYSCALLS(write);
 
 #define MAX_FDS KILN__VU_MAX_REGIONS
 

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Mapping and unmapping guest memory.
- *
- * syscalls: fstat newfstatat fstatfs fcntl mmap munmap
- */
+/* Mapping and unmapping guest memory. */
 #include "vhost_user_mem.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +14,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+/* mmap: guest memory is never executable. */
+KILN__SYSCALLS(fstat, newfstatat, fstatfs, fcntl(1 = F_GET_SEALS), mmap(2 & 4 = 0), munmap);
 
 /* What mmap's offset and length must be multiples of: larger for huge pages. */
 static int map_unit(kiln_fd fd, uint64_t *ret, kiln_error *err)
