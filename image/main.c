@@ -177,7 +177,8 @@ static int run(int argc, char **argv, kiln_error *err)
 				continue;
 			rc = parse(argc - 1, argv + 1, &request, err);
 			if (!rc)
-				rc = sandbox_enter(request.dir, request.output_dir, err);
+				rc = sandbox_enter(request.dir, request.output_dir,
+						   request.squash.threads, err);
 			return rc ? rc : commands[i].run(&request, err);
 		}
 	}
