@@ -167,7 +167,7 @@ static int run(int argc, char **argv, kiln_error *err)
 		.arch = kiln__os_arch(),
 		.squash = {SQUASH_LZ4, 1, 131072, kiln__os_cpu_count()},
 		.max_entries = 4000000,
-		.max_bytes = 256ull << 30,
+		.max_bytes = 64ull << 30,
 	};
 	int rc;
 
