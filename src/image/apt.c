@@ -235,9 +235,14 @@ static int make_state(void *data, const char *path, kiln_error *err)
 	return 0;
 }
 
+static char *state_name(const struct apt *apt)
+{
+	return kiln__strf("apt-%s", apt->debian_arch);
+}
+
 static int use_own_state(struct apt *apt, kiln_error *err)
 {
-	kiln__autofree char *name = kiln__strf("apt-%s", apt->debian_arch);
+	kiln__autofree char *name = state_name(apt);
 
 	if (!name)
 		return kiln__fail_nomem(err);
@@ -247,8 +252,10 @@ static int use_own_state(struct apt *apt, kiln_error *err)
 /* Lists that did not help are not kept. */
 static void drop_own_state(struct apt *apt)
 {
-	if (apt->state)
-		kiln__os_remove_tree(apt->state, NULL);
+	kiln__autofree char *name = apt->state ? state_name(apt) : NULL;
+
+	if (name)
+		kiln__cache_drop(apt->images->cache, name, NULL);
 }
 
 static int find_packages(struct apt *apt, kiln_error *err)
