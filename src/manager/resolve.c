@@ -31,7 +31,7 @@ struct kiln__resolving {
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
 static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
 {
-	const char *given = getenv("KILN_IMAGE_CACHE");
+	const char *given = secure_getenv("KILN_IMAGE_CACHE");
 	kiln__autofree char *path =
 		given && *given ? strdup(given) : kiln__strf("%s/images", home->dir);
 
@@ -113,6 +113,18 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 	wanted[n] = NULL;
 }
 
+/* What the runner is told goes as JSON, which is UTF-8: another path is refused, not left out. */
+static int set_path(json_t *resolved, const char *key, const char *path, kiln_error *err)
+{
+	json_t *value = json_string(path);
+
+	if (!value)
+		return kiln__fail(err, KILN_EINVAL,
+				  "the path of the %s is not UTF-8, which kiln cannot pass on: %s",
+				  key, path);
+	return json_object_set_new(resolved, key, value) ? kiln__fail_nomem(err) : 0;
+}
+
 /* --- each file ---------------------------------------------------------------------------- */
 
 static int get_kernel(const struct kiln__images *images, const struct kiln__spec *spec,
@@ -146,9 +158,7 @@ static int add_initramfs(const struct kiln__images *images, const struct kiln__s
 	r = find_guest(spec->arch, &guest, err);
 	if (r == 0)
 		r = kiln__initramfs_get(images, kernel, guest, wanted, &path, err);
-	if (r == 0)
-		json_object_set_new(resolved, "initrd", json_string(path));
-	return r;
+	return r < 0 ? r : set_path(resolved, "initrd", path, err);
 }
 
 static int add_root(const struct kiln__images *images, const struct kiln__spec *spec,
@@ -160,9 +170,7 @@ static int add_root(const struct kiln__images *images, const struct kiln__spec *
 	if (spec->root.kind != KILN__ROOT_DIRECTORY && spec->root.kind != KILN__ROOT_TAR)
 		return 0;
 	r = kiln__root_image_get(images, spec->root.source.path, spec->root.source.fd, &path, err);
-	if (r == 0)
-		json_object_set_new(resolved, "root", json_string(path));
-	return r;
+	return r < 0 ? r : set_path(resolved, "root", path, err);
 }
 
 /* A new disk for each start: what was written in the last one is gone, as it is from memory. */
@@ -182,8 +190,8 @@ int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t
 	if (r == 0)
 		r = kiln__scratch_create(path, size, err);
 	if (r == 0)
-		json_object_set_new(resolved, "overlay", json_string(path));
-	else
+		r = set_path(resolved, "overlay", path, err);
+	if (r < 0)
 		kiln__stage(err, "root");
 	return r;
 }
@@ -196,8 +204,9 @@ static int resolve(const struct kiln__images *images, const struct kiln__spec *s
 
 	if (r < 0)
 		return kiln__stage(err, "kernel"), r;
-	json_object_set_new(resolved, "kernel", json_string(kernel.image));
-	r = add_initramfs(images, spec, &kernel, resolved, err);
+	r = set_path(resolved, "kernel", kernel.image, err);
+	if (r == 0)
+		r = add_initramfs(images, spec, &kernel, resolved, err);
 	kiln__kernel_done(&kernel);
 	if (r < 0)
 		return kiln__stage(err, "initramfs"), r;

@@ -228,6 +228,15 @@ static void on_launched(void *data, json_t *result, const kiln_error *err)
 	kiln__ops_go_on(vm);
 }
 
+static bool utf8(const char *text)
+{
+	json_t *string = json_string(text);
+	bool good = string != NULL;
+
+	json_decref(string);
+	return good;
+}
+
 /* What the runner is told. A new reference. */
 static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
 			 kiln_error *err)
@@ -243,7 +252,14 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 			 "name", dir->name, "created", created, "dir", dir->path, "runtime_dir",
 			 dir->runtime, "foreground", start->foreground, "attach", start->attach,
 			 "ephemeral", dir->ephemeral, "config", config, "resolved", resolved);
-	return *ret ? 0 : kiln__fail_nomem(err);
+	if (*ret)
+		return 0;
+	if (!utf8(dir->path) || !utf8(dir->runtime))
+		return kiln__fail(err, KILN_EINVAL,
+				  "the path of the VM's directory is not UTF-8, which kiln cannot pass "
+				  "on: %s",
+				  utf8(dir->path) ? dir->runtime : dir->path);
+	return kiln__fail_nomem(err);
 }
 
 /* Makes @fd, our end of the pair, the connection that the launch is asked for on. Takes @fd. */

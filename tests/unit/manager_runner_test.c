@@ -235,6 +235,25 @@ static void failures_are_told_and_kept(void **state)
 	remove_all(vm);
 }
 
+/* What the runner is told is JSON: nothing may be left out of it because it is not UTF-8. */
+static void a_path_that_cannot_be_passed_on_is_refused_by_name(void **state)
+{
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	home = kiln_test_path("h\xff");
+	runtime = kiln_test_path("run");
+	manager = open_another();
+	vm = create_in(manager, "web", PLAIN, false);
+	assert_int_equal(kiln_vm_start_sync(vm, NULL, KILN_TEST_DEADLINE_MS, &err), KILN_EINVAL);
+	assert_non_null(strstr(err.message, "not UTF-8"));
+	assert_non_null(strstr(err.message, "h\xff"));
+	kiln_ok(kiln_vm_remove_sync(vm, true, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_vm_free(vm);
+	kiln_manager_free(manager);
+}
+
 static void a_killed_runner_is_seen_at_once(void **state)
 {
 	kiln_error err;
@@ -744,6 +763,7 @@ int main(void)
 		kiln_test(a_runner_writes_into_one_directory_of_its_own),
 		kiln_test(a_stop_that_is_ignored_ends_by_force),
 		kiln_test(failures_are_told_and_kept),
+		kiln_test(a_path_that_cannot_be_passed_on_is_refused_by_name),
 		kiln_test(a_killed_runner_is_seen_at_once),
 		kiln_test(a_hundred_are_started_at_once),
 		kiln_test(commands_are_run_to_their_end),
