@@ -28,8 +28,11 @@ enum part {
 /* As much of its VM's id as a VMM's command line holds: docs/control-protocol.md. */
 #define VMM_WORD 12
 
-/* How long a process may take to go once it is killed: the kernel frees the guest's memory. */
-#define PROCESS_END_MS 10000
+/*
+ * How long a killed process is waited for: what the kernel needs to free the guest's memory, and
+ * what a call of the library may block. A start that finds one still there fails.
+ */
+#define PROCESS_END_MS 1000
 
 /* --- paths and small files ------------------------------------------------------------- */
 
@@ -436,7 +439,7 @@ int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (
 }
 
 static int correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
-static void end_processes(const struct kiln__vmdir *dir, kiln_fd lock);
+static int end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
 static void remove_temporaries(const struct kiln__vmdir *dir);
 
 /* --- starting -------------------------------------------------------------------------------- */
@@ -489,8 +492,9 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *re
 	r = take_life(dir, &life, err);
 	if (r < 0)
 		return r;
-	end_processes(dir, lock);
-	r = correct_state(dir, lock, err);
+	r = end_processes(dir, lock, err);
+	if (r == 0)
+		r = correct_state(dir, lock, err);
 	if (r < 0)
 		return r;
 	if (r > 0)
@@ -561,33 +565,38 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 /* --- setting right -----------------------------------------------------------------------------
  */
 
-static void end_process(const struct kiln__vmdir *dir, const char *what, int64_t pid,
-			const char *word)
+static int end_process(const struct kiln__vmdir *dir, const char *what, int64_t pid,
+		       const char *word, kiln_error *err)
 {
 	kiln__autoclose kiln_fd process = KILN_FD_NONE;
-	kiln_error err;
+	kiln_error why;
 
-	if (pid <= 0 || kiln__os_open_process(&process, pid, word, NULL) < 0)
-		return;
-	if (kiln__os_end_process(process, PROCESS_END_MS, &err) < 0)
-		kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its %s, process %lld: %s",
-			  dir->id, what, (long long)pid, err.message);
+	if (pid <= 0 || kiln__os_open_process(&process, pid, word, NULL) < 0 ||
+	    kiln__os_end_process(process, PROCESS_END_MS, &why) == 0)
+		return 0;
+	kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its %s, process %lld: %s", dir->id, what,
+		  (long long)pid, why.message);
+	kiln__fail(err, KILN_EBUSY, "the %s of its last run, process %lld, has not ended yet: %s", what,
+		   (long long)pid, why.message);
+	kiln__hint(err, "it has been killed; try again");
+	return KILN_EBUSY;
 }
 
 /*
  * With LIFE free. A VMM is tied to its runner's life, and a runner lets go of LIFE by ending: this is
  * for the moment until the kernel has ended both, and for a runner that its guest has taken over.
  */
-static void end_processes(const struct kiln__vmdir *dir, kiln_fd lock)
+static int end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 {
 	char word[VMM_WORD + 1];
 	int64_t runner;
 	int64_t vmm;
+	int r;
 
 	snprintf(word, sizeof(word), "%.*s", VMM_WORD, dir->id);
 	read_processes(lock, &runner, &vmm);
-	end_process(dir, "runner", runner, dir->id);
-	end_process(dir, "VMM", vmm, word);
+	r = end_process(dir, "runner", runner, dir->id, err);
+	return r < 0 ? r : end_process(dir, "VMM", vmm, word, err);
 }
 
 /* What an atomic replacement leaves that was killed in the middle. */
@@ -626,7 +635,7 @@ static int correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error
 	if (kiln__vmstate_is_alive(state.state)) {
 		const char *from = kiln_state_name(state.state);
 
-		end_processes(dir, lock);
+		end_processes(dir, lock, NULL);
 		kiln__fail(&why, KILN_EDIED, "the runner died while the VM was %s", from);
 		kiln__stage(&why, from);
 		kiln__hint(&why, "it was killed or crashed; see the VM's runner.log");
@@ -814,6 +823,6 @@ int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error
 		r = read_identity(dir, lock, err);
 	if (r < 0)
 		return r;
-	end_processes(dir, lock);
+	end_processes(dir, lock, NULL);
 	return destroy(dir, err);
 }
