@@ -12,6 +12,7 @@
  *   doctor.c      doctor, backends, version     print.c       tables, errors, times
  *   inout.c       standard input and output     terminal.c    terminals
  *   signals.c     signals as events             trace.c       --trace
+ *   kernel.c      kernel
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
  * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
@@ -125,6 +126,7 @@ int verb_events(struct cli *cli, const struct args *args);
 int verb_wait(struct cli *cli, const struct args *args);
 int verb_stats(struct cli *cli, const struct args *args);
 int verb_doctor(struct cli *cli, const struct args *args);
+int verb_kernel(struct cli *cli, const struct args *args);
 int verb_backends(struct cli *cli, const struct args *args);
 int verb_version(struct cli *cli, const struct args *args);
 int verb_completion(struct cli *cli, const struct args *args);

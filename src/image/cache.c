@@ -118,6 +118,16 @@ int kiln__cache_find(const struct kiln__cache *cache, const char *record, char *
 	return 0;
 }
 
+int64_t kiln__cache_record_time(const struct kiln__cache *cache, const char *record)
+{
+	kiln__autofree char *link = NULL;
+	struct stat info;
+
+	if (path_of(cache, "index", record, &link, NULL) < 0 || lstat(link, &info))
+		return 0;
+	return (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+}
+
 /* --- locks ------------------------------------------------------------------------- */
 
 /* Whether the locked file @fd still is the one at @path: its last holder unlinks it. */

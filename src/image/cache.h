@@ -27,6 +27,7 @@
 #include "cleanup.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct kiln__cache;
 
@@ -46,6 +47,9 @@ KILN__DEFINE_AUTOPTR(struct kiln__cache, kiln__cache_free)
  */
 int kiln__cache_find(const struct kiln__cache *cache, const char *record, char **ret_path,
 		     kiln_error *err);
+
+/* When @record was made or made again, in ns since 1970; 0 if there is none. */
+int64_t kiln__cache_record_time(const struct kiln__cache *cache, const char *record);
 
 /*
  * Makes @path, a file or a directory that is not there yet, complete. On failure

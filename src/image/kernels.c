@@ -265,6 +265,18 @@ static int host_kernel(char **ret, kiln_error *err)
 	return r;
 }
 
+static char *distro_record(const char *arch)
+{
+	return kiln__strf("kernel-%s-%d-distro", arch, KILN__IMAGE_FORMAT);
+}
+
+int64_t kiln__kernel_distro_time(const struct kiln__images *images, const char *arch)
+{
+	kiln__autofree char *record = distro_record(arch);
+
+	return record ? kiln__cache_record_time(images->cache, record) : 0;
+}
+
 static int get_object(const struct kiln__images *images, const struct kiln__kernel_request *request,
 		      const char *path, char **ret, kiln_error *err)
 {
@@ -272,14 +284,14 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 
 	if (request->origin != KILN__KERNEL_DISTRO)
 		return from_file(images, request, path, ret, err);
-	record = kiln__strf("kernel-%s-%d-distro", request->arch, KILN__IMAGE_FORMAT);
+	record = distro_record(request->arch);
 	if (!record)
 		return kiln__fail_nomem(err);
 	if (!request->refresh && kiln__cache_find(images->cache, record, ret, NULL) == 0)
 		return 0;
 	if (request->only_cached)
 		return kiln__fail(err, KILN_ENOENT, "no kernel has been downloaded yet");
-	return kiln__apt_kernel(images, request->arch, record, ret, err);
+	return kiln__apt_kernel(images, request->arch, request->refresh, record, ret, err);
 }
 
 int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kernel_request *request,

@@ -309,10 +309,32 @@ void kiln__resolving_abandon(struct kiln__resolving *resolving)
 
 /* --- for reports ------------------------------------------------------------------------------ */
 
-int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch, char **ret_path,
-				 kiln_error *err)
+static int get_distro_kernel(const struct kiln__home *home,
+			     const struct kiln__kernel_request *request, struct kiln__images *images,
+			     struct kiln__default_kernel *ret, kiln_error *err)
 {
 	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
+	struct kiln__kernel kernel;
+	int r = open_cache(home, &cache, err);
+
+	if (r < 0)
+		return r;
+	images->cache = cache;
+	r = kiln__kernel_get(images, request, &kernel, err);
+	if (r < 0)
+		return r;
+	*ret = (struct kiln__default_kernel){
+		.path = kiln__take(kernel.image),
+		.fetched_ns = kiln__kernel_distro_time(images, request->arch),
+	};
+	memcpy(ret->release, kernel.release, sizeof(ret->release));
+	kiln__kernel_done(&kernel);
+	return 0;
+}
+
+int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch,
+				 struct kiln__default_kernel *ret, kiln_error *err)
+{
 	const struct kiln__kernel_request request = {
 		.origin = KILN__KERNEL_DISTRO,
 		.fd = KILN_FD_NONE,
@@ -320,16 +342,21 @@ int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch
 		.only_cached = true,
 	};
 	struct kiln__images images = {0};
-	struct kiln__kernel kernel;
-	int r = open_cache(home, &cache, err);
 
-	if (r < 0)
-		return r;
-	images.cache = cache;
-	r = kiln__kernel_get(&images, &request, &kernel, err);
-	if (r < 0)
-		return r;
-	*ret_path = kiln__take(kernel.image);
-	kiln__kernel_done(&kernel);
-	return 0;
+	return get_distro_kernel(home, &request, &images, ret, err);
+}
+
+int kiln__resolve_renew_kernel(const struct kiln__home *home, const char *arch,
+			       void (*progress)(void *data, const char *text), void *data,
+			       struct kiln__default_kernel *ret, kiln_error *err)
+{
+	const struct kiln__kernel_request request = {
+		.origin = KILN__KERNEL_DISTRO,
+		.fd = KILN_FD_NONE,
+		.arch = arch,
+		.refresh = true,
+	};
+	struct kiln__images images = {.progress = progress, .data = data};
+
+	return get_distro_kernel(home, &request, &images, ret, err);
 }
