@@ -342,8 +342,7 @@ static void on_change(void *data, int directory, const char *name)
 	kiln__deferred_schedule(events->turn);
 }
 
-/* --- the follower ------------------------------------------------------------------------------
- */
+/* --- the follower -------------------------------------------------------------------- */
 
 static void events_free(kiln_follower *follower)
 {

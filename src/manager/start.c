@@ -189,8 +189,7 @@ static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
 	return given ? spawn_at(start, given, launch, err) : spawn_installed(start, launch, err);
 }
 
-/* --- the launch --------------------------------------------------------------------------------
- */
+/* --- the launch ---------------------------------------------------------------------- */
 
 static void on_lifeline_closed(void *data, const kiln_error *err)
 {
@@ -324,8 +323,7 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, json
 	return ask(start, ours, params, err);
 }
 
-/* --- before it
- * ------------------------------------------------------------------------------------ */
+/* --- before it ----------------------------------------------------------------------- */
 
 static void on_progress(void *data, const char *text)
 {

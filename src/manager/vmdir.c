@@ -562,8 +562,7 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 	return r;
 }
 
-/* --- setting right -----------------------------------------------------------------------------
- */
+/* --- setting right ------------------------------------------------------------------- */
 
 static int end_process(const struct kiln__vmdir *dir, const char *what, int64_t pid,
 		       const char *word, kiln_error *err)

@@ -257,8 +257,7 @@ static void on_request(void *data, struct kiln__control_call *call, const char *
 		dispatch(c, call, method, params);
 }
 
-/* --- connections --------------------------------------------------------------------------------
- */
+/* --- connections --------------------------------------------------------------------- */
 
 /* Sends back what comes. */
 static size_t echo(void *data, const void *bytes, size_t len)

@@ -714,8 +714,7 @@ static void taking_for_a_start_killed_at_any_moment_leaves_it_as_it_was(void **s
 			moments);
 }
 
-/* --- what the journal does not know ------------------------------------------------------------
- */
+/* --- what the journal does not know -------------------------------------------------- */
 
 static void after_a_boot_of_the_host_all_is_looked_through(void **state)
 {

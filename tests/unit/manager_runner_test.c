@@ -544,8 +544,7 @@ static void a_session_is_told_of_its_vms_death(void **state)
 	remove_all(vm);
 }
 
-/* --- the main process --------------------------------------------------------------------------
- */
+/* --- the main process ---------------------------------------------------------------- */
 
 static void what_is_attached_from_the_start_misses_nothing(void **state)
 {
@@ -661,8 +660,7 @@ static void the_log_keeps_what_the_main_process_wrote(void **state)
 	remove_all(vm);
 }
 
-/* --- hostile peers, and killed ones
- * --------------------------------------------------------------- */
+/* --- hostile peers, and killed ones -------------------------------------------------- */
 
 static void a_control_socket_fed_with_rubbish_serves_on(void **state)
 {

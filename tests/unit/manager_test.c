@@ -403,8 +403,7 @@ static void an_ephemeral_vm_that_was_not_started_goes_with_its_handle(void **sta
 	close_manager();
 }
 
-/* --- failures and deaths ------------------------------------------------------------------------
- */
+/* --- failures and deaths ------------------------------------------------------------- */
 
 static void a_launch_that_fails_says_why_and_is_recorded(void **state)
 {
@@ -605,8 +604,7 @@ static void a_deadline_ends_the_waiting_not_the_operation(void **state)
 	close_manager();
 }
 
-/* --- inspect, streams, logs, events --------------------------------------------------------------
- */
+/* --- inspect, streams, logs, events -------------------------------------------------- */
 
 static void inspecting_shows_state_and_configuration(void **state)
 {
@@ -846,8 +844,7 @@ static void events_of_all_are_followed_deaths_included(void **state)
 	close_manager();
 }
 
-/* --- killed at many moments
- * ------------------------------------------------------------------------ */
+/* --- killed at many moments ---------------------------------------------------------- */
 
 static int run_and_stop(void *data)
 {

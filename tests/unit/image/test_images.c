@@ -279,8 +279,7 @@ static void an_initramfs_is_named_by_what_is_in_it(void **state)
 	assert_non_null(strstr(err.message, "'absent'"));
 }
 
-/* --- roots -------------------------------------------------------------------------------------
- */
+/* --- roots --------------------------------------------------------------------------- */
 
 static char *make_root(void)
 {
