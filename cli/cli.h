@@ -12,6 +12,7 @@
  *   doctor.c      doctor, backends, version     print.c       tables, errors, times
  *   inout.c       standard input and output     terminal.c    terminals
  *   signals.c     signals as events             trace.c       --trace
+ *   kernel.c      kernel
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
  * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
@@ -74,9 +75,6 @@ void table_print(struct table *table);                                       /* 
 const char *format_ago(int64_t realtime_ns, char *text, size_t size);
 const char *format_bytes(uint64_t bytes, char *text, size_t size);
 
-/* Text of others for a terminal: control characters become '?'. Returns @text, changed in place. */
-char *printable(char *text);
-
 /* "10" (seconds), "10s", "500ms", "2m", "1h" into milliseconds. */
 int parse_duration(const char *text, uint64_t *ret_ms, kiln_error *err);
 
@@ -129,6 +127,7 @@ int verb_events(struct cli *cli, const struct args *args);
 int verb_wait(struct cli *cli, const struct args *args);
 int verb_stats(struct cli *cli, const struct args *args);
 int verb_doctor(struct cli *cli, const struct args *args);
+int verb_kernel(struct cli *cli, const struct args *args);
 int verb_backends(struct cli *cli, const struct args *args);
 int verb_version(struct cli *cli, const struct args *args);
 int verb_completion(struct cli *cli, const struct args *args);

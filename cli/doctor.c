@@ -5,9 +5,11 @@
 #include "backend.h"
 #include "buf.h"
 #include "err.h"
+#include "printable.h"
 #include "os.h"
 #include "preflight.h"
 #include "resolve.h"
+#include "timefmt.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -31,7 +33,7 @@ void tell_emulation(const struct cli *cli, kiln_vm *vm)
 	if (cli->silent || kiln_vm_status(vm, &info, NULL) < 0 || !info.accel_reason[0])
 		return;
 	snprintf(reason, sizeof(reason), "%s", info.accel_reason);
-	fprintf(stderr, "kiln: emulating, slowly, without KVM: %s\n", printable(reason));
+	fprintf(stderr, "kiln: emulating, slowly, without KVM: %s\n", kiln__printable(reason));
 }
 
 /* --- doctor ------------------------------------------------------------------ */
@@ -40,7 +42,7 @@ struct health {
 	struct kiln__hv_report kvm;
 	struct kiln__hv_facts facts;
 	struct kernel_found {
-		char *path; /* NULL: none yet */
+		struct kiln__default_kernel found; /* no path: none yet */
 		kiln_error why;
 	} kernel;
 };
@@ -170,25 +172,51 @@ static void print_backends(void)
 	}
 }
 
+/* Kernels for VMs get security updates about monthly. */
+#define OLD_NS (INT64_C(45) * 86400 * 1000000000)
+
+static bool is_old(const struct kiln__default_kernel *kernel)
+{
+	return kiln__os_realtime_ns() - kernel->fetched_ns > OLD_NS;
+}
+
+static void print_kernel(const struct kernel_found *kernel)
+{
+	char ago[32];
+	char detail[64];
+
+	printf("\nKernel:\n");
+	if (!kernel->found.path) {
+		print_line("no", kernel->why.message, "", kernel->why.hint);
+		return;
+	}
+	snprintf(detail, sizeof(detail), "fetched %s",
+		 format_ago(kernel->found.fetched_ns, ago, sizeof(ago)));
+	print_line("ok", kernel->found.path, detail,
+		   is_old(&kernel->found) ? "\"kiln kernel pull\" gets the newest" : "");
+}
+
 static void print_health(const struct health *health)
 {
 	print_kvm(&health->kvm);
 	print_facts(&health->facts);
 	print_backends();
-	printf("\nKernel:\n");
-	if (health->kernel.path)
-		print_line("ok", health->kernel.path, "", "");
-	else
-		print_line("no", health->kernel.why.message, "", health->kernel.why.hint);
+	print_kernel(&health->kernel);
 }
 
 static json_t *health_json(const struct health *health)
 {
 	json_t *object = json_pack("{s:o, s:o}", "kvm", kvm_json(&health->kvm), "facts",
 				   facts_json(&health->facts));
-	json_t *kernel = health->kernel.path ? json_string(health->kernel.path) : json_null();
+	const struct kiln__default_kernel *found = &health->kernel.found;
+	json_t *kernel = found->path ? json_string(found->path) : json_null();
+	char fetched[KILN__TIME_TEXT] = "";
 
-	json_object_set_new(object, "kernel", json_pack("{s:o}", "path", kernel));
+	if (found->path)
+		kiln__time_format(found->fetched_ns, fetched);
+	json_object_set_new(object, "kernel",
+			    json_pack("{s:o, s:s, s:s}", "path", kernel, "release", found->release,
+				      "fetched", fetched));
 	for (const struct kiln__backend *const *b = kiln__backends; *b; b++)
 		json_object_set_new(object, (*b)->name, probe_json(*b));
 	return object;
@@ -201,7 +229,7 @@ static void find_kernel(struct kernel_found *ret)
 	int r = kiln__home_init(&home, NULL, NULL, NULL, &ret->why);
 
 	if (r == 0)
-		r = kiln__resolve_default_kernel(&home, kiln__os_arch(), &ret->path, &ret->why);
+		r = kiln__resolve_default_kernel(&home, kiln__os_arch(), &ret->found, &ret->why);
 	if (r < 0)
 		kiln__hint(&ret->why, "the first run without --kernel downloads one");
 	kiln__home_done(&home);
@@ -237,7 +265,7 @@ int verb_doctor(struct cli *cli, const struct args *args)
 		print_json(health_json(&health));
 	else
 		print_health(&health);
-	free(health.kernel.path);
+	free(health.kernel.found.path);
 	return verdict();
 }
 

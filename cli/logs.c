@@ -9,6 +9,7 @@
 #include "cli.h"
 
 #include "err.h"
+#include "printable.h"
 #include "timefmt.h"
 
 #include <errno.h>
@@ -213,7 +214,7 @@ static void print_event(const json_t *event)
 	else if (json_is_object(failure))
 		snprintf(line + len, sizeof(line) - (size_t)len, " (%s)",
 			 text_of(failure, "message"));
-	printf("%s\n", printable(line));
+	printf("%s\n", kiln__printable(line));
 }
 
 static void on_event(void *data, const char *json)

@@ -5,6 +5,7 @@
 #include "buf.h"
 #include "err.h"
 #include "os.h"
+#include "printable.h"
 #include "timefmt.h"
 
 #include <ctype.h>
@@ -15,14 +16,6 @@
 #include <string.h>
 
 /* --- errors ------------------------------------------------------------------ */
-
-char *printable(char *text)
-{
-	for (unsigned char *c = (unsigned char *)text; *c; c++)
-		if (*c < ' ' || *c == 0x7f)
-			*c = '?';
-	return text;
-}
 
 /* What to do about an error that does not say so itself. */
 static const char *advice(const kiln_error *err)
@@ -46,10 +39,10 @@ int complain(const char *what, const kiln_error *err)
 	kiln_error shown = *err;
 
 	if (what)
-		fprintf(stderr, "kiln: %s: %s\n", what, printable(shown.message));
+		fprintf(stderr, "kiln: %s: %s\n", what, kiln__printable(shown.message));
 	else
-		fprintf(stderr, "kiln: %s\n", printable(shown.message));
-	printable(shown.hint);
+		fprintf(stderr, "kiln: %s\n", kiln__printable(shown.message));
+	kiln__printable(shown.hint);
 	if (shown.hint[0] || advice(err)[0])
 		fprintf(stderr, "      %s\n", shown.hint[0] ? shown.hint : advice(err));
 	return EXIT_KILN;
@@ -57,15 +50,16 @@ int complain(const char *what, const kiln_error *err)
 
 void tell(const struct cli *cli, const char *fmt, ...)
 {
+	kiln__autobuf text = KILN__BUF_INIT;
 	va_list args;
 
 	if (!cli->talks)
 		return;
 	va_start(args, fmt);
-	fputs("kiln: ", stderr);
-	vfprintf(stderr, fmt, args);
-	fputc('\n', stderr);
+	kiln__buf_vaddf(&text, fmt, args);
 	va_end(args);
+	if (text.data)
+		fprintf(stderr, "kiln: %s\n", kiln__printable(text.data));
 }
 
 int exit_code_of_error(const kiln_error *err)
@@ -92,7 +86,7 @@ static void add_cell(struct table *table, char *text)
 	}
 	if (!text || !table->cells)
 		abort(); /* out of memory for a few words: nothing can be said any more */
-	table->cells[table->count++] = printable(text);
+	table->cells[table->count++] = kiln__printable(text);
 }
 
 struct table *table_new(const char *const *heads)
@@ -129,11 +123,17 @@ static size_t width_of(const struct table *table, size_t column)
 
 void table_print(struct table *table)
 {
+	kiln__autofree size_t *widths = calloc(table->columns, sizeof(*widths));
+
+	if (!widths)
+		abort();
+	for (size_t i = 0; i < table->columns; i++)
+		widths[i] = width_of(table, i);
 	for (size_t i = 0; i < table->count; i++) {
 		bool last = (i + 1) % table->columns == 0;
 
-		printf("%-*s%s", last ? 0 : (int)width_of(table, i % table->columns),
-		       table->cells[i], last ? "\n" : "   ");
+		printf("%-*s%s", last ? 0 : (int)widths[i % table->columns], table->cells[i],
+		       last ? "\n" : "   ");
 	}
 	for (size_t i = 0; i < table->count; i++)
 		free(table->cells[i]);

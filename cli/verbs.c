@@ -437,6 +437,15 @@ static const struct option_group wait_options = {
 	},
 };
 
+static const struct option_group kernel_options = {
+	"Options",
+	(const struct option[]){
+		FORMAT,
+		PROGRESS,
+		END,
+	},
+};
+
 /* --- verbs ------------------------------------------------------------------- */
 
 #define GROUPS(...) ((const struct option_group *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
@@ -483,6 +492,8 @@ const struct verb verbs[] = {
 	 GROUPS(&wait_options), 1, -1, false, COMPLETE_VM, NULL, verb_wait},
 	{"stats", NULL, "[OPTIONS] [VM...]", "Show what VMs use", GROUPS(&format_options), 0, -1,
 	 false, COMPLETE_VM, NULL, verb_stats},
+	{"kernel", NULL, "[OPTIONS] ls|pull", "Show or renew the kernel that VMs boot when they name none",
+	 GROUPS(&kernel_options), 1, 1, false, COMPLETE_WORD, "ls|pull", verb_kernel},
 	{"doctor", NULL, "[OPTIONS]", "Find out what this host can do, and what it lacks",
 	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_doctor},
 	{"backends", NULL, "[OPTIONS]", "List what can run VMs here, and what each can do",

@@ -162,8 +162,7 @@ static int copy_target(struct scan *scan, kiln_fd dir, const char *name, struct 
 
 	if (len <= 0)
 		return fail(scan, len ? errno : EIO, "read the symbolic link", err);
-	inode->target = strndup(scan->copy_buffer, (size_t)len);
-	return inode->target ? 0 : kiln__fail_nomem(err);
+	return tree_set_target(&scan->making->tree, inode, scan->copy_buffer, (size_t)len, err);
 }
 
 /*

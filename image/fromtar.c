@@ -88,16 +88,16 @@ static int copy_xattrs(struct making *making, struct archive_entry *entry, struc
 	return rc < 0 ? rc : squash_end_xattrs(making->squash, inode, err);
 }
 
-static int copy_target(struct archive_entry *entry, const char *path, struct inode *inode,
-		       kiln_error *err)
+static int copy_target(struct making *making, struct archive_entry *entry, const char *path,
+		       struct inode *inode, kiln_error *err)
 {
 	const char *target = archive_entry_symlink(entry);
+	int rc = tree_set_target(&making->tree, inode, target ? target : "",
+				 target ? strlen(target) : 0, err);
 
-	if (!target || !*target || strlen(target) > 65535)
-		return kiln__fail(err, KILN_EFORMAT,
-				  "the symbolic link '%.200s' has no usable target", path);
-	inode->target = strdup(target);
-	return inode->target ? 0 : kiln__fail_nomem(err);
+	if (rc == KILN_EFORMAT)
+		kiln__prefix(err, "the symbolic link '%.200s'", path);
+	return rc;
 }
 
 static int add_link(struct making *making, const char *path, const char *target, kiln_error *err)
@@ -138,7 +138,7 @@ static int add_new(struct making *making, struct archive *archive, struct archiv
 	inode->gid = (uint32_t)archive_entry_gid(entry);
 	inode->mtime = root_time(archive_entry_mtime(entry));
 	if (type == AE_IFLNK)
-		rc = copy_target(entry, path, inode, err);
+		rc = copy_target(making, entry, path, inode, err);
 	else if (type == AE_IFBLK || type == AE_IFCHR)
 		rc = root_device(path, (uint64_t)archive_entry_rdevmajor(entry),
 				 (uint64_t)archive_entry_rdevminor(entry), &inode->device, err);

@@ -168,7 +168,7 @@ static int run(int argc, char **argv, kiln_error *err)
 		.arch = kiln__os_arch(),
 		.squash = {SQUASH_LZ4, 1, 131072, kiln__os_cpu_count()},
 		.max_entries = 4000000,
-		.max_bytes = 256ull << 30,
+		.max_bytes = 64ull << 30,
 	};
 	int rc;
 
@@ -178,7 +178,8 @@ static int run(int argc, char **argv, kiln_error *err)
 				continue;
 			rc = parse(argc - 1, argv + 1, &request, err);
 			if (!rc)
-				rc = sandbox_enter(request.dir, request.output_dir, err);
+				rc = sandbox_enter(request.dir, request.output_dir,
+						   request.squash.threads, err);
 			return rc ? rc : commands[i].run(&request, err);
 		}
 	}

@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include "err.h"
+#include "printable.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,19 +15,9 @@
 static json_t *clean(const char *text)
 {
 	char plain[sizeof(((kiln_error *)0)->message)];
-	json_t *string;
-	size_t i;
 
-	for (i = 0; text[i] && i < sizeof(plain) - 1; i++)
-		plain[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
-	plain[i] = '\0';
-	string = json_string(plain);
-	if (string)
-		return string;
-	for (i = 0; plain[i]; i++)
-		if ((unsigned char)plain[i] >= 0x80)
-			plain[i] = '?';
-	return json_string(plain);
+	snprintf(plain, sizeof(plain), "%s", text);
+	return json_string(kiln__printable(plain));
 }
 
 int report_failure(const kiln_error *err)

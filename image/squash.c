@@ -36,6 +36,9 @@ KILN__SYSCALLS(pread64, pwrite64, ftruncate);
 /* A multiple of the file system's and virtio-blk's blocks. */
 #define PADDING 4096
 
+/* Of all files together, values of attributes. */
+#define MAX_XATTRS ((size_t)64 << 20)
+
 /* The image file as libsquashfs wants it; it keeps the reason of a failure. */
 struct file {
 	sqfs_file_t base;
@@ -55,6 +58,7 @@ struct squash {
 	sqfs_block_processor_t *processor;
 	sqfs_id_table_t *ids;
 	sqfs_xattr_writer_t *xattrs;
+	size_t xattr_bytes;
 	sqfs_meta_writer_t *inode_table;
 	sqfs_meta_writer_t *dir_table;
 	sqfs_dir_writer_t *dirs;
@@ -290,8 +294,15 @@ int squash_begin_xattrs(struct squash *squash, kiln_error *err)
 int squash_add_xattr(struct squash *squash, const char *name, const void *value, size_t size,
 		     kiln_error *err)
 {
-	int rc = sqfs_xattr_writer_add(squash->xattrs, name, value, size);
+	int rc;
 
+	/* libsquashfs keeps them all in memory, as text of twice the length. */
+	if (size > MAX_XATTRS - squash->xattr_bytes)
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "its extended attributes are more than %zu MiB",
+				  MAX_XATTRS >> 20);
+	squash->xattr_bytes += size;
+	rc = sqfs_xattr_writer_add(squash->xattrs, name, value, size);
 	if (rc == SQFS_ERROR_UNSUPPORTED)
 		return 1;
 	return rc ? fail(squash, rc, "extended attributes", err) : 0;

@@ -11,10 +11,39 @@
 #define MAX_NAME  255  /* squashfs stores one byte less than the length; Linux has the same bound */
 #define MAX_DEPTH 1024 /* of directories, which also bounds recursion below */
 
+/* Everything of the tree that grows with its input is counted here first. */
+static int charge(struct tree *tree, size_t bytes, kiln_error *err)
+{
+	if (bytes > TREE_MAX_MEMORY - tree->memory)
+		return kiln__fail(err, KILN_EOVERFLOW,
+				  "its names and links take more than %zu MiB of memory",
+				  TREE_MAX_MEMORY >> 20);
+	tree->memory += bytes;
+	return 0;
+}
+
+int tree_set_target(struct tree *tree, struct inode *inode, const char *target, size_t len,
+		    kiln_error *err)
+{
+	int r;
+
+	if (len == 0 || len > TREE_MAX_TARGET)
+		return kiln__fail(err, KILN_EFORMAT, "it has no usable target");
+	r = charge(tree, len + 1, err);
+	if (r < 0)
+		return r;
+	inode->target = strndup(target, len);
+	return inode->target ? 0 : kiln__fail_nomem(err);
+}
+
 int tree_new_inode(struct tree *tree, uint16_t mode, struct inode **ret, kiln_error *err)
 {
-	struct inode *inode = calloc(1, sizeof(*inode));
+	int r = charge(tree, sizeof(struct inode), err);
+	struct inode *inode;
 
+	if (r < 0)
+		return r;
+	inode = calloc(1, sizeof(*inode));
 	if (!inode)
 		return kiln__fail_nomem(err);
 	inode->mode = mode;
@@ -122,6 +151,9 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 	if (len > MAX_NAME)
 		return kiln__fail(err, KILN_EFORMAT, "the name '%.60s...' has more than %d bytes",
 				  name, MAX_NAME);
+	rc = charge(tree, sizeof(*entry) + len + 1, err);
+	if (rc)
+		return rc;
 	if (tree->entry_count >= tree->bucket_count) {
 		rc = rehash(tree, err);
 		if (rc)

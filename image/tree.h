@@ -53,13 +53,24 @@ struct tree {
 	size_t bucket_count; /* a power of two */
 	size_t entry_count;
 	size_t max_entries;
+	size_t memory; /* bytes taken for inodes, names and targets: TREE_MAX_MEMORY at most */
 };
+
+/* What an archive of a few kilobytes may make of itself here: some three million entries. */
+#define TREE_MAX_MEMORY ((size_t)512 << 20)
+
+/* PATH_MAX without its NUL: what Linux can follow. */
+#define TREE_MAX_TARGET 4095
 
 int tree_init(struct tree *tree, size_t max_entries, kiln_error *err);
 void tree_done(struct tree *tree);
 
 /* A new inode that is in no directory yet; owned by the tree. */
 int tree_new_inode(struct tree *tree, uint16_t mode, struct inode **ret, kiln_error *err);
+
+/* What a symbolic link says. KILN_EFORMAT if it is empty, or longer than TREE_MAX_TARGET. */
+int tree_set_target(struct tree *tree, struct inode *inode, const char *target, size_t len,
+		    kiln_error *err);
 
 /* Whatever @name is in @dir, or NULL. */
 struct entry *tree_find(const struct tree *tree, const struct inode *dir, const char *name);

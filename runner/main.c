@@ -9,6 +9,7 @@
 #include "os.h"
 #include "setup.h"
 #include "timefmt.h"
+#include "vmfiles.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -170,8 +171,12 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 static int take_params(struct runner *runner, json_t *params, kiln_error *err)
 {
 	const char *created = json_string_value(json_object_get(params, "created"));
-	int r = take_string(params, "dir", &runner->dir, true, err);
+	int r = take_string(params, "dir", &runner->vm_dir, true, err);
 
+	if (r == 0) {
+		runner->dir = kiln__strf("%s/" KILN__VM_STATE, runner->vm_dir);
+		r = runner->dir ? 0 : kiln__fail_nomem(err);
+	}
 	if (r == 0)
 		r = take_string(params, "runtime_dir", &runner->runtime_dir, true, err);
 	if (r == 0)
@@ -298,6 +303,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		r = kiln__machine_prepare(runner->machine, err);
 	if (r == 0)
+		r = runner_record_processes(runner, err);
+	if (r == 0)
 		r = runner_jail(runner, err);
 	return r;
 }
@@ -363,6 +370,7 @@ static void finish(struct runner *runner)
 	kiln_loop_free(runner->loop);
 	free(runner->id);
 	free(runner->name);
+	free(runner->vm_dir);
 	free(runner->dir);
 	free(runner->runtime_dir);
 	/* The lock goes with the process, and not before: free must mean gone. */

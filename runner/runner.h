@@ -41,7 +41,8 @@ struct runner {
 	kiln_fd lock;
 	char *id;
 	char *name;
-	char *dir;         /* durable: vms/ID */
+	char *vm_dir;      /* vms/ID: read-only once the runner is jailed */
+	char *dir;         /* vms/ID/state: what the runner writes */
 	char *runtime_dir; /* live: sockets */
 	bool foreground;   /* the VM ends with the launch connection */
 	bool ephemeral;    /* nothing of it is to survive a power cut */
@@ -85,6 +86,12 @@ void runner_record(struct runner *runner, const kiln_event *event);
 void runner_save(struct runner *runner);
 
 int runner_open_events(struct runner *runner, kiln_error *err);
+
+/*
+ * Writes down, out of its own later reach, which processes are this runner's: whom the next
+ * manager may kill if this runner dies without a word.
+ */
+int runner_record_processes(const struct runner *runner, kiln_error *err);
 
 /* --- server.c ------------------------------------------------------------------------ */
 

@@ -11,7 +11,9 @@
 #include "log.h"
 #include "os.h"
 #include "syscalls.h"
+#include "vmfiles.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -129,6 +131,22 @@ int runner_open_events(struct runner *runner, kiln_error *err)
 	if (!path)
 		return kiln__fail_nomem(err);
 	return kiln__os_open_lines(&runner->events, path, err);
+}
+
+int runner_record_processes(const struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/lock", runner->vm_dir);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	char text[64] = "";
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	snprintf(text, sizeof(text), KILN__VM_PROCESSES, (long long)getpid(),
+		 (long long)kiln__machine_vmm_pid(runner->machine));
+	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE, err);
+	/* With the zeros behind it, so that a longer one of an earlier life is gone. */
+	return r < 0 ? r : kiln__os_pwrite_full(fd, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
 }
 
 json_t *runner_event_json(const kiln_event *event)

@@ -16,7 +16,9 @@
  * it returns KILN_ETIMEDOUT while the operation itself goes on. Do not call these
  * from callbacks.
  *
- * Small files are read and written inside calls; nothing else blocks.
+ * What blocks, besides the twins: small files are read and written inside calls. A call that finds
+ * a VM whose runner has died kills what is left of it and waits until that has ended: milliseconds,
+ * at most a second a process (kiln_manager_new() for each such VM). And kiln_vm_free(), see there.
  */
 #ifndef KILN_MANAGER_H
 #define KILN_MANAGER_H
@@ -135,7 +137,8 @@ KILN_PUBLIC int kiln_manager_list(kiln_manager *manager,
 
 /*
  * Releases a VM's handle; NULL is allowed. The VM goes on, unless it was started in the
- * foreground by this handle: then it is ended, and waited for. Of an ephemeral one that was
+ * foreground by this handle: then it is killed, and this blocks until it has ended, ten seconds
+ * at most (who cannot wait in a call completes kiln_vm_kill() first). Of an ephemeral one that was
  * created by this manager and is not alive nothing is left then. Pending operations complete
  * with KILN_ECANCELED before this returns. Its sessions, streams and followers must have
  * been freed before.

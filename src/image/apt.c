@@ -237,9 +237,14 @@ static int make_state(void *data, const char *path, kiln_error *err)
 	return 0;
 }
 
+static char *state_name(const struct apt *apt)
+{
+	return kiln__strf("apt-%s", apt->debian_arch);
+}
+
 static int use_own_state(struct apt *apt, kiln_error *err)
 {
-	kiln__autofree char *name = kiln__strf("apt-%s", apt->debian_arch);
+	kiln__autofree char *name = state_name(apt);
 
 	if (!name)
 		return kiln__fail_nomem(err);
@@ -249,15 +254,21 @@ static int use_own_state(struct apt *apt, kiln_error *err)
 /* Lists that did not help are not kept. */
 static void drop_own_state(struct apt *apt)
 {
-	if (apt->state)
-		kiln__os_remove_tree(apt->state, NULL);
+	kiln__autofree char *name = apt->state ? state_name(apt) : NULL;
+
+	if (name)
+		kiln__cache_drop(apt->images->cache, name, NULL);
 }
 
-static int find_packages(struct apt *apt, kiln_error *err)
+/* To see what is new, lists are fetched anew: the host's are as old as its last update. */
+static int find_packages(struct apt *apt, bool refresh, kiln_error *err)
 {
+	kiln__autofree char *name = refresh ? state_name(apt) : NULL;
 	int rc = KILN_ENOENT;
 
-	if (!strcmp(apt->arch, kiln__os_arch()))
+	if (name)
+		kiln__cache_drop(apt->images->cache, name, NULL);
+	else if (!strcmp(apt->arch, kiln__os_arch()))
 		rc = resolve(apt, err);
 	if (rc) {
 		rc = use_own_state(apt, err);
@@ -393,8 +404,8 @@ static const char *metapackage_for(const char *arch)
 	return !strcmp(arch, "aarch64") ? "linux-image-cloud-arm64" : "linux-image-cloud-amd64";
 }
 
-int kiln__apt_kernel(const struct kiln__images *images, const char *arch, const char *record,
-		     char **ret_path, kiln_error *err)
+int kiln__apt_kernel(const struct kiln__images *images, const char *arch, bool refresh,
+		     const char *record, char **ret_path, kiln_error *err)
 {
 	struct apt apt = {
 		.images = images,
@@ -410,7 +421,7 @@ int kiln__apt_kernel(const struct kiln__images *images, const char *arch, const 
 		kiln__hint(err, "give a kernel with --kernel FILE");
 		return KILN_ENOTSUP;
 	}
-	rc = find_packages(&apt, err);
+	rc = find_packages(&apt, refresh, err);
 	if (!rc)
 		rc = name_object(&apt, &name, err);
 	if (!rc)

@@ -23,6 +23,7 @@ int kiln__cache_new(struct kiln__cache **ret, const char *path, kiln_error *err)
 {
 	struct kiln__cache *cache = calloc(1, sizeof(*cache));
 	kiln__autofree char *here = NULL;
+	int r;
 
 	if (cache && path[0] == '/') {
 		cache->path = strdup(path);
@@ -34,6 +35,15 @@ int kiln__cache_new(struct kiln__cache **ret, const char *path, kiln_error *err)
 	if (!cache || !cache->path) {
 		free(cache);
 		return kiln__fail_nomem(err);
+	}
+	/* Who may write there chooses what every VM boots. */
+	r = kiln__os_check_private_dir(cache->path, err);
+	if (r < 0 && r != KILN_ENOENT) {
+		kiln__prefix(err, "the image cache");
+		if (r == KILN_EACCES)
+			kiln__hint(err, "set KILN_IMAGE_CACHE to a directory of your own");
+		kiln__cache_free(cache);
+		return r;
 	}
 	*ret = cache;
 	return 0;
@@ -60,6 +70,10 @@ static int path_of(const struct kiln__cache *cache, const char *folder, const ch
 
 static int make_folders(const struct kiln__cache *cache, kiln_error *err)
 {
+	int r = kiln__os_make_private_dir(cache->path, err);
+
+	if (r < 0)
+		return kiln__prefix(err, "cannot make the image cache"), r;
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
 		kiln__autofree char *path = kiln__strf("%s/%s", cache->path, folders[i]);
 		int rc;
@@ -102,6 +116,16 @@ int kiln__cache_find(const struct kiln__cache *cache, const char *record, char *
 		return kiln__fail_errno(err, errno, "%s", path);
 	*ret_path = kiln__take(path);
 	return 0;
+}
+
+int64_t kiln__cache_record_time(const struct kiln__cache *cache, const char *record)
+{
+	kiln__autofree char *link = NULL;
+	struct stat info;
+
+	if (path_of(cache, "index", record, &link, NULL) < 0 || lstat(link, &info))
+		return 0;
+	return (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
 }
 
 /* --- locks ------------------------------------------------------------------------- */
@@ -243,6 +267,31 @@ int kiln__cache_get(const struct kiln__cache *cache, const char *name, kiln__cac
 	}
 	*ret_path = kiln__take(object);
 	return 0;
+}
+
+int kiln__cache_drop(const struct kiln__cache *cache, const char *name, kiln_error *err)
+{
+	kiln__autofree char *object = NULL;
+	kiln__autofree char *temporary = NULL;
+	kiln_fd held;
+	int r = path_of(cache, "objects", name, &object, err);
+
+	if (r == 0)
+		r = path_of(cache, "tmp", name, &temporary, err);
+	if (r == 0)
+		r = make_folders(cache, err);
+	if (r == 0)
+		r = lock(cache, name, true, &held, err);
+	if (r < 0)
+		return r;
+	/* By its name first, in one step: nobody finds half of it. */
+	r = kiln__os_remove_tree(temporary, err);
+	if (r == 0)
+		r = kiln__os_rename(object, temporary, err);
+	if (r == 0)
+		r = kiln__os_remove_tree(temporary, err);
+	unlock(cache, name, held);
+	return r == KILN_ENOENT ? 0 : r;
 }
 
 int kiln__cache_record(const struct kiln__cache *cache, const char *record, const char *name,

@@ -27,10 +27,14 @@
 #include "cleanup.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct kiln__cache;
 
-/* A cache in the directory @path. Nothing is touched or created until something is made. */
+/*
+ * A cache in the directory @path. Nothing is created until something is made. KILN_EACCES if it is
+ * there and not a directory that only this user may write.
+ */
 int kiln__cache_new(struct kiln__cache **ret, const char *path, kiln_error *err);
 void kiln__cache_free(struct kiln__cache *cache); /* NULL is allowed */
 const char *kiln__cache_path(const struct kiln__cache *cache);
@@ -43,6 +47,9 @@ KILN__DEFINE_AUTOPTR(struct kiln__cache, kiln__cache_free)
  */
 int kiln__cache_find(const struct kiln__cache *cache, const char *record, char **ret_path,
 		     kiln_error *err);
+
+/* When @record was made or made again, in ns since 1970; 0 if there is none. */
+int64_t kiln__cache_record_time(const struct kiln__cache *cache, const char *record);
 
 /*
  * Makes @path, a file or a directory that is not there yet, complete. On failure
@@ -57,6 +64,12 @@ typedef int (*kiln__cache_make_fn)(void *data, const char *path, kiln_error *err
  */
 int kiln__cache_get(const struct kiln__cache *cache, const char *name, kiln__cache_make_fn make,
 		    void *data, char **ret_path, kiln_error *err);
+
+/*
+ * Takes the object @name away, unseen by whoever makes it or asks for it meanwhile: waits while one is
+ * being made. Absent is success. Blocks.
+ */
+int kiln__cache_drop(const struct kiln__cache *cache, const char *name, kiln_error *err);
 
 /* Lets @record lead to the object @name from now on, replacing what it led to. */
 int kiln__cache_record(const struct kiln__cache *cache, const char *record, const char *name,

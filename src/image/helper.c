@@ -35,7 +35,9 @@ static int failed(const struct kiln__buf *text, struct kiln__exit how, kiln_erro
 			kiln__hint(err, "%s", hint);
 	} else if (how.signaled) {
 		rc = kiln__fail(err, KILN_EDIED, "kiln-image was killed by signal %d%s", how.code,
-				how.code == 31 ? " (its sandbox forbids what it tried)" : "");
+				how.code == 31   ? " (its sandbox forbids what it tried)"
+				: how.code == 24 ? " (the input takes too long to read)"
+						 : "");
 	} else {
 		rc = kiln__fail(err, KILN_EDIED, "kiln-image ended with code %d: %.*s", how.code,
 				(int)strcspn(line, "\n"), line);

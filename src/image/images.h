@@ -45,7 +45,7 @@ struct kiln__kernel_request {
 	const char *modules; /* its module directory (lib/modules/RELEASE), or NULL: found by
 				release, if there is one */
 	const char *arch;    /* of the machine, "x86_64" or "aarch64" */
-	bool refresh;        /* DISTRO: ask apt whether there is a newer one */
+	bool refresh;        /* DISTRO: ask apt, with new package lists, whether there is a newer one */
 	bool only_cached;    /* DISTRO: do not ask apt at all; KILN_ENOENT if there is none yet */
 };
 
@@ -65,6 +65,9 @@ struct kiln__kernel {
 int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kernel_request *request,
 		     struct kiln__kernel *ret, kiln_error *err);
 void kiln__kernel_done(struct kiln__kernel *kernel);
+
+/* When apt was last asked for the distribution's kernel, in ns since 1970; 0: never. */
+int64_t kiln__kernel_distro_time(const struct kiln__images *images, const char *arch);
 
 /* --- initramfs --------------------------------------------------------------------- */
 

@@ -31,7 +31,7 @@ int kiln__kernel_describe(const char *path, const json_t *result, kiln_error *er
 
 /* Makes sure that the object of the distribution's kernel exists, by apt; @record leads to it then.
  */
-int kiln__apt_kernel(const struct kiln__images *images, const char *arch, const char *record,
-		     char **ret_path, kiln_error *err);
+int kiln__apt_kernel(const struct kiln__images *images, const char *arch, bool refresh,
+		     const char *record, char **ret_path, kiln_error *err);
 
 #endif

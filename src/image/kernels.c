@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -192,6 +193,21 @@ static bool has_modules(const char *dir)
 }
 
 /*
+ * Whether modules that were found, not named, may be loaded: they run with all that the guest's
+ * kernel can. /tmp/build/vmlinuz must not bring /tmp/lib/modules with it, which anybody can make.
+ */
+static bool may_be_trusted(const char *dir, const char *kernel)
+{
+	struct stat modules;
+	struct stat image;
+
+	if (stat(dir, &modules) || (modules.st_mode & 022))
+		return false;
+	return modules.st_uid == 0 || modules.st_uid == geteuid() ||
+	       (!stat(kernel, &image) && modules.st_uid == image.st_uid);
+}
+
+/*
  * Modules of a kernel that came without: where the user says, or by release beside
  * it ("boot/vmlinuz" and "lib/modules", as in an unpacked package), or the host's.
  */
@@ -219,7 +235,7 @@ static int find_modules(const struct kiln__kernel_request *request, const char *
 	host = kiln__strf("/lib/modules/%s", kernel->release);
 	if (!beside || !host)
 		return kiln__fail_nomem(err);
-	if (path && has_modules(beside))
+	if (path && has_modules(beside) && may_be_trusted(beside, path))
 		kernel->modules = kiln__take(beside);
 	else if (has_modules(host))
 		kernel->modules = kiln__take(host);
@@ -231,6 +247,8 @@ static int find_modules(const struct kiln__kernel_request *request, const char *
 static int host_kernel(char **ret, kiln_error *err)
 {
 	struct utsname host;
+	int why;
+	int r;
 
 	if (uname(&host))
 		return kiln__fail_errno(err, errno, "uname");
@@ -239,11 +257,24 @@ static int host_kernel(char **ret, kiln_error *err)
 		return kiln__fail_nomem(err);
 	if (!access(*ret, R_OK))
 		return 0;
-	kiln__fail_errno(err, errno, "the running kernel's image %s", *ret);
-	kiln__hint(err, errno == EACCES
+	why = errno;
+	r = kiln__fail_errno(err, why, "the running kernel's image %s", *ret);
+	kiln__hint(err, why == EACCES
 				? "make it readable, or use --kernel debian"
 				: "this host keeps no image of its kernel: use --kernel debian");
-	return kiln__code_of_errno(errno);
+	return r;
+}
+
+static char *distro_record(const char *arch)
+{
+	return kiln__strf("kernel-%s-%d-distro", arch, KILN__IMAGE_FORMAT);
+}
+
+int64_t kiln__kernel_distro_time(const struct kiln__images *images, const char *arch)
+{
+	kiln__autofree char *record = distro_record(arch);
+
+	return record ? kiln__cache_record_time(images->cache, record) : 0;
 }
 
 static int get_object(const struct kiln__images *images, const struct kiln__kernel_request *request,
@@ -253,14 +284,14 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 
 	if (request->origin != KILN__KERNEL_DISTRO)
 		return from_file(images, request, path, ret, err);
-	record = kiln__strf("kernel-%s-%d-distro", request->arch, KILN__IMAGE_FORMAT);
+	record = distro_record(request->arch);
 	if (!record)
 		return kiln__fail_nomem(err);
 	if (!request->refresh && kiln__cache_find(images->cache, record, ret, NULL) == 0)
 		return 0;
 	if (request->only_cached)
 		return kiln__fail(err, KILN_ENOENT, "no kernel has been downloaded yet");
-	return kiln__apt_kernel(images, request->arch, record, ret, err);
+	return kiln__apt_kernel(images, request->arch, request->refresh, record, ret, err);
 }
 
 int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kernel_request *request,

@@ -12,6 +12,9 @@
 #define MAX_OUTPUT (1u << 20)
 #define MAX_FDS    16
 
+/* A package or an image over a slow line; what computes ends itself sooner (image/sandbox.c). */
+#define MAX_MINUTES 120
+
 KILN__DEFINE_AUTOPTR(struct kiln__child, kiln__child_free)
 
 /* Takes what has come on one pipe; closes it at its end. */
@@ -28,14 +31,28 @@ static void drain(kiln_fd *fd, struct kiln__buf *buf)
 	}
 }
 
-static int read_both(kiln_fd *out, kiln_fd *diagnostics, struct kiln__buf *ret_out,
+static int time_left(int64_t until)
+{
+	int64_t ms = (until - kiln__os_monotonic_ns()) / 1000000;
+
+	return ms > 0 ? (int)ms : 0;
+}
+
+static int read_both(const struct kiln__run *run, kiln_fd *out, kiln_fd *diagnostics, struct kiln__buf *ret_out,
 		     struct kiln__buf *ret_err, kiln_error *err)
 {
+	const int64_t until = kiln__os_monotonic_ns() + INT64_C(60000000000) * MAX_MINUTES;
+
 	while (*out != KILN_FD_NONE || *diagnostics != KILN_FD_NONE) {
 		struct pollfd fds[2] = {{.fd = *out, .events = POLLIN},
 					{.fd = *diagnostics, .events = POLLIN}};
 
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		int left = time_left(until);
+
+		if (!left)
+			return kiln__fail(err, KILN_ETIMEDOUT, "%s has not ended within %d minutes",
+					  run->path, MAX_MINUTES);
+		if (poll(fds, 2, left) < 0 && errno != EINTR)
 			return kiln__fail_errno(err, errno, "cannot wait for a child's output");
 		if (fds[0].revents)
 			drain(out, ret_out);
@@ -83,8 +100,12 @@ int kiln__run(const struct kiln__run *run, struct kiln__buf *ret_out, struct kil
 	close(pipes[0][1]);
 	close(pipes[1][1]);
 	if (!rc)
-		rc = read_both(&out, &diagnostics, ret_out, ret_err, err);
+		rc = read_both(run, &out, &diagnostics, ret_out, ret_err, err);
 	if (!rc)
-		rc = kiln__child_wait(child, -1, ret_exit, err);
+		rc = kiln__child_wait(child, 60000 * MAX_MINUTES, ret_exit, err);
+	if (rc && child) {
+		kiln__child_kill(child);
+		kiln__child_wait(child, -1, ret_exit, NULL);
+	}
 	return rc;
 }

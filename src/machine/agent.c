@@ -4,6 +4,7 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "err.h"
+#include "printable.h"
 #include "frame.h"
 
 #include <stdio.h>
@@ -49,12 +50,8 @@ void kiln__agent_error_to(const struct kiln__agent_error *error, kiln_error *ret
 	ret->os_errno = error->os_errno < 4096 ? (int)error->os_errno : 0;
 	if (error->stage)
 		kiln__stage(ret, error->stage);
-	for (char *at = ret->message; *at; at++)
-		if ((unsigned char)*at < ' ' || *at == 0x7f)
-			*at = '?';
-	for (char *at = ret->stage; *at; at++)
-		if ((unsigned char)*at < ' ' || *at == 0x7f)
-			*at = '?';
+	kiln__printable(ret->message);
+	kiln__printable(ret->stage);
 }
 
 static void release(struct kiln__agent *agent)

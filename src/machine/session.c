@@ -583,8 +583,7 @@ int kiln__session_reattach(struct kiln__session *s, struct kiln__stream *stream,
 	return attach(s, NULL, stream, &at, err);
 }
 
-/* --- using
- * ---------------------------------------------------------------------------------------- */
+/* --- using --------------------------------------------------------------------------- */
 
 uint64_t kiln__session_id(const struct kiln__session *s)
 {

@@ -139,7 +139,7 @@ int kiln__end_await_socket(kiln_vm *vm, kiln_error *err)
 	if (r == KILN_ENOENT) /* not made yet: that is soon, or the lock is soon given up */
 		r = kiln__dirwatch_add(end->socket, vm->manager->home.runtime, &ignored, err);
 	if (r == 0)
-		r = kiln__dirwatch_add(end->socket, vm->dir->path, &ignored, err);
+		r = kiln__dirwatch_add(end->socket, vm->dir->state, &ignored, err);
 	return r < 0 ? r : 1;
 }
 

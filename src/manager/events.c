@@ -13,6 +13,7 @@
 #include "err.h"
 #include "tail.h"
 #include "timefmt.h"
+#include "vmfiles.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ struct source {
 	struct events *events;
 	char id[KILN__ID_TEXT];
 	kiln_vm *vm; /* NULL: not whole yet */
-	int directory;
+	int directory; /* watched: VMs become whole and go there */
+	int state;     /* and events are written there */
 	bool changed; /* to be looked at */
 	struct kiln__tail tail;
 	struct kiln__buf line; /* the beginning of one */
@@ -78,7 +80,7 @@ static void source_free(struct source *source)
 static struct source *source_new(struct events *events, const char *id)
 {
 	kiln__autofree char *dir = kiln__home_vm_path(&events->manager->home, id);
-	kiln__autofree char *path = kiln__strf("%s/events", dir);
+	kiln__autofree char *path = kiln__strf("%s/" KILN__VM_STATE "/events", dir);
 	struct source *source = calloc(1, sizeof(*source));
 
 	if (!dir || !path || !source || kiln__tail_init(&source->tail, path, NULL) < 0) {
@@ -86,7 +88,7 @@ static struct source *source_new(struct events *events, const char *id)
 		return NULL;
 	}
 	source->events = events;
-	source->directory = -1;
+	source->directory = source->state = -1;
 	source->changed = true;
 	memcpy(source->id, id, KILN__ID_TEXT);
 	if (events->watch)
@@ -221,10 +223,15 @@ static bool tell(struct events *events)
 /* A source that has become a VM. */
 static void open_source(struct source *source)
 {
-	if (kiln_manager_find(source->events->manager, source->id, &source->vm, NULL) < 0)
+	struct events *events = source->events;
+
+	if (kiln_manager_find(events->manager, source->id, &source->vm, NULL) < 0) {
 		source->vm = NULL;
-	else
-		collect_made(source, "created", source->vm->dir->created_ns);
+		return;
+	}
+	if (events->watch)
+		kiln__dirwatch_add(events->watch, source->vm->dir->state, &source->state, NULL);
+	collect_made(source, "created", source->vm->dir->created_ns);
 }
 
 /* Looks at it. Whether that is to be done again, in another turn, is left in "changed". */
@@ -329,13 +336,13 @@ static void on_change(void *data, int directory, const char *name)
 	else if (directory == events->vms)
 		on_vm_entry(events, name);
 	for (struct source *source = events->sources; source; source = source->next)
-		if (directory == -1 || source->directory == directory)
+		if (directory == -1 || source->directory == directory ||
+		    source->state == directory)
 			source->changed = true;
 	kiln__deferred_schedule(events->turn);
 }
 
-/* --- the follower ------------------------------------------------------------------------------
- */
+/* --- the follower -------------------------------------------------------------------- */
 
 static void events_free(kiln_follower *follower)
 {

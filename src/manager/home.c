@@ -92,6 +92,20 @@ int kiln__home_make(const struct kiln__home *home, kiln_error *err)
 	return r;
 }
 
+static int check_dir(const char *path, const char *variable, kiln_error *err)
+{
+	int r = kiln__os_check_private_dir(path, err);
+
+	if (r == KILN_EACCES)
+		kiln__hint(err, "have it removed, or set %s to a directory of your own", variable);
+	return r;
+}
+
+int kiln__home_check_runtime(const struct kiln__home *home, kiln_error *err)
+{
+	return check_dir(home->runtime, "KILN_RUNTIME_DIR", err);
+}
+
 /* --- ids and names -------------------------------------------------------------------- */
 
 static bool is_hex(const char *text)
@@ -346,18 +360,26 @@ static void sweep_names(const struct kiln__home *home)
 	kiln__os_free_names(names);
 }
 
-void kiln__home_sweep(const struct kiln__home *home)
+int kiln__home_sweep(const struct kiln__home *home, kiln_error *err)
 {
 	kiln__autofree char *vms = kiln__strf("%s/vms", home->dir);
 	struct kiln__os_stat st;
+	int r;
 
 	if (!vms)
-		return;
-	if (kiln__os_stat(home->runtime, &st, NULL) == 0) {
+		return kiln__fail_nomem(err);
+	r = check_dir(home->dir, "KILN_HOME", err);
+	if (r == KILN_EACCES)
+		return r;
+	r = kiln__home_check_runtime(home, err);
+	if (r == KILN_EACCES)
+		return r;
+	if (r == 0) {
 		sweep_ids(home, home->runtime);
 	} else if (kiln__os_stat(vms, &st, NULL) == 0) {
 		sweep_ids(home, vms);
 		sweep_names(home);
 		kiln__os_make_private_dir(home->runtime, NULL);
 	}
+	return 0;
 }

@@ -41,6 +41,12 @@ void kiln__home_done(struct kiln__home *home);
 /* Makes the directories, each of which only this user may write. */
 int kiln__home_make(const struct kiln__home *home, kiln_error *err);
 
+/*
+ * RUNTIME may lie where others could have made it before (/tmp): KILN_EACCES if it is not a
+ * directory that only this user may write. KILN_ENOENT: it is not there. Asked before each use.
+ */
+int kiln__home_check_runtime(const struct kiln__home *home, kiln_error *err);
+
 /* True if @text is an id: 32 lower-case hexadecimal digits. */
 bool kiln__is_id(const char *text);
 int kiln__check_name(const char *name, kiln_error *err);
@@ -72,8 +78,9 @@ int kiln__home_list(const struct kiln__home *home, char ***ret_ids, kiln_error *
 
 /*
  * Sets right what processes that were killed left behind. What cannot be set right now is
- * logged and left for the next time.
+ * logged and left for the next time. KILN_EACCES: HOME or RUNTIME is somebody else's, or
+ * others may write there; then nothing in them was looked at.
  */
-void kiln__home_sweep(const struct kiln__home *home);
+int kiln__home_sweep(const struct kiln__home *home, kiln_error *err);
 
 #endif

@@ -124,7 +124,7 @@ static int follow(struct logs *logs, kiln_vm *vm, kiln_error *err)
 	int r = kiln__dirwatch_new(&logs->watch, vm->manager->loop, on_change, logs, err);
 
 	if (r == 0)
-		r = kiln__dirwatch_add(logs->watch, vm->dir->path, &ignored, err);
+		r = kiln__dirwatch_add(logs->watch, vm->dir->state, &ignored, err);
 	if (r < 0)
 		return r;
 	logs->last = false;
@@ -147,7 +147,7 @@ int kiln_vm_logs(kiln_vm *vm, enum kiln_logs_kind kind, bool follow_it,
 
 	if ((unsigned)kind >= sizeof(names) / sizeof(names[0]))
 		return kiln__fail(err, KILN_EINVAL, "there is no log of kind %d", (int)kind);
-	path = kiln__strf("%s/%s", vm->dir->path, names[kind]);
+	path = kiln__strf("%s/%s", vm->dir->state, names[kind]);
 	logs = calloc(1, sizeof(*logs));
 	if (!path || !logs) {
 		free(logs);

@@ -31,11 +31,12 @@ int kiln_manager_new(kiln_manager **ret_manager, kiln_loop *loop,
 		manager->runner = strdup(given.runner);
 		r = manager->runner ? 0 : kiln__fail_nomem(err);
 	}
+	if (r == 0)
+		r = kiln__home_sweep(&manager->home, err);
 	if (r < 0) {
 		kiln_manager_free(manager);
 		return r;
 	}
-	kiln__home_sweep(&manager->home);
 	*ret_manager = manager;
 	return 0;
 }

@@ -199,8 +199,7 @@ void kiln__end_wait(struct kiln__end *end); /* NULL is allowed */
 /* How long a runner that ends because its launch connection did may take before it is killed. */
 #define KILN__RUNNER_END_MS 10000
 
-/* --- streams (rawstream.c) ---------------------------------------------------------------------
- */
+/* --- streams (rawstream.c) ----------------------------------------------------------- */
 
 /* A public stream over @stream, which it owns. NULL when out of memory. */
 kiln_stream *kiln__stream_wrap(struct kiln__stream *stream);
@@ -210,8 +209,7 @@ kiln_stream *kiln__stream_wrap(struct kiln__stream *stream);
 /* Runs the loop until *@over. KILN_ETIMEDOUT after @timeout_ms; -1: no deadline. */
 int kiln__run_until(kiln_loop *loop, const bool *over, int timeout_ms, kiln_error *err);
 
-/* --- handles (manager.c)
- * --------------------------------------------------------------------------- */
+/* --- handles (manager.c) ------------------------------------------------------------- */
 
 /* Holds a handle while callbacks run; frees what was to be freed meanwhile. */
 void kiln__vm_hold(kiln_vm *vm);

@@ -239,8 +239,7 @@ void kiln__ops_go_on(kiln_vm *vm)
 	}
 }
 
-/* --- asking ------------------------------------------------------------------------------------
- */
+/* --- asking -------------------------------------------------------------------------- */
 
 static void on_control_closed(void *data, const kiln_error *err)
 {
@@ -328,7 +327,12 @@ static int connect_runner(kiln_vm *vm, const struct kiln__control_handler *handl
 
 	if (!path)
 		return kiln__fail_nomem(err);
-	r = kiln__os_local_try_connect(&fd, path, err);
+	/* Whoever listens there is sent what the guest is to do: only this user may have made it. */
+	r = kiln__home_check_runtime(&vm->manager->home, err);
+	if (r == 0)
+		r = kiln__os_local_try_connect(&fd, path, err);
+	if (r == 0)
+		r = kiln__os_check_peer(fd, err);
 	if (r == 0)
 		r = kiln__fdstream_new(&stream, vm->manager->loop, fd, err);
 	if (r < 0)

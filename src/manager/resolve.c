@@ -31,7 +31,7 @@ struct kiln__resolving {
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
 static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
 {
-	const char *given = getenv("KILN_IMAGE_CACHE");
+	const char *given = secure_getenv("KILN_IMAGE_CACHE");
 	kiln__autofree char *path =
 		given && *given ? strdup(given) : kiln__strf("%s/images", home->dir);
 
@@ -90,6 +90,18 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 	wanted[n] = NULL;
 }
 
+/* What the runner is told goes as JSON, which is UTF-8: another path is refused, not left out. */
+static int set_path(json_t *resolved, const char *key, const char *path, kiln_error *err)
+{
+	json_t *value = json_string(path);
+
+	if (!value)
+		return kiln__fail(err, KILN_EINVAL,
+				  "the path of the %s is not UTF-8, which kiln cannot pass on: %s",
+				  key, path);
+	return json_object_set_new(resolved, key, value) ? kiln__fail_nomem(err) : 0;
+}
+
 /* --- each file ---------------------------------------------------------------------------- */
 
 static int get_kernel(const struct kiln__images *images, const struct kiln__spec *spec,
@@ -123,9 +135,7 @@ static int add_initramfs(const struct kiln__images *images, const struct kiln__s
 	r = find_guest(spec->arch, &guest, err);
 	if (r == 0)
 		r = kiln__initramfs_get(images, kernel, guest, wanted, &path, err);
-	if (r == 0)
-		json_object_set_new(resolved, "initrd", json_string(path));
-	return r;
+	return r < 0 ? r : set_path(resolved, "initrd", path, err);
 }
 
 static int add_root(const struct kiln__images *images, const struct kiln__spec *spec,
@@ -137,9 +147,7 @@ static int add_root(const struct kiln__images *images, const struct kiln__spec *
 	if (spec->root.kind != KILN__ROOT_DIRECTORY && spec->root.kind != KILN__ROOT_TAR)
 		return 0;
 	r = kiln__root_image_get(images, spec->root.source.path, spec->root.source.fd, &path, err);
-	if (r == 0)
-		json_object_set_new(resolved, "root", json_string(path));
-	return r;
+	return r < 0 ? r : set_path(resolved, "root", path, err);
 }
 
 /* A new disk for each start: what was written in the last one is gone, as it is from memory. */
@@ -159,8 +167,8 @@ int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t
 	if (r == 0)
 		r = kiln__scratch_create(path, size, err);
 	if (r == 0)
-		json_object_set_new(resolved, "overlay", json_string(path));
-	else
+		r = set_path(resolved, "overlay", path, err);
+	if (r < 0)
 		kiln__stage(err, "root");
 	return r;
 }
@@ -173,8 +181,9 @@ static int resolve(const struct kiln__images *images, const struct kiln__spec *s
 
 	if (r < 0)
 		return kiln__stage(err, "kernel"), r;
-	json_object_set_new(resolved, "kernel", json_string(kernel.image));
-	r = add_initramfs(images, spec, &kernel, resolved, err);
+	r = set_path(resolved, "kernel", kernel.image, err);
+	if (r == 0)
+		r = add_initramfs(images, spec, &kernel, resolved, err);
 	kiln__kernel_done(&kernel);
 	if (r < 0)
 		return kiln__stage(err, "initramfs"), r;
@@ -277,10 +286,32 @@ void kiln__resolving_abandon(struct kiln__resolving *resolving)
 
 /* --- for reports ------------------------------------------------------------------------------ */
 
-int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch, char **ret_path,
-				 kiln_error *err)
+static int get_distro_kernel(const struct kiln__home *home,
+			     const struct kiln__kernel_request *request, struct kiln__images *images,
+			     struct kiln__default_kernel *ret, kiln_error *err)
 {
 	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
+	struct kiln__kernel kernel;
+	int r = open_cache(home, &cache, err);
+
+	if (r < 0)
+		return r;
+	images->cache = cache;
+	r = kiln__kernel_get(images, request, &kernel, err);
+	if (r < 0)
+		return r;
+	*ret = (struct kiln__default_kernel){
+		.path = kiln__take(kernel.image),
+		.fetched_ns = kiln__kernel_distro_time(images, request->arch),
+	};
+	memcpy(ret->release, kernel.release, sizeof(ret->release));
+	kiln__kernel_done(&kernel);
+	return 0;
+}
+
+int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch,
+				 struct kiln__default_kernel *ret, kiln_error *err)
+{
 	const struct kiln__kernel_request request = {
 		.origin = KILN__KERNEL_DISTRO,
 		.fd = KILN_FD_NONE,
@@ -288,16 +319,21 @@ int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch
 		.only_cached = true,
 	};
 	struct kiln__images images = {0};
-	struct kiln__kernel kernel;
-	int r = open_cache(home, &cache, err);
 
-	if (r < 0)
-		return r;
-	images.cache = cache;
-	r = kiln__kernel_get(&images, &request, &kernel, err);
-	if (r < 0)
-		return r;
-	*ret_path = kiln__take(kernel.image);
-	kiln__kernel_done(&kernel);
-	return 0;
+	return get_distro_kernel(home, &request, &images, ret, err);
+}
+
+int kiln__resolve_renew_kernel(const struct kiln__home *home, const char *arch,
+			       void (*progress)(void *data, const char *text), void *data,
+			       struct kiln__default_kernel *ret, kiln_error *err)
+{
+	const struct kiln__kernel_request request = {
+		.origin = KILN__KERNEL_DISTRO,
+		.fd = KILN_FD_NONE,
+		.arch = arch,
+		.refresh = true,
+	};
+	struct kiln__images images = {.progress = progress, .data = data};
+
+	return get_distro_kernel(home, &request, &images, ret, err);
 }

@@ -46,11 +46,23 @@ void kiln__resolving_abandon(struct kiln__resolving *resolving); /* NULL is allo
 int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t *resolved,
 			  kiln_error *err);
 
+/* The kernel that a machine gets when its configuration names none. */
+struct kiln__default_kernel {
+	char *path;         /* malloc'ed */
+	char release[80];   /* as uname -r says it; empty if unknown */
+	int64_t fetched_ns; /* when the distribution was last asked, since 1970 */
+};
+
+/* For @arch. Downloads nothing: KILN_ENOENT if there is none yet. */
+int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch,
+				 struct kiln__default_kernel *ret, kiln_error *err);
+
 /*
- * The kernel file that a machine of @arch gets when its configuration names none, malloc'ed.
- * Downloads nothing: KILN_ENOENT if there is none yet.
+ * Asks the distribution for its newest and gets that, telling @progress (which may be NULL) in
+ * lines. Blocks, for as long as that takes. Where it fails, the one that was there stays.
  */
-int kiln__resolve_default_kernel(const struct kiln__home *home, const char *arch, char **ret_path,
-				 kiln_error *err);
+int kiln__resolve_renew_kernel(const struct kiln__home *home, const char *arch,
+			       void (*progress)(void *data, const char *text), void *data,
+			       struct kiln__default_kernel *ret, kiln_error *err);
 
 #endif

@@ -158,8 +158,7 @@ static const struct kiln__session_handler handler = {
 	.failed = on_failed,
 };
 
-/* --- the stream --------------------------------------------------------------------------------
- */
+/* --- the stream ---------------------------------------------------------------------- */
 
 static int start_process(kiln_session *session, struct kiln__stream *stream, kiln_error *err)
 {
@@ -261,8 +260,7 @@ static void ask(kiln_session *session)
 	kiln__op_ask(session->op);
 }
 
-/* --- exec and attach
- * ------------------------------------------------------------------------------ */
+/* --- exec and attach ----------------------------------------------------------------- */
 
 static kiln_session *session_new(kiln_vm *vm, const struct kiln__op_kind *kind,
 				 const kiln_session_callbacks *callbacks)
@@ -339,8 +337,7 @@ int kiln_vm_attach(kiln_vm *vm, const kiln_attach_options *options,
 	return 0;
 }
 
-/* --- from the user
- * ----------------------------------------------------------------------------------- */
+/* --- from the user ------------------------------------------------------------------- */
 
 void kiln_session_resume(kiln_session *session)
 {
@@ -386,8 +383,7 @@ void kiln_session_signal(kiln_session *session, int number)
 		session->signals |= UINT64_C(1) << (number - 1);
 }
 
-/* --- to its end, blocking
- * ------------------------------------------------------------------------------ */
+/* --- to its end, blocking ------------------------------------------------------------ */
 
 struct collecting {
 	struct kiln__buf output[2];

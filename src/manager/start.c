@@ -163,8 +163,7 @@ static int spawn(struct kiln__start *start, kiln_fd launch, kiln_error *err)
 	return kiln__child_spawn(&start->runner, &spawn, err);
 }
 
-/* --- the launch --------------------------------------------------------------------------------
- */
+/* --- the launch ---------------------------------------------------------------------- */
 
 static void on_lifeline_closed(void *data, const kiln_error *err)
 {
@@ -202,6 +201,15 @@ static void on_launched(void *data, json_t *result, const kiln_error *err)
 	kiln__ops_go_on(vm);
 }
 
+static bool utf8(const char *text)
+{
+	json_t *string = json_string(text);
+	bool good = string != NULL;
+
+	json_decref(string);
+	return good;
+}
+
 /* What the runner is told. A new reference. */
 static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
 			 kiln_error *err)
@@ -217,7 +225,14 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 			 "name", dir->name, "created", created, "dir", dir->path, "runtime_dir",
 			 dir->runtime, "foreground", start->foreground, "attach", start->attach,
 			 "ephemeral", dir->ephemeral, "config", config, "resolved", resolved);
-	return *ret ? 0 : kiln__fail_nomem(err);
+	if (*ret)
+		return 0;
+	if (!utf8(dir->path) || !utf8(dir->runtime))
+		return kiln__fail(err, KILN_EINVAL,
+				  "the path of the VM's directory is not UTF-8, which kiln cannot pass "
+				  "on: %s",
+				  utf8(dir->path) ? dir->runtime : dir->path);
+	return kiln__fail_nomem(err);
 }
 
 /* Makes @fd, our end of the pair, the connection that the launch is asked for on. Takes @fd. */
@@ -282,8 +297,7 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, json
 	return ask(start, ours, params, err);
 }
 
-/* --- before it
- * ------------------------------------------------------------------------------------ */
+/* --- before it ----------------------------------------------------------------------- */
 
 static void on_progress(void *data, const char *text)
 {

@@ -57,7 +57,7 @@ static int open_next(struct kiln__tail *tail, kiln_error *err)
 		next = tail->path;
 	else
 		return 0;
-	r = kiln__os_open(&fd, next, KILN__OPEN_READ, err);
+	r = kiln__os_open(&fd, next, KILN__OPEN_READ | KILN__OPEN_HOSTILE, err);
 	if (r < 0)
 		return r == KILN_ENOENT ? 1 : r; /* moved since: look again */
 	kiln__os_close(tail->fd);

@@ -132,8 +132,7 @@ void kiln_vm_background(kiln_vm *vm, kiln_done_fn done, void *data)
 	ask(vm, &background_kind, NULL, done, data);
 }
 
-/* --- wait --------------------------------------------------------------------------------------
- */
+/* --- wait ---------------------------------------------------------------------------- */
 
 static void answered_wait(struct kiln__op *op, json_t *result)
 {
@@ -191,8 +190,7 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
 	return op;
 }
 
-/* --- signal, pause, resume
- * ------------------------------------------------------------------------ */
+/* --- signal, pause, resume ----------------------------------------------------------- */
 
 static const struct kiln__op_kind signal_kind = {"signal", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind pause_kind = {"pause", answered_done, kiln__fail_not_alive};
@@ -213,8 +211,7 @@ void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data)
 	ask(vm, &resume_kind, NULL, done, data);
 }
 
-/* --- remove
- * ------------------------------------------------------------------------------------------ */
+/* --- remove -------------------------------------------------------------------------- */
 
 static void remove_now(struct kiln__op *op)
 {
@@ -252,8 +249,7 @@ void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 	}
 }
 
-/* --- inspect and stats
- * --------------------------------------------------------------------------------- */
+/* --- inspect and stats --------------------------------------------------------------- */
 
 /* The state, as the runner or the disk has it, and what is fixed for life; takes @state. */
 static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, kiln_error *err)

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "os.h"
 #include "timefmt.h"
+#include "vmfiles.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ enum part {
 };
 
 /* The longest identity that a lock file may hold. */
-#define IDENTITY_MAX 1024
+#define IDENTITY_MAX KILN__VM_PROCESSES_AT
 
 #define STATE_MAX  ((size_t)1024 * 1024)
 #define CONFIG_MAX ((size_t)1024 * 1024)
@@ -27,8 +28,11 @@ enum part {
 /* As much of its VM's id as a VMM's command line holds: docs/control-protocol.md. */
 #define VMM_WORD 12
 
-/* How long a VMM may take to go once it has been killed: the kernel frees the guest's memory. */
-#define VMM_END_MS 10000
+/*
+ * How long a killed process is waited for: what the kernel needs to free the guest's memory, and
+ * what a call of the library may block. A start that finds one still there fails.
+ */
+#define PROCESS_END_MS 1000
 
 /* --- paths and small files ------------------------------------------------------------- */
 
@@ -47,8 +51,9 @@ static struct kiln__vmdir *dir_new(const struct kiln__home *home, const char *id
 	dir->owner = KILN_FD_NONE;
 	memcpy(dir->id, id, KILN__ID_TEXT);
 	dir->path = kiln__home_vm_path(home, id);
+	dir->state = dir->path ? kiln__strf("%s/" KILN__VM_STATE, dir->path) : NULL;
 	dir->runtime = kiln__home_runtime_path(home, id);
-	if (!dir->path || !dir->runtime) {
+	if (!dir->state || !dir->runtime) {
 		kiln__vmdir_free(dir);
 		return NULL;
 	}
@@ -62,6 +67,7 @@ void kiln__vmdir_free(struct kiln__vmdir *dir)
 	kiln__os_close(dir->owner);
 	free(dir->name);
 	free(dir->path);
+	free(dir->state);
 	free(dir->runtime);
 	free(dir);
 }
@@ -140,7 +146,7 @@ static int read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 
 static int append_event(const struct kiln__vmdir *dir, const char *line)
 {
-	kiln__autofree char *path = file_of(dir, "events");
+	kiln__autofree char *path = file_of(dir, KILN__VM_STATE "/events");
 	kiln__autofree char *text = kiln__strf("%s\n", line);
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	int r;
@@ -184,17 +190,23 @@ static int lock_vms(const struct kiln__home *home, kiln_fd *ret, kiln_error *err
 	return r;
 }
 
-/* The two directories, the journal's first, which a boot of the host takes away. */
+/* The journal's entry, in a directory that a boot of the host takes away. */
+static int make_runtime(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	int r = kiln__home_check_runtime(dir->home, err);
+
+	if (r == KILN_ENOENT)
+		r = kiln__home_make(dir->home, err);
+	return r < 0 ? r : kiln__os_mkdir(dir->runtime, 0700, err);
+}
+
 static int make_directories(const struct kiln__vmdir *dir, kiln_error *err)
 {
-	int r = kiln__os_mkdir(dir->runtime, 0700, err);
+	int r = make_runtime(dir, err);
 
-	if (r == KILN_ENOENT) {
-		r = kiln__home_make(dir->home, err);
-		if (r == 0)
-			r = kiln__os_mkdir(dir->runtime, 0700, err);
-	}
-	return r < 0 ? r : kiln__os_mkdir(dir->path, 0700, err);
+	if (r == 0)
+		r = kiln__os_mkdir(dir->path, 0700, err);
+	return r < 0 ? r : kiln__os_mkdir(dir->state, 0700, err);
 }
 
 static int destroy(const struct kiln__vmdir *dir, kiln_error *err);
@@ -279,6 +291,8 @@ int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, 
 	r = write_identity(dir, guard, err);
 	if (r == 0 && ephemeral)
 		r = take_ownership(dir, err);
+	else if (r == 0) /* before config.json: what is a VM knows who it is, after a power cut too */
+		r = kiln__os_sync(guard, err);
 	if (r == 0)
 		r = publish(dir, config, err);
 	if (r < 0) {
@@ -328,18 +342,17 @@ int kiln__vmdir_is_alive(const struct kiln__vmdir *dir, kiln_error *err)
 
 int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err)
 {
-	kiln__autofree char *path = file_of(dir, "state.json");
+	kiln__autofree char *path = file_of(dir, KILN__VM_STATE "/state.json");
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln__autofree char *text = NULL;
 	json_t *object = NULL;
 	size_t len;
-	int r;
 
 	if (!path)
 		return kiln__fail_nomem(err);
-	r = kiln__os_read_file(path, STATE_MAX, &text, &len, err);
-	if (r < 0 && r != KILN_ENOENT)
-		return r;
-	if (r == 0)
+	/* What is there but cannot be read is damaged, too. */
+	if (kiln__os_open(&fd, path, KILN__OPEN_READ | KILN__OPEN_HOSTILE, NULL) == 0 &&
+	    kiln__os_read_open(fd, path, STATE_MAX, &text, &len, NULL) == 0)
 		object = json_loadb(text, len, 0, NULL);
 	if (!json_is_object(object)) {
 		/* Written whole or not at all: what is no state was damaged from outside. */
@@ -404,15 +417,34 @@ static int settle_dead(const struct kiln__vmdir *dir, json_t **object, kiln_erro
 	return r < 0 ? r : 0;
 }
 
+/* The processes of the last runner, as it wrote them down before its guest ran; 0: none. */
+static void read_processes(kiln_fd lock, int64_t *ret_runner, int64_t *ret_vmm)
+{
+	char text[64] = "";
+	long long runner;
+	long long vmm;
+
+	*ret_runner = *ret_vmm = 0;
+	if (kiln__os_pread_full(lock, text, sizeof(text) - 1, KILN__VM_PROCESSES_AT, NULL) > 0 &&
+	    sscanf(text, KILN__VM_PROCESSES, &runner, &vmm) == 2) {
+		*ret_runner = runner;
+		*ret_vmm = vmm;
+	}
+}
+
 int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 		       json_t **ret_object, kiln_error *err)
 {
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
 	struct kiln__vmstate state;
 	json_t *object;
 	int alive;
 	int r;
 
-	alive = kiln__vmdir_is_alive(dir, err);
+	r = open_lock(dir, KILN__OPEN_READ, &lock, err);
+	if (r < 0)
+		return r;
+	alive = kiln__os_part_is_locked(lock, PART_LIFE, err);
 	if (alive < 0)
 		return alive;
 	r = kiln__vmdir_read_state(dir, &object, err);
@@ -429,8 +461,9 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 	}
 	if (alive && state.state == KILN_STATE_CREATED)
 		state.state = KILN_STATE_STARTING; /* its runner has not written anything yet */
-	if (!alive)
-		state.pid = state.vmm_pid = 0;
+	state.pid = state.vmm_pid = 0;
+	if (alive)
+		read_processes(lock, &state.pid, &state.vmm_pid);
 	*ret = state;
 	if (ret_object)
 		*ret_object = object;
@@ -448,7 +481,9 @@ int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (
 		    : kiln__fail_nomem(err);
 }
 
-static int correct_state(const struct kiln__vmdir *dir, kiln_error *err);
+static int correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
+static int end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
+static void remove_temporaries(const struct kiln__vmdir *dir);
 
 /* --- starting -------------------------------------------------------------------------------- */
 
@@ -465,71 +500,74 @@ static int empty_runtime(const struct kiln__vmdir *dir, kiln_error *err)
 	return r < 0 ? r : kiln__os_mkdir(dir->runtime, 0700, err);
 }
 
-static int take_life(kiln_fd lock, kiln_error *err)
+/*
+ * GUARD is held, so nobody else takes it; who waited for the end of the last one may hold it
+ * for a moment.
+ */
+static int take_life(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *err)
 {
-	int r = kiln__os_lock_part(lock, PART_LIFE, false, err);
+	kiln__autoclose kiln_fd life = KILN_FD_NONE;
+	int r = open_lock(dir, KILN__OPEN_READ, &life, err);
 
-	if (r != KILN_EBUSY)
-		return r;
-	if (kiln__os_part_is_locked(lock, PART_LIFE, NULL) != 0)
+	if (r == 0)
+		r = kiln__os_part_is_locked(life, PART_LIFE, err);
+	if (r > 0)
 		return kiln__fail(err, KILN_ESTATE, "the VM is running already");
-	/* Somebody who waited for its end is just letting go. GUARD is ours: nobody else comes. */
-	return kiln__os_lock_part(lock, PART_LIFE, true, err);
+	if (r == 0)
+		r = kiln__os_hold_part(life, PART_LIFE, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&life);
+	return r;
 }
 
-/* With GUARD held: nothing alive, the runtime directory there and empty. */
-static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+/*
+ * With GUARD held: nothing alive, the runtime directory there and empty. A runner that was
+ * killed is recorded, and its processes have ended, before another takes its place.
+ */
+static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *ret_life,
+			kiln_error *err)
 {
+	kiln__autoclose kiln_fd life = KILN_FD_NONE;
 	int r;
 
 	if (!has_config(dir))
 		return gone(dir->id, err);
-	r = take_life(lock, err);
-	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
-	 */
-	if (r == 0)
-		r = correct_state(dir, err);
+	r = take_life(dir, &life, err);
 	if (r < 0)
 		return r;
-	r = kiln__os_mkdir(dir->runtime, 0700, err);
-	if (r == KILN_ENOENT) {
-		r = kiln__home_make(dir->home, err);
-		if (r == 0)
-			r = kiln__os_mkdir(dir->runtime, 0700, err);
-	} else if (r == KILN_EEXIST) {
+	r = end_processes(dir, lock, err);
+	if (r == 0)
+		r = correct_state(dir, lock, err);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		remove_temporaries(dir);
+	r = make_runtime(dir, err);
+	if (r == KILN_EEXIST)
 		r = dir->fresh ? 0 : empty_runtime(dir, err);
-	}
+	if (r == 0)
+		*ret_life = kiln__take_fd(&life);
 	return r;
 }
 
 int kiln__vmdir_take(struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err)
 {
-	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
-	struct kiln__vmstate state;
-	int r;
+	kiln__autoclose kiln_fd guard = KILN_FD_NONE;
+	int r = open_lock(dir, KILN__OPEN_WRITE, &guard, err);
 
-	/* A runner that was killed is recorded, and its VMM ended, before another takes its place.
-	 */
-	r = kiln__vmdir_status(dir, &state, NULL, err);
-	if (r < 0)
-		return r;
-	r = open_lock(dir, KILN__OPEN_WRITE, &lock, err);
 	if (r == 0)
-		r = kiln__os_lock_part(lock, PART_GUARD, true, err);
+		r = kiln__os_lock_part(guard, PART_GUARD, true, err);
 	if (r == 0)
-		r = take_guarded(dir, lock, err);
-	if (r < 0)
-		return r;
-	kiln__os_unlock_part(lock, PART_GUARD);
-	dir->fresh = false;
-	*ret_life = kiln__take_fd(&lock);
-	return 0;
+		r = take_guarded(dir, guard, ret_life, err);
+	if (r == 0)
+		dir->fresh = false;
+	return r;
 }
 
 static int write_failed(const struct kiln__vmdir *dir, json_t *object, const char *from,
 			const kiln_error *why, kiln_error *err)
 {
-	kiln__autofree char *path = file_of(dir, "state.json");
+	kiln__autofree char *path = file_of(dir, KILN__VM_STATE "/state.json");
 	kiln__autofree char *event = NULL;
 	int64_t now = kiln__os_realtime_ns();
 	char *text;
@@ -566,42 +604,66 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
 	return r;
 }
 
-/* --- setting right -----------------------------------------------------------------------------
- */
+/* --- setting right ------------------------------------------------------------------- */
 
-/* A VMM is tied to its runner's life; this is for the moment until the kernel has ended it, too. */
-static void end_vmm(const struct kiln__vmdir *dir, int64_t pid)
+static int end_process(const struct kiln__vmdir *dir, const char *what, int64_t pid,
+		       const char *word, kiln_error *err)
 {
 	kiln__autoclose kiln_fd process = KILN_FD_NONE;
+	kiln_error why;
+
+	if (pid <= 0 || kiln__os_open_process(&process, pid, word, NULL) < 0 ||
+	    kiln__os_end_process(process, PROCESS_END_MS, &why) == 0)
+		return 0;
+	kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its %s, process %lld: %s", dir->id, what,
+		  (long long)pid, why.message);
+	kiln__fail(err, KILN_EBUSY, "the %s of its last run, process %lld, has not ended yet: %s", what,
+		   (long long)pid, why.message);
+	kiln__hint(err, "it has been killed; try again");
+	return KILN_EBUSY;
+}
+
+/*
+ * With LIFE free. A VMM is tied to its runner's life, and a runner lets go of LIFE by ending: this is
+ * for the moment until the kernel has ended both, and for a runner that its guest has taken over.
+ */
+static int end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
 	char word[VMM_WORD + 1];
-	kiln_error err;
+	int64_t runner;
+	int64_t vmm;
+	int r;
 
 	snprintf(word, sizeof(word), "%.*s", VMM_WORD, dir->id);
-	if (pid <= 0 || kiln__os_open_process(&process, pid, word, NULL) < 0)
-		return;
-	if (kiln__os_end_process(process, VMM_END_MS, &err) < 0)
-		kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its VMM, process %lld: %s",
-			  dir->id, (long long)pid, err.message);
+	read_processes(lock, &runner, &vmm);
+	r = end_process(dir, "runner", runner, dir->id, err);
+	return r < 0 ? r : end_process(dir, "VMM", vmm, word, err);
 }
 
 /* What an atomic replacement leaves that was killed in the middle. */
-static void remove_temporaries(const struct kiln__vmdir *dir)
+static void remove_temporaries_in(const char *path)
 {
 	char **names;
 
-	if (kiln__os_list_dir(dir->path, &names, NULL) < 0)
+	if (kiln__os_list_dir(path, &names, NULL) < 0)
 		return;
 	for (size_t i = 0; names[i]; i++) {
-		kiln__autofree char *path = file_of(dir, names[i]);
+		kiln__autofree char *file = kiln__strf("%s/%s", path, names[i]);
 
-		if (path && strncmp(names[i], KILN__OS_TEMPORARY, strlen(KILN__OS_TEMPORARY)) == 0)
-			kiln__os_remove(path, NULL);
+		if (file && strncmp(names[i], KILN__OS_TEMPORARY, strlen(KILN__OS_TEMPORARY)) == 0)
+			kiln__os_remove(file, NULL);
 	}
 	kiln__os_free_names(names);
 }
 
+static void remove_temporaries(const struct kiln__vmdir *dir)
+{
+	remove_temporaries_in(dir->path);
+	remove_temporaries_in(dir->state);
+}
+
 /* Nobody is alive: if the state says otherwise, its runner was killed. Returns 1 if so. */
-static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
+static int correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 {
 	struct kiln__vmstate state;
 	kiln_error why;
@@ -614,7 +676,7 @@ static int correct_state(const struct kiln__vmdir *dir, kiln_error *err)
 	if (kiln__vmstate_is_alive(state.state)) {
 		const char *from = kiln_state_name(state.state);
 
-		end_vmm(dir, state.vmm_pid);
+		end_processes(dir, lock, NULL);
 		died(from, &why);
 		r = write_failed(dir, object, from, &why, err);
 		if (r == 0)
@@ -635,8 +697,12 @@ static int remove_contents(const struct kiln__vmdir *dir, kiln_error *err)
 	for (size_t i = 0; names[i] && r == 0; i++) {
 		kiln__autofree char *path = file_of(dir, names[i]);
 
-		if (strcmp(names[i], "lock") != 0)
-			r = path ? remove_any(path, err) : kiln__fail_nomem(err);
+		if (!path)
+			r = kiln__fail_nomem(err);
+		else if (strcmp(names[i], KILN__VM_STATE) == 0)
+			r = kiln__os_remove_tree(path, err);
+		else if (strcmp(names[i], "lock") != 0)
+			r = remove_any(path, err);
 	}
 	kiln__os_free_names(names);
 	return r;
@@ -746,7 +812,7 @@ static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kil
 			return r < 0 ? r : gone(dir->id, err);
 		}
 	}
-	r = correct_state(dir, err);
+	r = correct_state(dir, lock, err);
 	if (r < 0)
 		return r;
 	if (r > 0 || sweep)
@@ -784,8 +850,6 @@ int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error
 {
 	kiln__cleanup(kiln__vmdir_free_autop) struct kiln__vmdir *dir = dir_new(home, id);
 	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
-	struct kiln__vmstate state;
-	json_t *object;
 	int r;
 
 	if (!dir)
@@ -803,11 +867,8 @@ int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error
 		return kiln__fail(err, KILN_EBUSY, "the VM is running");
 	if (r == 0)
 		r = read_identity(dir, lock, err);
-	if (r == 0 && kiln__vmdir_read_state(dir, &object, NULL) == 0) {
-		kiln__vmstate_parse(object, &state);
-		json_decref(object);
-		if (kiln__vmstate_is_alive(state.state))
-			end_vmm(dir, state.vmm_pid);
-	}
-	return r < 0 ? r : destroy(dir, err);
+	if (r < 0)
+		return r;
+	end_processes(dir, lock, NULL);
+	return destroy(dir, err);
 }

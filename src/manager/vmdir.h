@@ -3,18 +3,25 @@
  * One VM's directory, HOME/vms/ID:
  *
  *   lock         its contents are the VM's identity (name, time of creation, whether
- *                ephemeral), fixed for life; locked in parts, see below
+ *                ephemeral), fixed for life, and which processes its last runner had;
+ *                locked in parts, see below
  *   config.json  the configuration. A VM exists if and only if this does: it is made
  *                last and removed first, each in one step
- *   state.json   what the runner last wrote; missing until the first start
- *   events, console.log, log, runner.log   the runner's
+ *   state/       the runner's, and all that it can write there once it is jailed:
+ *     state.json   what it last wrote; missing until the first start
+ *     events, console.log, log, runner.log
+ *
+ * A runner that its guest has taken over writes into state/ what it likes. So nothing there is
+ * more than a report: files are opened without following links, bounded and parsed as hostile,
+ * and what is killed or opened because of a VM is named outside.
  *
  * Three locks lie on "lock" (kiln__os_lock_part):
  *
  *   LIFE   held from before the runner is started, by the runner until it ends, however
- *          it ends. Held means alive; no process number is ever believed
+ *          it ends, on a descriptor that can only read. Held means alive; no process number
+ *          is ever believed
  *   GUARD  held while the VM is created, taken for a start, set right or removed: for
- *          milliseconds. Waiting for it in a call is therefore allowed
+ *          milliseconds, or a second where a VMM that was killed is slow to end. Waiting for it in a call is therefore allowed
  *   OWNER  held by the process that created an ephemeral VM. Without owner and life,
  *          such a VM is removed by whoever comes by
  *
@@ -48,6 +55,7 @@ struct kiln__vmdir {
 	bool ephemeral;
 	int64_t created_ns;
 	char *path;
+	char *state; /* PATH/state */
 	char *runtime;
 	kiln_fd owner; /* holds OWNER, or KILN_FD_NONE */
 	bool fresh;    /* made here, and not started here yet: its runtime directory is empty */
@@ -89,7 +97,8 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 
 /*
  * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
- * directory is there and empty then. KILN_ESTATE: it is alive already.
+ * directory is there and empty then. KILN_ESTATE: it is alive already. KILN_EBUSY: a process of its last
+ * run, which has been killed, has not ended yet.
  */
 int kiln__vmdir_take(struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err);
 

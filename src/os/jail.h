@@ -8,6 +8,8 @@
 
 #include <kiln/error.h>
 
+#include "fd.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -17,12 +19,27 @@ struct kiln__jail_filter {
 	size_t count;
 };
 
+/* What may be done beneath a directory: combined. */
+#define KILN__JAIL_READ   1
+#define KILN__JAIL_MAKE   2 /* new files and directories, and writing */
+#define KILN__JAIL_REMOVE 4 /* and replacing */
+
+/* A directory (or file) by a descriptor, which stays the caller's. */
+struct kiln__jail_place {
+	kiln_fd at;
+	unsigned rights;
+};
+
 struct kiln__jail {
 	const char *const
 		*writable; /* directories beneath which files may be made, replaced, removed */
 	size_t writable_count;
 	const char *const *readable; /* directories beneath which files may be read */
 	size_t readable_count;
+	const struct kiln__jail_place *places; /* in the host's root: with keeps_root only */
+	size_t place_count;
+	bool keeps_root; /* no mount namespace, for one without sockets: Landlock alone confines files */
+	bool reads_all;  /* keeps the capability to read other users' files, as far as it has it */
 	const struct kiln__jail_filter *filter;
 };
 
@@ -35,7 +52,7 @@ struct kiln__jail_report {
 
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user
- * may have one), no new privileges, not dumpable (nobody of this user may trace it), no
+ * may have one, and keeps_root is not set), no new privileges, not dumpable (nobody of this user may trace it), no
  * core files, no capabilities, no path but those named (Landlock, as far as the kernel has
  * it), no system call but those of the filter. For the calling process, which must have
  * one thread; the directories must be absolute paths. Fails if anything but Landlock or the

@@ -80,6 +80,7 @@ int kiln__os_inherited(kiln_fd *ret, int number, kiln_error *err);
 #define KILN__OPEN_APPEND 8
 #define KILN__OPEN_TRUNCATE 16
 #define KILN__OPEN_DIRECTORY 32
+#define KILN__OPEN_HOSTILE 64  /* in a directory of somebody not trusted: no link, no waiting for a FIFO */
 
 int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *err);
 
@@ -108,6 +109,10 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
 /* A whole small file, NUL-terminated, malloc'ed; KILN_EOVERFLOW beyond @max bytes. */
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err);
 
+/* The same of an open file, from where it stands; @name is for messages. */
+int kiln__os_read_open(kiln_fd fd, const char *name, size_t max, char **ret, size_t *ret_len,
+		       kiln_error *err);
+
 /*
  * Replaces a file atomically: written aside, mode @mode whatever the umask, then
  * renamed over the old one. @durable also syncs file and directory. A reader sees the
@@ -132,6 +137,9 @@ int kiln__os_mkdir(const char *path, unsigned mode, kiln_error *err); /* KILN_EE
 
 /* mkdir_p with mode 0700; KILN_EACCES if it is there and others own it or may write in it, or is a link. */
 int kiln__os_make_private_dir(const char *path, kiln_error *err);
+
+/* The same question of one that is there: KILN_ENOENT if it is not. One system call. */
+int kiln__os_check_private_dir(const char *path, kiln_error *err);
 int kiln__os_remove(const char *path, kiln_error *err);       /* a file or empty directory; absent is success */
 int kiln__os_remove_tree(const char *path, kiln_error *err);  /* never follows links; absent is success */
 int kiln__os_rename(const char *from, const char *to, kiln_error *err); /* replaces @to */
@@ -158,6 +166,13 @@ void kiln__os_unlock(kiln_fd fd); /* before the last duplicate is closed */
  */
 int kiln__os_lock_part(kiln_fd fd, unsigned part, bool wait, kiln_error *err);
 void kiln__os_unlock_part(kiln_fd fd, unsigned part);
+
+/*
+ * The same on a file that is open for reading alone, for a holder that must not write there:
+ * waits until nobody has locked the part by the function above. Several may hold it (not on
+ * Windows): that there is one is for the callers to see to.
+ */
+int kiln__os_hold_part(kiln_fd fd, unsigned part, kiln_error *err);
 
 /* 1 if another open file holds the part, else 0. Asks only: nobody can take notice of it. */
 int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err);
@@ -220,6 +235,9 @@ int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
 
 /* The user id of a local socket's peer. */
 int kiln__os_peer_user(kiln_fd fd, uint32_t *ret_uid, kiln_error *err);
+
+/* KILN_EACCES if a connected socket's other end is another user's (Windows cannot tell, and says 0). */
+int kiln__os_check_peer(kiln_fd fd, kiln_error *err);
 void kiln__os_shutdown_write(kiln_fd fd);
 
 #define KILN__OS_MAX_FDS 16

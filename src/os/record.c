@@ -14,7 +14,7 @@ static int overwrite(const char *path, const char *text, kiln_error *err)
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln__autobuf padded = KILN__BUF_INIT;
 	struct kiln__os_stat st;
-	int r = kiln__os_open(&fd, path, KILN__OPEN_WRITE, err);
+	int r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_HOSTILE, err);
 
 	if (r == 0)
 		r = kiln__os_fstat(fd, &st, err);
@@ -40,7 +40,9 @@ int kiln__os_open_lines(kiln_fd *ret, const char *path, kiln_error *err)
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	struct kiln__os_stat st;
 	char last;
-	int r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND,
+	int r = kiln__os_open(&fd, path,
+			      KILN__OPEN_WRITE | KILN__OPEN_CREATE |
+				      KILN__OPEN_APPEND | KILN__OPEN_HOSTILE,
 			      err);
 
 	if (r == 0)

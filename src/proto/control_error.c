@@ -3,6 +3,7 @@
 #include "control.h"
 
 #include "err.h"
+#include "printable.h"
 #include "timefmt.h"
 
 #include <stdio.h>
@@ -17,20 +18,14 @@
 
 /*
  * JSON carries only UTF-8. A message may hold anything (a file's name, a character
- * cut in two at the end): what jansson refuses goes out in ASCII.
+ * cut in two at the end).
  */
 static json_t *text_json(const char *text)
 {
-	json_t *json = json_string(text);
-	char ascii[sizeof(((kiln_error *)0)->message)];
-	size_t i;
+	char plain[sizeof(((kiln_error *)0)->message)];
 
-	if (json)
-		return json;
-	for (i = 0; i < sizeof(ascii) - 1 && text[i]; i++)
-		ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-	ascii[i] = '\0';
-	return json_string(ascii);
+	snprintf(plain, sizeof(plain), "%s", text);
+	return json_string(kiln__printable(plain));
 }
 
 json_t *kiln__control_error_json(const kiln_error *err)
@@ -85,15 +80,9 @@ json_t *kiln__control_time_json(int64_t realtime_ns)
 void kiln__control_copy_text(char *to, size_t size, const json_t *from)
 {
 	const char *text = json_string_value(from);
-	unsigned char *at = (unsigned char *)to;
 
 	snprintf(to, size, "%s", text ? text : "");
-	for (; *at; at++) {
-		if (*at < 0x20 || *at == 0x7f)
-			*at = '?';
-		else if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
-			at[0] = at[1] = '?'; /* U+0080 to U+009F: control characters as well */
-	}
+	kiln__printable(to);
 }
 
 void kiln__control_error_parse(const json_t *object, kiln_error *ret)

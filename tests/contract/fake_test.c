@@ -764,8 +764,7 @@ static void a_stop_goes_through_the_agent(void **state)
 	vm_close(&vm);
 }
 
-/* --- readiness
- * ------------------------------------------------------------------------------------ */
+/* --- readiness ----------------------------------------------------------------------- */
 
 static void a_port_that_answers_makes_it_ready(void **state)
 {
@@ -804,8 +803,7 @@ static void a_command_makes_it_ready_or_fail(void **state)
 	vm_close(&vm);
 }
 
-/* --- faults
- * ------------------------------------------------------------------------------------------ */
+/* --- faults -------------------------------------------------------------------------- */
 
 static void a_start_that_fails_tells_why(void **state)
 {

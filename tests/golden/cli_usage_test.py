@@ -55,6 +55,7 @@ def test_unknown_words_are_named_with_a_likely_one():
     refuses(["logs", "--tail", "-1", "x"], "-1")
     refuses(["logs", "--since", "once", "x"], "once")
     refuses(["completion", "csh"], "csh")
+    refuses(["kernel", "push"], "push")
     refuses(["pause", "absent"], "absent")
 
 
@@ -234,6 +235,27 @@ def test_a_full_disk_is_told():
     with open("/dev/full", "w", encoding="utf-8") as full:
         r = subprocess.run([kiln, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert r.returncode == 125 and "No space left" in r.stderr, r
+
+
+def test_the_age_of_the_default_kernel_is_told():
+    """Where the distribution was last asked long ago, the report says what renews it."""
+    assert json.loads(run("kernel", "--format", "json", "ls").stdout) == []
+    arch = json.loads(run("version", "--format", "json").stdout)["arch"]
+    images = os.path.join(home.name, "home", "images")
+    os.makedirs(os.path.join(images, "index"))
+    os.chmod(images, 0o700)
+    os.makedirs(os.path.join(images, "objects", "k"))
+    os.symlink(f"6.1.0-test,{arch},elf,1,0", os.path.join(images, "objects", "k", "about"))
+    record = os.path.join(images, "index", f"kernel-{arch}-1-distro")
+    os.symlink("../objects/k", record)
+    asked = run("doctor")
+    assert "fetched now" in asked.stdout and "kernel pull" not in asked.stdout, asked.stdout
+    os.utime(record, (1700000000, 1700000000), follow_symlinks=False)
+    asked = run("doctor")
+    assert "days ago" in asked.stdout and "kiln kernel pull" in asked.stdout, asked.stdout
+    found = json.loads(run("kernel", "--format", "json", "ls").stdout)
+    assert [k["release"] for k in found] == ["6.1.0-test"] and found[0]["fetched"].startswith("2023-11-14T"), found
+    os.unlink(record)
 
 
 def test_version_and_schema():

@@ -15,6 +15,7 @@
 #include "err.h"
 #include "fdstream.h"
 #include "os.h"
+#include "vmfiles.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -154,17 +155,31 @@ static void start_vmm(void)
 		exit(1);
 }
 
+static void record_processes(const char *vm_dir)
+{
+	kiln__autofree char *path = kiln__strf("%s/lock", vm_dir);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	char text[64] = "";
+
+	snprintf(text, sizeof(text), KILN__VM_PROCESSES, (long long)getpid(),
+		 (long long)kiln__child_pid(vmm));
+	if (kiln__os_open(&fd, path, KILN__OPEN_WRITE, NULL) == 0)
+		kiln__os_pwrite_full(fd, text, sizeof(text), KILN__VM_PROCESSES_AT, NULL);
+}
+
 static void on_listener(void *data, int events);
 
 static void launch(struct kiln__control_call *call, json_t *params)
 {
 	json_t *config = json_object_get(params, "config");
+	const char *vm_dir;
 	const char *label =
 		json_string_value(json_object_get(json_object_get(config, "labels"), "mode"));
 	kiln_error err;
 
 	snprintf(mode, sizeof(mode), "%s", label ? label : "");
-	dir = strdup(json_string_value(json_object_get(params, "dir")));
+	vm_dir = json_string_value(json_object_get(params, "dir"));
+	dir = kiln__strf("%s/" KILN__VM_STATE, vm_dir);
 	runtime = strdup(json_string_value(json_object_get(params, "runtime_dir")));
 	foreground = json_is_true(json_object_get(params, "foreground"));
 	if (is_mode("die"))
@@ -185,8 +200,9 @@ static void launch(struct kiln__control_call *call, json_t *params)
 	launched = true;
 	append("console.log", "console line\n");
 	append("log", "1700000000000000000 1 4\nout\n\n1700000000000000001 2 4\nerr\n\n");
-	enter_state("starting");
 	start_vmm();
+	record_processes(vm_dir);
+	enter_state("starting");
 	enter_state("running");
 	kiln__control_answer(call, NULL);
 	if (!is_mode("unready"))
@@ -241,8 +257,7 @@ static void on_request(void *data, struct kiln__control_call *call, const char *
 		dispatch(c, call, method, params);
 }
 
-/* --- connections --------------------------------------------------------------------------------
- */
+/* --- connections --------------------------------------------------------------------- */
 
 /* Sends back what comes. */
 static size_t echo(void *data, const void *bytes, size_t len)

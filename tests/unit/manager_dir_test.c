@@ -10,10 +10,16 @@
 #include "kiln_test.h"
 #include "os.h"
 #include "vmdir.h"
+#include "vmfiles.h"
 
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,7 +76,7 @@ static struct kiln__vmdir *create(const char *name, bool ephemeral)
 
 static void write_state(const struct kiln__vmdir *dir, const char *text)
 {
-	kiln__autofree char *path = kiln__strf("%s/state.json", dir->path);
+	kiln__autofree char *path = kiln__strf("%s/state.json", dir->state);
 
 	assert_int_equal(kiln__os_replace_file(path, text, strlen(text), 0600, false, NULL), 0);
 }
@@ -84,6 +90,25 @@ static enum kiln_state state_of(const struct kiln__vmdir *dir, kiln_error *ret_f
 	if (ret_failure)
 		*ret_failure = state.failure;
 	return state.state;
+}
+
+/* In place of the C library's: which lock files were synced while they were no VM's yet. */
+static char synced[PATH_MAX];
+
+int fsync(int fd)
+{
+	char link[64];
+	char path[PATH_MAX];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 16);
+	if (len > 5 && memcmp(path + len - 5, "/lock", 5) == 0) {
+		memcpy(path + len - 5, "/config.json", sizeof("/config.json"));
+		if (access(path, F_OK) < 0)
+			memcpy(synced, path, sizeof(path));
+	}
+	return (int)syscall(SYS_fsync, fd);
 }
 
 /* --- names ------------------------------------------------------------------------------- */
@@ -116,6 +141,24 @@ static void a_name_finds_its_vm_until_it_is_removed(void **state)
 	assert_int_equal(vms() + names() + live(), 0);
 	kiln__vmdir_free(dir);
 	kiln__vmdir_free(again);
+	kiln__home_done(&home);
+}
+
+/* After a power cut, what is a VM must know its name; an ephemeral one is gone then anyway. */
+static void who_a_lasting_vm_is_is_synced_before_it_is_one(void **state)
+{
+	struct kiln__vmdir *dir;
+
+	(void)state;
+	open_home();
+	synced[0] = '\0';
+	dir = create("web", false);
+	assert_int_equal(strncmp(synced, dir->path, strlen(dir->path)), 0);
+	kiln__vmdir_free(dir);
+	synced[0] = '\0';
+	dir = create("other", true);
+	assert_string_equal(synced, "");
+	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
 }
 
@@ -251,7 +294,7 @@ static void sweeps_do_not_disturb_creations(void **state)
 		if (i % 2 == 0)
 			_exit(create_some());
 		for (int n = 0; n < 20; n++)
-			kiln__home_sweep(&home);
+			kiln__home_sweep(&home, NULL);
 		_exit(0);
 	}
 	for (int i = 0; i < 12; i++) {
@@ -261,7 +304,7 @@ static void sweeps_do_not_disturb_creations(void **state)
 		failed += status != 0;
 	}
 	assert_int_equal(failed, 0);
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 6 * 20);
 	assert_int_equal(live(), 0);
 	kiln__home_done(&home);
@@ -288,7 +331,7 @@ static void alive_is_who_holds_the_lock(void **state)
 	assert_int_equal(kiln__vmdir_take(dir, &other, NULL), KILN_ESTATE);
 	assert_int_equal(kiln__vmdir_remove(&home, dir->id, NULL), KILN_EBUSY);
 	write_state(dir, "{\"state\":\"ready\",\"pid\":1}");
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(state_of(dir, NULL), KILN_STATE_READY);
 	assert_int_equal(live(), 1);
 	kiln__os_close(life);
@@ -317,7 +360,7 @@ static void a_runner_that_died_is_a_failure_with_a_reason(void **state)
 	assert_string_equal(failure.stage, "running");
 	assert_non_null(strstr(failure.message, "runner died"));
 	assert_int_equal(live(), 0);
-	events = kiln__strf("%s/events", dir->path);
+	events = kiln__strf("%s/events", dir->state);
 	kiln_ok(kiln__os_read_file(events, 4096, &text, NULL, &err), &err);
 	assert_non_null(strstr(text, "\"event\":\"failed\""));
 	free(events);
@@ -325,6 +368,106 @@ static void a_runner_that_died_is_a_failure_with_a_reason(void **state)
 	/* Told once; and it can be started again. */
 	assert_int_equal(state_of(dir, &failure), KILN_STATE_FAILED);
 	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	kiln__os_close(life);
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
+/* A process of this user with the VM's id in its command line, as an editor may be one. */
+static pid_t bystander(const struct kiln__vmdir *dir)
+{
+	int pipe[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe2(pipe, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", "kill -STOP $$", dir->id, (char *)NULL);
+		_exit(1);
+	}
+	close(pipe[1]);
+	assert_int_equal(read(pipe[0], &c, 1), 0); /* ended by exec: it is that now */
+	close(pipe[0]);
+	return pid;
+}
+
+static bool is_left_alone(pid_t pid)
+{
+	int how;
+
+	return waitpid(pid, &how, WNOHANG) == 0;
+}
+
+/* A runner that its guest has taken over writes what it likes: no number of it is acted on. */
+static void what_a_runner_wrote_kills_nobody_and_leads_nowhere(void **state)
+{
+	const char *outside = kiln_test_path("outside");
+	kiln__autofree char *events = NULL;
+	kiln__autofree char *text = NULL;
+	struct kiln__vmdir *dir;
+	kiln__autofree char *lie = NULL;
+	struct kiln__os_stat st;
+	kiln_error err;
+	kiln_fd life;
+	pid_t pid;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	pid = bystander(dir);
+	lie = kiln__strf("{\"state\":\"running\",\"pid\":%d,\"vmm_pid\":%d}", pid, pid);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	write_state(dir, lie);
+	events = kiln__strf("%s/events", dir->state);
+	kiln_ok(kiln__os_symlink_new(outside, events, &err), &err);
+	kiln__os_close(life);
+	assert_int_equal(state_of(dir, NULL), KILN_STATE_FAILED);
+	assert_true(is_left_alone(pid));
+	assert_int_equal(kiln__os_stat(outside, &st, NULL), KILN_ENOENT);
+	write_state(dir, lie);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	kiln__os_close(life);
+	assert_true(is_left_alone(pid));
+	write_state(dir, lie);
+	kiln_ok(kiln__vmdir_remove(&home, dir->id, &err), &err);
+	assert_true(is_left_alone(pid));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
+/* What the runner wrote down before its guest ran is. */
+static void the_processes_of_a_dead_runner_are_ended(void **state)
+{
+	struct kiln__vmdir *dir;
+	kiln_error err;
+	kiln_fd life;
+	int how;
+	pid_t pid;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	pid = bystander(dir);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	{
+		kiln__autofree char *path = kiln__strf("%s/lock", dir->path);
+		kiln__autofree char *text = kiln__strf(KILN__VM_PROCESSES, 0LL, (long long)pid);
+		kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+
+		kiln_ok(kiln__os_open(&lock, path, KILN__OPEN_WRITE, &err), &err);
+		kiln_ok(kiln__os_pwrite_full(lock, text, strlen(text), KILN__VM_PROCESSES_AT, &err),
+			&err);
+	}
+	/* It says that it has ended, and lives: that is no reason to leave it. */
+	write_state(dir, "{\"state\":\"stopped\"}");
+	kiln__os_close(life);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	assert_int_equal(waitpid(pid, &how, WNOHANG), pid);
+	assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
 	kiln__os_close(life);
 	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
@@ -339,15 +482,15 @@ static void an_ephemeral_vm_goes_with_its_owner(void **state)
 	(void)state;
 	open_home();
 	dir = create(NULL, true);
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 1); /* it has an owner */
 	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
 	kiln__os_close(dir->owner);
 	dir->owner = KILN_FD_NONE;
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 1); /* it is alive */
 	kiln__os_close(life);
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms() + live(), 0);
 	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
@@ -407,7 +550,7 @@ static void check_whole(void)
 {
 	char id[KILN__ID_TEXT];
 
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(live(), 0);
 	assert_true(vms() <= 1);
 	assert_int_equal(names(), vms());
@@ -571,8 +714,7 @@ static void taking_for_a_start_killed_at_any_moment_leaves_it_as_it_was(void **s
 			moments);
 }
 
-/* --- what the journal does not know ------------------------------------------------------------
- */
+/* --- what the journal does not know -------------------------------------------------- */
 
 static void after_a_boot_of_the_host_all_is_looked_through(void **state)
 {
@@ -599,13 +741,58 @@ static void after_a_boot_of_the_host_all_is_looked_through(void **state)
 					     &err),
 			&err);
 	}
-	kiln__home_sweep(&home);
+	kiln__home_sweep(&home, NULL);
 	assert_int_equal(vms(), 1);
 	assert_int_equal(names(), 1);
 	assert_int_equal(live(), 0);
 	assert_int_equal(state_of(dir, NULL), KILN_STATE_FAILED);
 	kiln__vmdir_free(dir);
 	kiln__vmdir_free(half);
+	kiln__home_done(&home);
+}
+
+/* --- whose directories ---------------------------------------------------------------------- */
+
+static void assert_refused(void)
+{
+	struct kiln__vmdir *dir = NULL;
+
+	assert_int_equal(kiln__home_sweep(&home, NULL), KILN_EACCES);
+	assert_int_equal(kiln__vmdir_create(&dir, &home, "x", true, CONFIG, NULL), KILN_EACCES);
+	assert_null(dir);
+}
+
+/* As /tmp/kiln-1000 may be another's: who may rename what is in it has the control sockets. */
+static void a_runtime_directory_that_others_may_write_is_refused(void **state)
+{
+	struct kiln__vmdir *dir;
+	kiln_fd life;
+	kiln_error err;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	assert_int_equal(kiln__home_sweep(&home, NULL), 0);
+	chmod(home.runtime, 0777);
+	assert_refused();
+	assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EACCES);
+	assert_non_null(strstr(err.hint, "KILN_RUNTIME_DIR"));
+	chmod(home.runtime, 0700);
+	assert_int_equal(rename(home.runtime, kiln_test_path("elsewhere")), 0);
+	assert_int_equal(symlink(kiln_test_path("elsewhere"), home.runtime), 0);
+	assert_refused();
+	assert_int_equal(unlink(home.runtime), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(mkdir(home.runtime, 0700), 0);
+		assert_int_equal(chown(home.runtime, 65534, 65534), 0);
+		assert_refused();
+		assert_int_equal(rmdir(home.runtime), 0);
+	}
+	assert_int_equal(kiln__home_sweep(&home, NULL), 0);
+	chmod(home.dir, 0777);
+	assert_int_equal(kiln__home_sweep(&home, NULL), KILN_EACCES);
+	chmod(home.dir, 0700);
+	kiln__vmdir_free(dir);
 	kiln__home_done(&home);
 }
 
@@ -639,12 +826,15 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(a_name_finds_its_vm_until_it_is_removed),
+		kiln_test(who_a_lasting_vm_is_is_synced_before_it_is_one),
 		kiln_test(a_beginning_that_two_ids_share_is_ambiguous),
 		kiln_test(what_cannot_be_a_name_is_refused),
 		kiln_test(of_twenty_that_want_a_name_one_gets_it),
 		kiln_test(sweeps_do_not_disturb_creations),
 		kiln_test(alive_is_who_holds_the_lock),
 		kiln_test(a_runner_that_died_is_a_failure_with_a_reason),
+		kiln_test(what_a_runner_wrote_kills_nobody_and_leads_nowhere),
+		kiln_test(the_processes_of_a_dead_runner_are_ended),
 		kiln_test(an_ephemeral_vm_goes_with_its_owner),
 		kiln_test(a_creation_killed_at_any_moment_is_all_or_nothing),
 		kiln_test(an_ephemeral_creation_killed_at_any_moment_is_nothing),
@@ -652,6 +842,7 @@ int main(void)
 		kiln_test(setting_right_killed_at_any_moment_is_done_by_the_next),
 		kiln_test(taking_for_a_start_killed_at_any_moment_leaves_it_as_it_was),
 		kiln_test(after_a_boot_of_the_host_all_is_looked_through),
+		kiln_test(a_runtime_directory_that_others_may_write_is_refused),
 		kiln_test(damaged_files_are_not_believed),
 	};
 

@@ -12,6 +12,7 @@
 
 #include <kiln/manager.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,6 +161,40 @@ static void a_vm_lives_and_lives_again(void **state)
 	remove_all(vm);
 }
 
+/* What says what is started next, and who is alive, lies outside a runner's reach. */
+static void a_runner_writes_into_one_directory_of_its_own(void **state)
+{
+	kiln_vm *vm;
+	kiln_error err;
+
+	(void)state;
+	open_manager();
+	vm = start_new("web", PLAIN);
+	{
+		kiln__autofree char *dir = kiln__strf("%s/vms/%s", home, kiln_vm_id(vm));
+		kiln__autofree char *path =
+			kiln__strf("/proc/%lld/fdinfo/4", (long long)status(vm).pid);
+		kiln__autofree char *text = NULL;
+		unsigned flags = 0;
+		char **names;
+
+		kiln_ok(kiln__os_list_dir(dir, &names, &err), &err);
+		assert_string_equal(names[0], "config.json");
+		assert_string_equal(names[1], "lock");
+		assert_string_equal(names[2], "state");
+		assert_null(names[3]);
+		kiln__os_free_names(names);
+		/* Not for every user: the runner cannot be looked into. */
+		if (kiln__os_read_file(path, 4096, &text, NULL, NULL) == 0) {
+			assert_int_equal(sscanf(strstr(text, "flags:"), "flags: %o", &flags), 1);
+			assert_int_equal(flags & O_ACCMODE, O_RDONLY);
+		}
+	}
+	kiln_ok(kiln_vm_remove_sync(vm, true, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_vm_free(vm);
+	kiln_manager_free(manager);
+}
+
 static void a_stop_that_is_ignored_ends_by_force(void **state)
 {
 	kiln_error err;
@@ -199,6 +234,25 @@ static void failures_are_told_and_kept(void **state)
 	assert_int_equal(status(vm).state, KILN_STATE_FAILED);
 	assert_true(status(vm).failure.message[0] != '\0');
 	remove_all(vm);
+}
+
+/* What the runner is told is JSON: nothing may be left out of it because it is not UTF-8. */
+static void a_path_that_cannot_be_passed_on_is_refused_by_name(void **state)
+{
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	home = kiln_test_path("h\xff");
+	runtime = kiln_test_path("run");
+	manager = open_another();
+	vm = create_in(manager, "web", PLAIN, false);
+	assert_int_equal(kiln_vm_start_sync(vm, NULL, KILN_TEST_DEADLINE_MS, &err), KILN_EINVAL);
+	assert_non_null(strstr(err.message, "not UTF-8"));
+	assert_non_null(strstr(err.message, "h\xff"));
+	kiln_ok(kiln_vm_remove_sync(vm, true, KILN_TEST_DEADLINE_MS, &err), &err);
+	kiln_vm_free(vm);
+	kiln_manager_free(manager);
 }
 
 static void a_killed_runner_is_seen_at_once(void **state)
@@ -513,8 +567,7 @@ static void a_session_is_told_of_its_vms_death(void **state)
 	remove_all(vm);
 }
 
-/* --- the main process --------------------------------------------------------------------------
- */
+/* --- the main process ---------------------------------------------------------------- */
 
 static void what_is_attached_from_the_start_misses_nothing(void **state)
 {
@@ -818,8 +871,7 @@ static void the_log_keeps_what_the_main_process_wrote(void **state)
 	remove_all(vm);
 }
 
-/* --- hostile peers, and killed ones
- * --------------------------------------------------------------- */
+/* --- hostile peers, and killed ones -------------------------------------------------- */
 
 static void a_control_socket_fed_with_rubbish_serves_on(void **state)
 {
@@ -948,8 +1000,10 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(a_vm_lives_and_lives_again),
+		kiln_test(a_runner_writes_into_one_directory_of_its_own),
 		kiln_test(a_stop_that_is_ignored_ends_by_force),
 		kiln_test(failures_are_told_and_kept),
+		kiln_test(a_path_that_cannot_be_passed_on_is_refused_by_name),
 		kiln_test(a_killed_runner_is_seen_at_once),
 		kiln_test(a_hundred_are_started_at_once),
 		kiln_test(what_is_put_into_the_background_outlives_its_handle),

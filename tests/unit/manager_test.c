@@ -404,8 +404,7 @@ static void an_ephemeral_vm_that_was_not_started_goes_with_its_handle(void **sta
 	close_manager();
 }
 
-/* --- failures and deaths ------------------------------------------------------------------------
- */
+/* --- failures and deaths ------------------------------------------------------------- */
 
 static void a_launch_that_fails_says_why_and_is_recorded(void **state)
 {
@@ -606,8 +605,7 @@ static void a_deadline_ends_the_waiting_not_the_operation(void **state)
 	close_manager();
 }
 
-/* --- inspect, streams, logs, events --------------------------------------------------------------
- */
+/* --- inspect, streams, logs, events -------------------------------------------------- */
 
 static void inspecting_shows_state_and_configuration(void **state)
 {
@@ -740,7 +738,7 @@ static void on_followed(void *data, int result, const kiln_error *err)
 
 static void append_to(const char *vm_id, const char *name, const char *text)
 {
-	kiln__autofree char *path = kiln__strf("%s/vms/%s/%s", home, vm_id, name);
+	kiln__autofree char *path = kiln__strf("%s/vms/%s/state/%s", home, vm_id, name);
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln_error err;
 
@@ -752,7 +750,7 @@ static void append_to(const char *vm_id, const char *name, const char *text)
 
 static void rotate(const char *vm_id, const char *name)
 {
-	kiln__autofree char *path = kiln__strf("%s/vms/%s/%s", home, vm_id, name);
+	kiln__autofree char *path = kiln__strf("%s/vms/%s/state/%s", home, vm_id, name);
 	kiln__autofree char *old = kiln__strf("%s.1", path);
 
 	assert_int_equal(kiln__os_rename(path, old, NULL), 0);
@@ -847,8 +845,7 @@ static void events_of_all_are_followed_deaths_included(void **state)
 	close_manager();
 }
 
-/* --- killed before there is a runner ------------------------------------------------------------
- */
+/* --- killed before there is a runner -------------------------------------------------- */
 
 struct slow_start {
 	bool looking; /* for what it needs: kiln-image runs */
@@ -927,8 +924,7 @@ static void a_start_that_still_looks_for_its_kernel_can_be_killed(void **state)
 	assert_int_equal(vms() + entries(runtime), 0);
 }
 
-/* --- killed at many moments
- * ------------------------------------------------------------------------ */
+/* --- killed at many moments ---------------------------------------------------------- */
 
 static int run_and_stop(void *data)
 {

@@ -182,6 +182,12 @@ static int try_thing(const char *thing, const char *dir)
 		return try_open(dir, "readable/file", O_RDONLY);
 	if (strcmp(thing, "write-readable") == 0)
 		return try_open(dir, "readable/file", O_WRONLY);
+	if (strcmp(thing, "read-place") == 0)
+		return try_open(dir, "place/file", O_RDONLY);
+	if (strcmp(thing, "make-place") == 0)
+		return try_open(dir, "place/new", O_WRONLY | O_CREAT);
+	if (strcmp(thing, "read-cutting-place") == 0)
+		return try_open(dir, "place/file", O_RDONLY | O_TRUNC);
 	if (strcmp(thing, "make-readable") == 0)
 		return try_open(dir, "readable/new", O_WRONLY | O_CREAT);
 	if (strcmp(thing, "make-outside") == 0)
@@ -271,7 +277,12 @@ static _Noreturn void play(const char *thing, const char *dir, bool namespaces)
 	char readable[256];
 	const char *const writable_paths[] = {writable};
 	const char *const readable_paths[] = {readable, "/proc"};
+	const char *place = strstr(thing, "-place");
+	struct kiln__jail_place places[1] = {{KILN_FD_NONE, KILN__JAIL_READ}};
 	const struct kiln__jail jail = {
+		.places = places,
+		.place_count = place ? 1 : 0,
+		.keeps_root = place != NULL,
 		.writable = writable_paths,
 		.writable_count = 1,
 		.readable = readable_paths,
@@ -279,14 +290,21 @@ static _Noreturn void play(const char *thing, const char *dir, bool namespaces)
 		.filter = &jail_test_filter,
 	};
 	struct kiln__jail_report report;
+	char path[256];
 
 	parent = getppid();
 	if (!namespaces && forbid_namespaces() < 0)
 		end(NOT_JAILED);
 	snprintf(writable, sizeof(writable), "%s/writable", dir);
 	snprintf(readable, sizeof(readable), "%s/readable", dir);
+	if (place) {
+		snprintf(path, sizeof(path), "%s/place", dir);
+		places[0].at = open(path, O_PATH | O_CLOEXEC);
+	}
 	if (kiln__os_jail(&jail, &report, NULL) < 0)
 		end(NOT_JAILED);
+	if (place && report.landlock < 3 && strcmp(thing, "read-cutting-place") == 0)
+		end(NO_LANDLOCK);
 	if (report.own_root && !namespaces)
 		end(WRONG);
 	if (namespaces && !report.own_root)
@@ -416,6 +434,19 @@ static void only_named_directories_can_be_read(void **state)
 	assert_jailed("link-outside", EACCES);
 }
 
+/* Opening for reading can cut a file: kernels that can tell have a right of its own for that. */
+static void a_place_to_read_is_for_reading_alone(void **state)
+{
+	kiln_error err;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(kiln_test_path("place"), 0700, &err), &err);
+	touch("place/file");
+	assert_jailed("read-place", 0);
+	assert_jailed("make-place", EACCES);
+	assert_jailed("read-cutting-place", EACCES);
+}
+
 static void only_writable_directories_can_be_written(void **state)
 {
 	kiln_error err;
@@ -514,6 +545,7 @@ int main(int argc, char **argv)
 		kiln_test(arguments_are_compared),
 		kiln_test(no_abstract_socket_is_reached_and_no_memory_executed),
 		kiln_test(only_named_directories_can_be_read),
+		kiln_test(a_place_to_read_is_for_reading_alone),
 		kiln_test(only_writable_directories_can_be_written),
 		kiln_test(nothing_else_exists_in_a_root_of_its_own),
 		kiln_test(what_is_kept_can_be_used_in_a_root_of_its_own),

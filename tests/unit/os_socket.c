@@ -113,6 +113,32 @@ static void the_peer_is_this_user(void **state)
 	kiln__os_close(listener);
 }
 
+static void a_listener_of_another_user_is_refused(void **state)
+{
+	const char *path = kiln_test_path("socket");
+	kiln_fd listener;
+	kiln_fd client;
+	kiln_error err;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(kiln_test_dir(), 0777), 0);
+	assert_int_equal(seteuid(65534), 0);
+	listener = listen_at(path);
+	assert_int_equal(seteuid(0), 0);
+	kiln_ok(kiln__os_local_connect(&client, path, &err), &err);
+	assert_int_equal(kiln__os_check_peer(client, &err), KILN_EACCES);
+	kiln__os_close(client);
+	kiln__os_close(listener);
+	assert_int_equal(unlink(path), 0);
+	listener = listen_at(path);
+	kiln_ok(kiln__os_local_connect(&client, path, &err), &err);
+	kiln_ok(kiln__os_check_peer(client, &err), &err);
+	kiln__os_close(client);
+	kiln__os_close(listener);
+}
+
 static bool same_file(kiln_fd a, kiln_fd b)
 {
 	struct kiln__os_stat first;
@@ -225,6 +251,7 @@ int main(void)
 #ifndef _WIN32
 		kiln_test(only_this_user_may_connect),
 		kiln_test(the_peer_is_this_user),
+		kiln_test(a_listener_of_another_user_is_refused),
 		kiln_test(descriptors_travel_with_the_bytes),
 		kiln_test(descriptors_nobody_asked_for_are_closed),
 		kiln_test(more_descriptors_than_the_limit_are_closed),

@@ -10,6 +10,7 @@
 #include "process.h"
 
 #include "err.h"
+#include "printable.h"
 #include "fdstream.h"
 
 #include <stdio.h>
@@ -45,6 +46,7 @@ static void end_line(struct kiln__process_vmm *vmm)
 	memcpy(vmm->last, vmm->line, vmm->line_len);
 	vmm->last[vmm->line_len] = '\0';
 	vmm->line_len = 0;
+	kiln__printable(vmm->last); /* what a VMM prints ends up on terminals */
 	kiln__log(vmm->log, KILN_LOG_DEBUG, "vmm: %s", vmm->last);
 }
 
@@ -56,8 +58,7 @@ static void take_output(struct kiln__process_vmm *vmm, const char *bytes, size_t
 		if (c == '\n')
 			end_line(vmm);
 		else if (vmm->line_len < sizeof(vmm->line) - 1)
-			/* What a VMM prints ends up on terminals: no control characters. */
-			vmm->line[vmm->line_len++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
+			vmm->line[vmm->line_len++] = c < ' ' ? ' ' : bytes[i];
 	}
 }
 

@@ -72,7 +72,9 @@ uint32_t kiln__qemu_tsc_khz(void)
 	uint32_t khz = 0;
 	size_t len;
 
+	/* A record that somebody else could have left there is none. */
 	if (kiln__os_runtime_dir(&directory, NULL) < 0 ||
+	    kiln__os_check_private_dir(directory, NULL) < 0 ||
 	    kiln__os_read_file("/proc/sys/kernel/random/boot_id", 64, &boot, &len, NULL) < 0)
 		return measure();
 	boot[strcspn(boot, "\n")] = '\0';

@@ -16,7 +16,7 @@
  * not sum up or has another key counts as absent. Only final outcomes of a device that
  * opens are recorded: what does not open is found out again in one system call, and
  * permissions change without anything in the key changing (a group joined).
- * A lookup costs one small file besides the key: uname, stat, access and boot_id.
+ * A lookup costs the directory's owner and one small file besides the key: uname, stat, access and boot_id.
  */
 #include "preflight_internal.h"
 
@@ -118,7 +118,7 @@ static void save(const char *path, const char *directory, const char *key,
 	kiln__autobuf buf = KILN__BUF_INIT;
 
 	print_record(&buf, key, report);
-	if (!buf.failed && kiln__os_mkdir_p(directory, 0700, NULL) == 0)
+	if (!buf.failed && kiln__os_make_private_dir(directory, NULL) == 0)
 		kiln__os_replace_file(path, buf.data, buf.len, 0600, false, NULL);
 }
 
@@ -211,12 +211,15 @@ static bool parse(char *text, size_t len, const char *key, struct kiln__hv_repor
 	return report->count > 0;
 }
 
-static bool load(const char *path, const char *key, struct kiln__hv_report *report)
+static bool load(const char *path, const char *directory, const char *key,
+		 struct kiln__hv_report *report)
 {
 	kiln__autofree char *text = NULL;
 	size_t len;
 
-	if (kiln__os_read_file(path, RECORD_MAX, &text, &len, NULL) < 0)
+	/* A record that somebody else could have left there is none. */
+	if (kiln__os_check_private_dir(directory, NULL) < 0 ||
+	    kiln__os_read_file(path, RECORD_MAX, &text, &len, NULL) < 0)
 		return false;
 	return parse(text, len, key, report);
 }
@@ -233,7 +236,7 @@ int kiln__hv_preflight_cached(struct kiln__hv_report *ret, const char *directory
 	if (!path)
 		return kiln__fail_nomem(err);
 	keyed = make_key(options, key, sizeof(key));
-	if (keyed && load(path, key, &report)) {
+	if (keyed && load(path, directory, key, &report)) {
 		*ret = report;
 		return 0;
 	}

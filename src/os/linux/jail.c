@@ -79,6 +79,36 @@ static int allow_beneath(int ruleset, const char *const *paths, size_t count, ui
 	return 0;
 }
 
+static uint64_t rights_at(unsigned rights)
+{
+	uint64_t all = 0;
+
+	if (rights & KILN__JAIL_READ)
+		all |= READ_RIGHTS;
+	if (rights & KILN__JAIL_MAKE)
+		all |= LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+		       LANDLOCK_ACCESS_FS_MAKE_DIR | RIGHT_TRUNCATE;
+	if (rights & KILN__JAIL_REMOVE)
+		all |= LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR;
+	return all;
+}
+
+static int allow_places(int ruleset, const struct kiln__jail *jail, uint64_t handled,
+			kiln_error *err)
+{
+	for (size_t i = 0; i < jail->place_count; i++) {
+		const struct landlock_path_beneath_attr rule = {
+			.allowed_access = rights_at(jail->places[i].rights) & handled,
+			.parent_fd = jail->places[i].at,
+		};
+
+		if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
+			return kiln__fail_errno(err, errno, "cannot confine this process to fd %d",
+						jail->places[i].at);
+	}
+	return 0;
+}
+
 static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_error *err)
 {
 	long version =
@@ -98,6 +128,8 @@ static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_
 			  WRITE_RIGHTS & attr.handled_access_fs, err);
 	if (r == 0)
 		r = allow_beneath(ruleset, jail->readable, jail->readable_count, READ_RIGHTS, err);
+	if (r == 0)
+		r = allow_places(ruleset, jail, attr.handled_access_fs, err);
 	if (r < 0)
 		return r;
 	if (syscall(SYS_landlock_restrict_self, ruleset, 0))
@@ -106,13 +138,19 @@ static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_
 	return 0;
 }
 
-static int drop_capabilities(kiln_error *err)
+static int drop_capabilities(bool reads_all, kiln_error *err)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	const struct __user_cap_data_struct none[2] = {{0}};
+	struct __user_cap_data_struct data[2] = {{0}};
+	uint32_t kept = 0;
 
+	if (reads_all && syscall(SYS_capget, &header, data))
+		return kiln__fail_errno(err, errno, "cannot ask for capabilities");
+	kept = data[0].permitted & 1u << CAP_DAC_READ_SEARCH;
+	data[0] = (struct __user_cap_data_struct){.permitted = kept, .effective = kept};
+	data[1] = (struct __user_cap_data_struct){0};
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) ||
-	    syscall(SYS_capset, &header, none))
+	    syscall(SYS_capset, &header, data))
 		return kiln__fail_errno(err, errno, "cannot give up capabilities");
 	return 0;
 }
@@ -138,13 +176,14 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 
 	*ret = (struct kiln__jail_report){.why_not = KILN_ERROR_INIT};
 	/* First, since the rest takes away what it needs: capabilities, its own files in /proc. */
-	ret->own_root = kiln__linux_own_root(jail, &ret->why_not) == 0;
+	ret->own_root =
+		!jail->keeps_root && kiln__linux_own_root(jail, &ret->why_not) == 0;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 	    setrlimit(RLIMIT_CORE, &no_core))
 		return kiln__fail_errno(err, errno, "cannot give up privileges");
 	r = enter_landlock(jail, &ret->landlock, err);
 	if (r == 0)
-		r = drop_capabilities(err);
+		r = drop_capabilities(jail->reads_all, err);
 	if (r == 0)
 		r = enter_seccomp(jail->filter, err);
 	return r;

@@ -30,6 +30,8 @@ int kiln__posix_open_flags(unsigned flags)
 		o |= O_TRUNC;
 	if (flags & KILN__OPEN_DIRECTORY)
 		o |= O_DIRECTORY;
+	if (flags & KILN__OPEN_HOSTILE)
+		o |= O_NOFOLLOW | O_NONBLOCK;
 	return o;
 }
 
@@ -86,13 +88,18 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err)
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r = kiln__os_open(&fd, path, KILN__OPEN_READ, err);
+
+	return r < 0 ? r : kiln__os_read_open(fd, path, max, ret, ret_len, err);
+}
+
+int kiln__os_read_open(kiln_fd fd, const char *name, size_t max, char **ret, size_t *ret_len,
+		       kiln_error *err)
+{
 	kiln__autofree char *data = NULL;
 	size_t cap = 0;
 	size_t len = 0;
-	int r = kiln__os_open(&fd, path, KILN__OPEN_READ, err);
 
-	if (r < 0)
-		return r;
 	/* Sizes from fstat are not to be trusted (/proc, growing files): read until the end. */
 	for (;;) {
 		ssize_t n;
@@ -108,12 +115,12 @@ int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len
 		}
 		n = kiln__os_read(fd, data + len, cap - len - 1);
 		if (n < 0)
-			return kiln__fail_errno(err, (int)-n, "cannot read %s", path);
+			return kiln__fail_errno(err, (int)-n, "cannot read %s", name);
 		if (n == 0)
 			break;
 		len += (size_t)n;
 		if (len > max)
-			return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu bytes", path,
+			return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu bytes", name,
 					  max);
 	}
 	data[len] = '\0';

@@ -35,6 +35,18 @@ int kiln__os_lock_part(kiln_fd fd, unsigned part, bool wait, kiln_error *err)
 	return r < 0 ? kiln__fail_errno(err, errno, "cannot lock") : 0;
 }
 
+/* On a descriptor that only reads, fcntl(2) gives shared locks alone. */
+int kiln__os_hold_part(kiln_fd fd, unsigned part, kiln_error *err)
+{
+	struct flock lock = byte_of(part, F_RDLCK);
+	int r;
+
+	do
+		r = fcntl(fd, F_OFD_SETLKW, &lock);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? kiln__fail_errno(err, errno, "cannot lock") : 0;
+}
+
 void kiln__os_unlock_part(kiln_fd fd, unsigned part)
 {
 	struct flock lock = byte_of(part, F_UNLCK);
@@ -42,7 +54,7 @@ void kiln__os_unlock_part(kiln_fd fd, unsigned part)
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-/* 1 if another holds it exclusively. Shared locks are those of kiln__lockwait_new(), held for a
+/* Locks of processes, which have a process number, are those of kiln__lockwait_new(), held for a
  * moment. */
 int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err)
 {
@@ -50,5 +62,5 @@ int kiln__os_part_is_locked(kiln_fd fd, unsigned part, kiln_error *err)
 
 	if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
 		return kiln__fail_errno(err, errno, "cannot ask for a lock");
-	return lock.l_type == F_WRLCK;
+	return lock.l_type != F_UNLCK && lock.l_pid == -1;
 }

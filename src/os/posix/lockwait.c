@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Waiting for a lock to be given up. No descriptor becomes readable then, so a thread
- * waits in the kernel for a shared lock: one of the process's own kind, since waiting for
+ * waits in the kernel for the lock: one of the process's own kind, since waiting for
  * that is what pthread_cancel() can end with every C library. Having got it, it lets go.
  */
 #include "os.h"
@@ -30,7 +30,7 @@ static void *wait_for_lock(void *data)
 {
 	struct kiln__lockwait *wait = data;
 	struct flock lock = {
-		.l_type = F_RDLCK,
+		.l_type = F_WRLCK,
 		.l_whence = SEEK_SET,
 		.l_start = (off_t)wait->part,
 		.l_len = 1,
@@ -78,7 +78,7 @@ int kiln__lockwait_new(struct kiln__lockwait **ret, kiln_loop *loop, const char 
 	if (!wait)
 		return kiln__fail_nomem(err);
 	*wait = (struct kiln__lockwait){.fd = KILN_FD_NONE, .part = part, .fn = fn, .data = data};
-	r = kiln__os_open(&wait->fd, path, KILN__OPEN_READ, err);
+	r = kiln__os_open(&wait->fd, path, KILN__OPEN_WRITE, err);
 	if (r == 0)
 		r = kiln__waker_new(&wait->waker, loop, on_wake, wait, err);
 	if (r == 0)

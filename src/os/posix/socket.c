@@ -202,3 +202,16 @@ ssize_t kiln__os_recv_fds(kiln_fd socket, void *bytes, size_t len, kiln_fd *fds,
 	*count = total;
 	return n;
 }
+
+/* --- what others have -------------------------------------------------------------------- */
+
+int kiln__os_check_peer(kiln_fd fd, kiln_error *err)
+{
+	uint32_t user;
+	int r = kiln__os_peer_user(fd, &user, err);
+
+	if (r < 0 || user == geteuid())
+		return r;
+	return kiln__fail(err, KILN_EACCES, "a local socket is served by another user, %u",
+			  (unsigned)user);
+}

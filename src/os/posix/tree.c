@@ -74,11 +74,15 @@ int kiln__os_mkdir_p(const char *path, unsigned mode, kiln_error *err)
 
 int kiln__os_make_private_dir(const char *path, kiln_error *err)
 {
-	struct stat st;
 	int r = kiln__os_mkdir_p(path, 0700, err);
 
-	if (r < 0)
-		return r;
+	return r < 0 ? r : kiln__os_check_private_dir(path, err);
+}
+
+int kiln__os_check_private_dir(const char *path, kiln_error *err)
+{
+	struct stat st;
+
 	if (lstat(path, &st) < 0)
 		return kiln__fail_errno(err, errno, "cannot look at %s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))

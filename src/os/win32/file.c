@@ -44,6 +44,14 @@ static bool is_directory(HANDLE file)
 	       info.Directory;
 }
 
+static bool is_link(HANDLE file)
+{
+	FILE_BASIC_INFO info;
+
+	return !GetFileInformationByHandleEx(file, FileBasicInfo, &info, sizeof(info)) ||
+	       (info.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT);
+}
+
 int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *err)
 {
 	kiln__autofree WCHAR *wide = NULL;
@@ -53,9 +61,15 @@ int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *er
 	if (r < 0)
 		return r;
 	file = CreateFileW(wide, wanted_access(flags), SHARE_ALL, NULL, wanted_disposition(flags),
-			   FILE_FLAG_BACKUP_SEMANTICS, NULL);
+			   FILE_FLAG_BACKUP_SEMANTICS |
+				   (flags & KILN__OPEN_HOSTILE ? FILE_FLAG_OPEN_REPARSE_POINT : 0),
+			   NULL);
 	if (file == INVALID_HANDLE_VALUE)
 		return kiln__win32_fail(err, GetLastError(), "cannot open %s", path);
+	if ((flags & KILN__OPEN_HOSTILE) && is_link(file)) {
+		CloseHandle(file);
+		return kiln__fail(err, KILN_EACCES, "cannot open %s: a link", path);
+	}
 	if ((flags & KILN__OPEN_DIRECTORY) && !is_directory(file)) {
 		CloseHandle(file);
 		return kiln__fail(err, KILN_ENOENT, "cannot open %s: not a directory", path);
@@ -183,21 +197,26 @@ int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err)
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
-	kiln__autobuf text = KILN__BUF_INIT;
-	ssize_t n;
 	int r = kiln__os_open(&fd, path, KILN__OPEN_READ, err);
 
-	if (r < 0)
-		return r;
+	return r < 0 ? r : kiln__os_read_open(fd, path, max, ret, ret_len, err);
+}
+
+int kiln__os_read_open(kiln_fd fd, const char *name, size_t max, char **ret, size_t *ret_len,
+		       kiln_error *err)
+{
+	kiln__autobuf text = KILN__BUF_INIT;
+	ssize_t n;
+
 	do {
 		if (kiln__buf_reserve(&text, 4096) < 0)
 			return kiln__fail_nomem(err);
 		n = kiln__os_read(fd, text.data + text.len, 4096);
 		if (n < 0)
-			return kiln__fail_errno(err, (int)-n, "cannot read %s", path);
+			return kiln__fail_errno(err, (int)-n, "cannot read %s", name);
 		text.len += (size_t)n;
 		if (text.len > max)
-			return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu bytes", path,
+			return kiln__fail(err, KILN_EOVERFLOW, "%s is larger than %zu bytes", name,
 					  max);
 	} while (n > 0);
 	if (ret_len)

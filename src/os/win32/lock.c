@@ -67,6 +67,11 @@ int kiln__os_lock_part(kiln_fd fd, unsigned part, bool wait, kiln_error *err)
 	return take(fd, PARTS, part, wait, err);
 }
 
+int kiln__os_hold_part(kiln_fd fd, unsigned part, kiln_error *err)
+{
+	return take(fd, PARTS, part, true, err);
+}
+
 void kiln__os_unlock_part(kiln_fd fd, unsigned part)
 {
 	unlock(fd, PARTS, part);

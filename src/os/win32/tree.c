@@ -104,18 +104,25 @@ int kiln__os_make_private_dir(const char *path, kiln_error *err)
 	 */
 	static const WCHAR rights[] = L"D:P(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 	SECURITY_ATTRIBUTES security = {.nLength = sizeof(security)};
-	kiln__autofree WCHAR *wide = NULL;
-	int r = kiln__win32_path(&wide, path, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
 		    rights, SDDL_REVISION_1, &security.lpSecurityDescriptor, NULL))
 		return kiln__win32_fail(err, GetLastError(), "cannot make directory %s", path);
 	r = make_all(path, &security, err);
 	LocalFree(security.lpSecurityDescriptor);
+	return r < 0 ? r : kiln__os_check_private_dir(path, err);
+}
+
+int kiln__os_check_private_dir(const char *path, kiln_error *err)
+{
+	kiln__autofree WCHAR *wide = NULL;
+	int r = kiln__win32_path(&wide, path, err);
+
 	if (r < 0)
 		return r;
+	if (GetFileAttributesW(wide) == INVALID_FILE_ATTRIBUTES)
+		return kiln__win32_fail(err, GetLastError(), "cannot look at %s", path);
 	if ((GetFileAttributesW(wide) & FILE_ATTRIBUTE_REPARSE_POINT) || !is_own(wide))
 		return kiln__fail(err, KILN_EACCES,
 				  "%s is not a directory that only this user may write", path);

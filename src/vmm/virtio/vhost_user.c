@@ -784,8 +784,7 @@ static void on_readable(void *data, int events)
 		end(server, &err);
 }
 
-/* --- making and freeing ------------------------------------------------------------------------
- */
+/* --- making and freeing -------------------------------------------------------------- */
 
 /* Everything of the session, but not the server. */
 static void tear_down(struct kiln__vhost_user *server)

@@ -446,8 +446,7 @@ static void on_timer(void *data)
 		arm_timer(vsock, next, now);
 }
 
-/* --- making and freeing ------------------------------------------------------------------------
- */
+/* --- making and freeing -------------------------------------------------------------- */
 
 /* What the transports of other VMMs may choose: QEMU's virtio-mmio lets drivers have 1024. */
 static const uint16_t queue_sizes[KILN__VSOCK_QUEUES] = {1024, 1024, 1024};

@@ -172,6 +172,20 @@ static void a_directory_that_cannot_be_written_is_no_error(void **state)
 	assert_true(report.count > 0);
 }
 
+static void a_record_that_another_user_could_have_left_is_none(void **state)
+{
+	struct kiln__hv_report report;
+
+	(void)state;
+	need_device();
+	lookup(&report, NULL);
+	lookup(&report, NULL);
+	assert_true(report.cached);
+	assert_int_equal(chmod(tree_at(&tree, "run"), 0777), 0);
+	lookup(&report, NULL);
+	assert_false(report.cached);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_tree, drop_tree)
@@ -181,6 +195,7 @@ int main(void)
 		TEST(another_boot_makes_it_anew),
 		TEST(a_device_that_does_not_open_is_not_recorded),
 		TEST(a_directory_that_cannot_be_written_is_no_error),
+		TEST(a_record_that_another_user_could_have_left_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -326,7 +326,7 @@ static int on_a_small_disk(void)
 
 	if (unshare(geteuid() ? CLONE_NEWNS | CLONE_NEWUSER : CLONE_NEWNS) ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	    mount("tmpfs", dir, "tmpfs", 0, "mode=700,size=1m"))
 		return 77;
 	if (kiln__cache_get(cache, "a-1", make_large, NULL, &path, &err) != KILN_ENOSPC)
 		return 1;
@@ -357,6 +357,79 @@ static void a_full_disk_is_said_and_leaves_nothing(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static int make_when_told(void *data, const char *path, kiln_error *err)
+{
+	const int *pipes = data;
+	char c;
+
+	assert_int_equal(write(pipes[1], "", 1), 1); /* it is being made */
+	assert_int_equal(read(pipes[2], &c, 1), 1);
+	return kiln__os_mkdir(path, 0700, err);
+}
+
+static void a_dropped_object_waits_for_its_maker(void **state)
+{
+	kiln__autofree char *object = inside("objects/lists");
+	char *path = NULL;
+	int there[2];
+	int go[2];
+	int how;
+	pid_t maker;
+	pid_t dropper;
+	char c;
+
+	(void)state;
+	assert_int_equal(kiln__cache_drop(cache, "lists", NULL), 0); /* absent */
+	assert_int_equal(pipe2(there, O_CLOEXEC) | pipe2(go, O_CLOEXEC), 0);
+	maker = fork();
+	if (maker == 0) {
+		const int pipes[] = {there[0], there[1], go[0]};
+
+		_exit(kiln__cache_get(cache, "lists", make_when_told, (void *)(uintptr_t)pipes, &path,
+				      NULL) != 0);
+	}
+	assert_int_equal(read(there[0], &c, 1), 1);
+	dropper = fork();
+	if (dropper == 0)
+		_exit(kiln__cache_drop(cache, "lists", NULL) != 0);
+	assert_int_equal(waitpid(dropper, &how, WNOHANG), 0);
+	assert_int_equal(write(go[1], "", 1), 1);
+	assert_int_equal(waitpid(maker, &how, 0), maker);
+	assert_int_equal(how, 0);
+	assert_int_equal(waitpid(dropper, &how, 0), dropper);
+	assert_int_equal(how, 0);
+	assert_int_equal(access(object, F_OK), -1);
+	assert_empty("tmp");
+	assert_empty("lock");
+	for (int i = 0; i < 2; i++) {
+		close(there[i]);
+		close(go[i]);
+	}
+}
+
+/* KILN_IMAGE_CACHE=/tmp/x, made by somebody else before: his kernel would be booted. */
+static void a_directory_that_others_may_write_is_no_cache(void **state)
+{
+	kiln__autofree char *link = kiln__strf("%s-link", dir);
+	struct kiln__cache *other = NULL;
+
+	(void)state;
+	assert_int_equal(chmod(dir, 0777), 0);
+	assert_int_equal(kiln__cache_new(&other, dir, NULL), KILN_EACCES);
+	assert_int_equal(chmod(dir, 0700), 0);
+	assert_int_equal(symlink(dir, link), 0);
+	assert_int_equal(kiln__cache_new(&other, link, NULL), KILN_EACCES);
+	assert_int_equal(unlink(link), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(dir, 65534, 65534), 0);
+		assert_int_equal(kiln__cache_new(&other, dir, NULL), KILN_EACCES);
+		assert_int_equal(chown(dir, 0, 0), 0);
+	}
+	assert_null(other);
+	assert_int_equal(kiln__cache_new(&other, dir, NULL), 0);
+	kiln__cache_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +442,8 @@ int main(void)
 		TEST(a_killed_maker_leaves_nothing_visible),
 		TEST(a_maker_at_work_is_not_swept_away),
 		TEST(a_full_disk_is_said_and_leaves_nothing),
+		TEST(a_directory_that_others_may_write_is_no_cache),
+		TEST(a_dropped_object_waits_for_its_maker),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

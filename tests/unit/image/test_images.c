@@ -166,6 +166,43 @@ static void a_kernel_is_unpacked_once(void **state)
 	kiln__kernel_done(&again);
 }
 
+/* Beside a kernel there may be modules that anybody has put there. */
+static void modules_beside_a_kernel_are_its_owners(void **state)
+{
+	uint8_t elf[ELF_SIZE];
+	struct kiln__kernel kernel;
+	kiln__autofree char *build = kiln__strf("%s/build", dir);
+	kiln__autofree char *modules = kiln__strf("%s/lib/modules/6.1.2-test", dir);
+	kiln__autofree char *path = NULL;
+	kiln__autofree char *list = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+
+	(void)state;
+	make_vmlinux(elf);
+	assert_int_equal(kiln__os_mkdir_p(modules, 0755, NULL), 0);
+	assert_int_equal(mkdir(build, 0755), 0);
+	path = put("build/vmlinux", elf, sizeof(elf));
+	list = put("lib/modules/6.1.2-test/modules.order", "", 0);
+	assert_int_equal(get_kernel(path, "x86_64", &kernel, &err), 0);
+	assert_non_null(kernel.modules);
+	kiln__kernel_done(&kernel);
+	assert_int_equal(chmod(modules, 0777), 0);
+	assert_int_equal(get_kernel(path, "x86_64", &kernel, &err), 0);
+	assert_null(kernel.modules);
+	kiln__kernel_done(&kernel);
+	if (geteuid() != 0)
+		return;
+	assert_int_equal(chmod(modules, 0755), 0);
+	assert_int_equal(chown(modules, 65534, 65534), 0);
+	assert_int_equal(get_kernel(path, "x86_64", &kernel, &err), 0);
+	assert_null(kernel.modules);
+	kiln__kernel_done(&kernel);
+	assert_int_equal(chown(path, 65534, 65534), 0); /* his kernel was wanted */
+	assert_int_equal(get_kernel(path, "x86_64", &kernel, &err), 0);
+	assert_non_null(kernel.modules);
+	kiln__kernel_done(&kernel);
+}
+
 static void expect_refusal(const char *path, const char *arch, int code, const char *text)
 {
 	struct kiln__kernel kernel;
@@ -242,8 +279,7 @@ static void an_initramfs_is_named_by_what_is_in_it(void **state)
 	assert_non_null(strstr(err.message, "'absent'"));
 }
 
-/* --- roots -------------------------------------------------------------------------------------
- */
+/* --- roots --------------------------------------------------------------------------- */
 
 static char *make_root(void)
 {
@@ -313,7 +349,7 @@ static int full_disk(const char *root)
 	if (kiln__os_mkdir_p(target, 0700, NULL) ||
 	    unshare(geteuid() ? CLONE_NEWNS | CLONE_NEWUSER : CLONE_NEWNS) ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("tmpfs", target, "tmpfs", 0, "size=1m"))
+	    mount("tmpfs", target, "tmpfs", 0, "mode=700,size=1m"))
 		return 77;
 	rc = kiln__root_image_get(&images, root, KILN_FD_NONE, &path, &err);
 	if (rc != KILN_ENOSPC || !strstr(err.message, "full disk"))
@@ -366,6 +402,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_kernel_is_unpacked_once),
+		TEST(modules_beside_a_kernel_are_its_owners),
 		TEST(bad_kernels_are_named_and_leave_nothing),
 		TEST(an_initramfs_is_named_by_what_is_in_it),
 		TEST(a_directory_is_made_again_when_it_changes),

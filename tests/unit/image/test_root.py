@@ -188,6 +188,50 @@ class Roots(unittest.TestCase):
         self.refused(gzip.compress(whole)[:1000], "EFORMAT", "r.tar")
         self.refused(b"not a tar archive at all\n" * 100, "EFORMAT", "r.tar")
 
+    def test_what_little_can_grow_into_is_bounded(self):
+        """A few kilobytes of archive are not hundreds of megabytes of memory."""
+        tar = Tar().add("link", tarfile.SYMTYPE, linkname="a" * 4095).bytes()
+        _, result, code = make_root(tar)
+        self.assertEqual(code, 0, result)
+        tar = Tar().add("link", tarfile.SYMTYPE, linkname="a" * 4096).bytes()
+        _, result, code = make_root(tar)
+        self.assertNotEqual(code, 0)
+        self.assertEqual(result["code"], "EFORMAT")
+        self.assertIn("'link'", result["message"])
+        tar = Tar()
+        for i in range(1100):  # 64 KiB each
+            tar.add(f"f{i}", pax_headers={"SCHILY.xattr.user.x": f"{i:065000}"})
+        _, result, code = make_root(gzip.compress(tar.bytes(), 1))
+        self.assertNotEqual(code, 0)
+        self.assertEqual(result["code"], "EOVERFLOW")
+        self.assertIn("64 MiB", result["message"])
+
+    def test_memory_and_time_are_limited(self):
+        """By the kernel too: whatever else of an input makes it grow."""
+        read, write = os.pipe()
+        child = subprocess.Popen([PROGRAM, "root", "--input", str(read), "--output", "1"], pass_fds=[read],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        os.close(read)
+        # It has read the beginning once the pipe, which holds less, has taken all of it: so it is in its sandbox.
+        os.write(write, bytes(65536))
+        try:
+            os.write(write, b"\0")
+        except BrokenPipeError:
+            pass
+        limits = {}
+        try:
+            with open(f"/proc/{child.pid}/limits") as file:
+                for line in file:
+                    limits[line[:26].strip()] = line[26:].split()[0]
+        except PermissionError:
+            self.skipTest("the sandboxed process cannot be looked into here")
+        finally:
+            os.close(write)
+            child.communicate(timeout=60)
+        self.assertNotEqual(limits["Max cpu time"], "unlimited")
+        if "asan" not in PROGRAM:
+            self.assertNotEqual(limits["Max data size"], "unlimited")
+
     def test_limits_are_kept(self):
         t = Tar()
         for i in range(20):

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a manager and a runner must agree on about a VM's directory; see
+ * docs/control-protocol.md, "The directory".
+ */
+#ifndef KILN_PROTO_VMFILES_H
+#define KILN_PROTO_VMFILES_H
+
+/* The directory in it that the runner writes: all that it can still change once it is jailed. */
+#define KILN__VM_STATE "state"
+
+/*
+ * In the lock file, behind the identity: "RUNNER VMM\n", the numbers of the last runner's process
+ * and of its VMM's (0: none), written by that runner while it still can.
+ */
+#define KILN__VM_PROCESSES_AT 1024
+#define KILN__VM_PROCESSES    "%lld %lld\n"
+
+#endif
