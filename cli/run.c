@@ -281,7 +281,7 @@ static int run_foreground(struct cli *cli, kiln_vm *vm, const kiln_config *confi
 	}
 	end = foreground_run(fg, &code);
 	/* What is still attached to a VM that is to be killed would be waited for by its runner. */
-	if (end != FOREGROUND_EXITED)
+	if (end != FOREGROUND_EXITED && end != FOREGROUND_DETACHED)
 		foreground_free(kiln__take(fg));
 	end_vm(cli, vm, end);
 	foreground_free(fg);
