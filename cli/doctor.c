@@ -25,15 +25,33 @@ static void print_json(json_t *json)
 	json_decref(json);
 }
 
+/* What says that it was told: gone with the next boot, as the runtime directory is. */
+static char *emulation_told(void)
+{
+	kiln__autofree char *runtime = NULL;
+
+	return kiln__os_runtime_dir(&runtime, NULL) < 0 ? NULL
+							: kiln__strf("%s/emulation-told", runtime);
+}
+
 void tell_emulation(const struct cli *cli, kiln_vm *vm)
 {
+	kiln__autofree char *told = cli->silent ? NULL : emulation_told();
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln_vm_info info = KILN_VM_INFO_INIT;
+	struct kiln__os_stat st;
 	char reason[512];
 
-	if (cli->silent || kiln_vm_status(vm, &info, NULL) < 0 || !info.accel_reason[0])
+	if (!told || kiln__os_stat(told, &st, NULL) == 0)
+		return;
+	if (kiln_vm_status(vm, &info, NULL) < 0 || !info.accel_reason[0])
 		return;
 	snprintf(reason, sizeof(reason), "%s", info.accel_reason);
-	fprintf(stderr, "kiln: emulating, slowly, without KVM: %s\n", kiln__printable(reason));
+	fprintf(stderr,
+		"kiln: emulating, slowly, without KVM: %s\n"
+		"      said once after each boot of this host; kiln doctor tells more\n",
+		kiln__printable(reason));
+	kiln__os_open(&fd, told, KILN__OPEN_WRITE | KILN__OPEN_CREATE, NULL);
 }
 
 /* --- doctor ------------------------------------------------------------------ */

@@ -22,6 +22,7 @@ FAKE = ("--backend", "fake")
 def run(*args, pending=None, env=env):
     def before():
         if pending:
+            signal.signal(pending, signal.SIG_DFL)  # or what began this has it ignored, as nohup does
             signal.pthread_sigmask(signal.SIG_BLOCK, [pending])
             os.kill(os.getpid(), pending)
     return subprocess.run([kiln, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False,

@@ -140,11 +140,8 @@ def give_away(home):
 
 def test_too_little_memory(home):
     need_qemu()
-    kernels = sorted(kilntest.CACHE.glob("**/vmlinuz-*"))
-    if not kernels:
-        raise kilntest.Skip("no kernel was cached yet")
     refused(home, "run", "-m", "64M", "--rootfs", busybox_root(), "--", "true", says=["80 MiB"])
-    r = home.kiln("run", "--kernel", kernels[0], "-m", "64M", "--rootfs", busybox_root(), "--", "true")
+    r = home.kiln("run", "--kernel", kernel_file(), "-m", "64M", "--rootfs", busybox_root(), "--", "true")
     assert r.code == 125 and "memory" in r.err and "more memory than 64 MiB" in r.err, r
     home.assert_clean()
 

@@ -47,6 +47,8 @@ class Home:
         self.runtime = self.dir / "run"
         self.home.mkdir()
         self.runtime.mkdir(mode=0o700)
+        self.emulation_told = self.runtime / "emulation-told"  # standard error is the command's alone
+        self.emulation_told.touch()
         cache = CACHE / "test-images"
         cache.mkdir(parents=True, exist_ok=True)
         self.env = dict(os.environ, KILN_HOME=str(self.home), KILN_RUNTIME_DIR=str(self.runtime),
