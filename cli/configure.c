@@ -11,6 +11,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "images.h"
 #include "os.h"
 
 #include <ctype.h>
@@ -333,6 +334,32 @@ static int set_pair(kiln_config *config, const char *value, kiln_error *err)
 	return kiln_config_set(config, key, value[len + 1] ? value + len + 1 : NULL, err);
 }
 
+/* A file that a path option names: that it is there is told here, where the option is known. */
+static int set_file(kiln_config *config, const struct given *given, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	struct kiln__os_stat st;
+	int r = absolute(given->value, &path, err);
+
+	if (r == 0)
+		r = kiln__os_stat(path, &st, err);
+	if (r == 0 && st.is_directory)
+		r = kiln__fail(err, KILN_EINVAL, "%s is a directory", path);
+	return r < 0 ? r : kiln_config_set(config, given->option->key, path, err);
+}
+
+/* "host" is the running kernel, by the path that it has today; a file of that name is ./host. */
+static int set_kernel(kiln_config *config, const struct given *given, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	int r;
+
+	if (strcmp(given->value, "host") != 0)
+		return set_file(config, given, err);
+	r = kiln__kernel_of_host(&path, err);
+	return r < 0 ? r : kiln_config_set(config, given->option->key, path, err);
+}
+
 static int enter_by_rule(kiln_config *config, const struct given *given, kiln_error *err)
 {
 	switch (given->option->id) {
@@ -352,6 +379,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_read_only(config, err);
 	case OPT_READY:
 		return set_ready(config, given->value, err);
+	case OPT_KERNEL:
+		return set_kernel(config, given, err);
 	case OPT_ROOTFS:
 		return set_rootfs(config, given->value, err);
 	case OPT_TMPFS:
@@ -359,20 +388,6 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 	default:
 		return set_pair(config, given->value, err);
 	}
-}
-
-/* A file that a path option names: that it is there is told here, where the option is known. */
-static int set_file(kiln_config *config, const struct given *given, kiln_error *err)
-{
-	kiln__autofree char *path = NULL;
-	struct kiln__os_stat st;
-	int r = absolute(given->value, &path, err);
-
-	if (r == 0)
-		r = kiln__os_stat(path, &st, err);
-	if (r == 0 && st.is_directory)
-		r = kiln__fail(err, KILN_EINVAL, "%s is a directory", path);
-	return r < 0 ? r : kiln_config_set(config, given->option->key, path, err);
 }
 
 static int enter_value(kiln_config *config, const struct given *given, kiln_error *err)

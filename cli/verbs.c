@@ -111,10 +111,10 @@ static const struct option_group machine_options = {
 		{
 			.id = OPT_KERNEL,
 			.name = "kernel",
-			.arg = "FILE",
-			.help = "Linux kernel: bzImage, vmlinux or arm64 Image",
+			.arg = "FILE|host",
+			.help = "Linux kernel: bzImage, vmlinux or arm64 Image; host: the running one",
 			.complete = COMPLETE_FILE,
-			.enters = ENTERS_AS_PATH,
+			.enters = ENTERS_BY_RULE,
 			.key = "kernel",
 		},
 		{

@@ -14,52 +14,50 @@
 
 KILN__SYSCALLS(writev);
 
-int logfile_open(struct logfile *log, const char *path, uint64_t limit, kiln_error *err)
+int logfile_init(struct logfile *log, const char *path, uint64_t limit, kiln_error *err)
 {
 	kiln__autofree char *own = kiln__strf("%s", path);
 	kiln__autofree char *old = kiln__strf("%s.1", path);
-	struct kiln__os_stat st;
-	kiln_fd fd;
-	int r;
 
 	if (!own || !old)
 		return kiln__fail_nomem(err);
-	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, err);
-	if (r < 0)
-		return r;
-	r = kiln__os_fstat(fd, &st, err);
-	if (r < 0) {
-		kiln__os_close(fd);
-		return r;
-	}
 	*log = (struct logfile){
 		.path = kiln__take(own),
 		.old_path = kiln__take(old),
-		.fd = fd,
-		.size = st.size,
+		.fd = KILN_FD_NONE,
 		.limit = limit,
 	};
 	return 0;
 }
 
-static void rotate(struct logfile *log)
+static int open_file(struct logfile *log)
 {
+	struct kiln__os_stat st;
 	kiln_fd fd;
+	int r = kiln__os_open(&fd, log->path,
+			      KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, NULL);
 
-	if (kiln__os_rename(log->path, log->old_path, NULL) < 0)
-		return;
-	if (kiln__os_open(&fd, log->path,
-			  KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, NULL) < 0)
-		return; /* goes on into the renamed file: bounded by the next try */
+	if (r == 0)
+		r = kiln__os_fstat(fd, &st, NULL);
+	if (r < 0)
+		return r;
 	kiln__os_close(log->fd);
 	log->fd = fd;
-	log->size = 0;
+	log->size = st.size;
+	return 0;
+}
+
+/* If the new file cannot be opened it goes on in the renamed one: bounded by the next try. */
+static void rotate(struct logfile *log)
+{
+	if (kiln__os_rename(log->path, log->old_path, NULL) == 0)
+		open_file(log);
 }
 
 /* Room for @len more bytes, in a new file if need be. */
 static bool make_room(struct logfile *log, size_t len)
 {
-	if (!log->path)
+	if (!log->path || (log->fd == KILN_FD_NONE && open_file(log) < 0))
 		return false;
 	if (log->size && log->size + len > log->limit / 2)
 		rotate(log);

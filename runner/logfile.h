@@ -2,7 +2,8 @@
 /*
  * Files that a guest can make grow: bounded. When FILE reaches half of the limit it
  * becomes FILE.1, replacing the one before, so that at least the last half and at most
- * the whole limit is kept. A disk that is full loses log text, never the VM.
+ * the whole limit is kept. A disk that is full loses log text, never the VM. A file that
+ * nothing is written to is not made.
  */
 #ifndef KILN_RUNNER_LOGFILE_H
 #define KILN_RUNNER_LOGFILE_H
@@ -22,8 +23,8 @@ struct logfile {
 	uint64_t limit; /* of both files together */
 };
 
-/* Opens or continues @path. Until then, and after done, writes do nothing. */
-int logfile_open(struct logfile *log, const char *path, uint64_t limit, kiln_error *err);
+/* @path is begun or continued when there is something to write. Until then, and after done, writes do nothing. */
+int logfile_init(struct logfile *log, const char *path, uint64_t limit, kiln_error *err);
 void logfile_write(struct logfile *log, const void *bytes, size_t len);
 
 /* One record of the process log (logfmt.h): head, bytes and a newline, never split by a rotation. */

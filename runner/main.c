@@ -100,6 +100,11 @@ void runner_maybe_end(struct runner *runner)
 		kiln__deferred_schedule(runner->check);
 }
 
+static void on_saving(void *data)
+{
+	runner_save(data);
+}
+
 static void on_linger(void *data)
 {
 	struct runner *runner = data;
@@ -188,12 +193,12 @@ static int take_params(struct runner *runner, json_t *params, kiln_error *err)
 	return r;
 }
 
-static int open_log(const struct runner *runner, const char *name, struct logfile *log,
+static int init_log(const struct runner *runner, const char *name, struct logfile *log,
 		    uint64_t limit, kiln_error *err)
 {
 	kiln__autofree char *path = kiln__strf("%s/%s", runner->dir, name);
 
-	return path ? logfile_open(log, path, limit, err) : kiln__fail_nomem(err);
+	return path ? logfile_init(log, path, limit, err) : kiln__fail_nomem(err);
 }
 
 static void connect_port(void *data, uint32_t port, kiln__port_done_fn done, void *done_data)
@@ -241,12 +246,12 @@ static int serve_vsock(struct runner *runner, kiln_error *err)
 static int open_files(struct runner *runner, kiln_error *err)
 {
 	const struct kiln__spec *spec = kiln__machine_spec(runner->machine);
-	int r = open_log(runner, "console.log", &runner->console, spec->console_limit, err);
+	int r = init_log(runner, "console.log", &runner->console, spec->console_limit, err);
 
 	if (r == 0)
-		r = open_log(runner, "log", &runner->log, spec->log_limit, err);
+		r = init_log(runner, "log", &runner->log, spec->log_limit, err);
 	if (r == 0)
-		r = open_log(runner, "runner.log", &runner->diagnostics, 1 << 20, err);
+		r = init_log(runner, "runner.log", &runner->diagnostics, 1 << 20, err);
 	if (r == 0)
 		r = runner_open_events(runner, err);
 	if (r == 0)
@@ -342,6 +347,8 @@ static int begin(struct runner *runner, kiln_error *err)
 	if (r == 0)
 		r = kiln__timer_new(&runner->linger, runner->loop, on_linger, runner, err);
 	if (r == 0)
+		r = kiln__timer_new(&runner->saving, runner->loop, on_saving, runner, err);
+	if (r == 0)
 		r = kiln__deferred_new(&runner->check, runner->loop, check_end, runner, err);
 	if (r == 0)
 		r = server_new(&runner->server, runner, launch_fd, err);
@@ -365,6 +372,7 @@ static void finish(struct runner *runner)
 	logfile_done(&runner->diagnostics);
 	kiln__os_close(runner->events);
 	kiln__timer_free(runner->linger);
+	kiln__timer_free(runner->saving);
 	kiln__deferred_free(runner->check);
 	kiln_config_free(runner->config);
 	kiln_loop_free(runner->loop);

@@ -67,6 +67,7 @@ struct runner {
 	bool over; /* the VM has ended and its final state is written */
 	bool linger_over;    /* clients have had their time */
 	bool patient;        /* the end may wait for clients without a bound: nobody asked for it */
+	struct kiln__timer *saving;   /* puts "stopping" on record, if that lasts */
 	struct kiln__timer *linger;   /* bounds the wait for all but output */
 	struct kiln__deferred *check; /* asks whether the end has come */
 };

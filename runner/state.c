@@ -21,6 +21,9 @@
 
 KILN__SYSCALLS(getpid, getrusage);
 
+/* Most VMs are gone sooner than anybody could read that they are stopping. */
+#define STOPPING_MS 50
+
 static json_t *exit_json(kiln_exit how)
 {
 	const char *kind = kiln_exit_kind_name(how.kind);
@@ -213,5 +216,9 @@ void runner_record(struct runner *runner, const kiln_event *event)
 		runner->over = true;
 	}
 	append_event(runner, event);
-	write_state(runner, ended && !runner->ephemeral);
+	kiln__timer_stop(runner->saving);
+	if (event->to == KILN_STATE_STOPPING)
+		kiln__timer_start(runner->saving, STOPPING_MS);
+	else
+		write_state(runner, ended && !runner->ephemeral);
 }

@@ -33,8 +33,7 @@ struct kiln__images {
 /* --- kernels ---------------------------------------------------------------------- */
 
 enum kiln__kernel_origin {
-	KILN__KERNEL_FILE,   /* a file given by the user */
-	KILN__KERNEL_HOST,   /* the running kernel's, of /boot and /lib/modules */
+	KILN__KERNEL_FILE,   /* a file given by the user, the running kernel's perhaps */
 	KILN__KERNEL_DISTRO, /* the distribution's kernel for virtual machines, got by apt once */
 };
 
@@ -65,6 +64,9 @@ struct kiln__kernel {
 int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kernel_request *request,
 		     struct kiln__kernel *ret, kiln_error *err);
 void kiln__kernel_done(struct kiln__kernel *kernel);
+
+/* The file of the running kernel, in /boot. KILN_ENOENT or KILN_EACCES if this host has none to give. */
+int kiln__kernel_of_host(char **ret, kiln_error *err);
 
 /* When apt was last asked for the distribution's kernel, in ns since 1970; 0: never. */
 int64_t kiln__kernel_distro_time(const struct kiln__images *images, const char *arch);

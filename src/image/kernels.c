@@ -242,27 +242,28 @@ static int find_modules(const struct kiln__kernel_request *request, const char *
 	return 0;
 }
 
-/* --- the three origins ------------------------------------------------------------------- */
+/* --- where it comes from ------------------------------------------------------------- */
 
-static int host_kernel(char **ret, kiln_error *err)
+int kiln__kernel_of_host(char **ret, kiln_error *err)
 {
+	kiln__autofree char *path = NULL;
 	struct utsname host;
 	int why;
-	int r;
 
-	if (uname(&host))
+	if (uname(&host) < 0)
 		return kiln__fail_errno(err, errno, "uname");
-	*ret = kiln__strf("/boot/vmlinuz-%s", host.release);
-	if (!*ret)
+	path = kiln__strf("/boot/vmlinuz-%s", host.release);
+	if (!path)
 		return kiln__fail_nomem(err);
-	if (!access(*ret, R_OK))
-		return 0;
-	why = errno;
-	r = kiln__fail_errno(err, why, "the running kernel's image %s", *ret);
-	kiln__hint(err, why == EACCES
-				? "make it readable, or use --kernel debian"
-				: "this host keeps no image of its kernel: use --kernel debian");
-	return r;
+	if (access(path, R_OK) < 0) {
+		why = errno;
+		kiln__fail_errno(err, why, "the running kernel's image %s", path);
+		kiln__hint(err, why == EACCES ? "make it readable, or name no kernel: kiln fetches one"
+					      : "name no kernel: kiln fetches the distribution's");
+		return kiln__code_of_errno(why);
+	}
+	*ret = kiln__take(path);
+	return 0;
 }
 
 static char *distro_record(const char *arch)
@@ -297,17 +298,11 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kernel_request *request,
 		     struct kiln__kernel *ret, kiln_error *err)
 {
-	kiln__autofree char *host = NULL, *object = NULL;
+	kiln__autofree char *object = NULL;
 	const char *path = request->origin == KILN__KERNEL_FILE ? request->path : NULL;
 	struct kiln__kernel kernel;
-	int rc = 0;
+	int rc = get_object(images, request, path, &object, err);
 
-	if (request->origin == KILN__KERNEL_HOST) {
-		rc = host_kernel(&host, err);
-		path = host;
-	}
-	if (!rc)
-		rc = get_object(images, request, path, &object, err);
 	if (!rc)
 		rc = load(object, &kernel, err);
 	if (!rc) {
