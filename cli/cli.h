@@ -86,7 +86,8 @@ int parse_signal(const char *text, int *ret, kiln_error *err);
 
 /* --- doctor.c ---------------------------------------------------------------- */
 
-/* Says on standard error that the guest is emulated, and why, if nobody asked for that; once a boot of the host. */
+/* Says on standard error that the guest is emulated, and why, if nobody asked for that; once a boot
+ * of the host. */
 void tell_emulation(const struct cli *cli, kiln_vm *vm);
 
 /* --- configure.c ------------------------------------------------------------- */

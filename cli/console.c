@@ -186,7 +186,8 @@ int console_run(struct cli *cli, kiln_vm *vm, const char *keys, int *ret_code, k
 		console->sink.detach = on_detach;
 	signal(SIGPIPE, SIG_IGN);
 	if (r == 0)
-		r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console, err);
+		r = output_new(&console->output, console->loop, STDOUT_FILENO, on_room, console,
+			       err);
 	if (r == 0)
 		r = signals_new(&console->signals, console->loop, on_signal, console, err);
 	if (r == 0) {

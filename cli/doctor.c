@@ -5,9 +5,9 @@
 #include "backend.h"
 #include "buf.h"
 #include "err.h"
-#include "printable.h"
 #include "os.h"
 #include "preflight.h"
+#include "printable.h"
 #include "resolve.h"
 #include "timefmt.h"
 

@@ -39,8 +39,8 @@ extern const struct kiln__jail_filter image_filter; /* made at build time */
 
 /*
  * Bounds on what an input can cost whoever has it read. Memory: a root image of a million
- * entries takes about 400 MiB; compressors have some MiB a thread. Time, of all threads: xz or zstd of
- * the largest root image that is allowed.
+ * entries takes about 400 MiB; compressors have some MiB a thread. Time, of all threads: xz or zstd
+ * of the largest root image that is allowed.
  */
 #define MAX_MEMORY  (UINT64_C(2) << 30)
 #define MAX_CPU     3600

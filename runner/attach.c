@@ -28,13 +28,13 @@ struct attached {
 	uint64_t input_acked;
 	uint64_t session_id;
 	uint32_t pid;
-	uint16_t tag;          /* of the client's request */
+	uint16_t tag; /* of the client's request */
 	bool with_stdin;
 	bool hello;
-	bool asked;            /* its ATTACH has come */
-	bool started;          /* the process runs */
+	bool asked;   /* its ATTACH has come */
+	bool started; /* the process runs */
 	bool answered;
-	bool ended;            /* told the end: nothing more is sent */
+	bool ended; /* told the end: nothing more is sent */
 	struct kiln__agent_exit how;
 	kiln_error why;
 	bool exited;
@@ -114,7 +114,8 @@ static void answer(struct attached *c)
 
 /* --- frames in -------------------------------------------------------------------- */
 
-/* By the quarter of a window, as the guest does it: byte by byte they would be longer than the input. */
+/* By the quarter of a window, as the guest does it: byte by byte they would be longer than the
+ * input. */
 static void acknowledge_input(struct attached *c)
 {
 	const struct kiln__agent_stdin_ack ack = {.stdin_at = c->input_at};
@@ -186,7 +187,8 @@ static int on_attach(struct attached *c, const struct kiln__frame *frame, kiln_e
 static int on_resize(struct attached *c, const struct kiln__frame *frame, kiln_error *err)
 {
 	struct kiln__agent_resize size;
-	int r = kiln__record_unpack(&kiln__agent_resize_record, frame->body, frame->len, &size, err);
+	int r = kiln__record_unpack(&kiln__agent_resize_record, frame->body, frame->len, &size,
+				    err);
 
 	if (r == 0)
 		c->handler->resize(c->data, size.rows, size.cols);
@@ -245,7 +247,8 @@ static size_t on_data(void *data, const void *bytes, size_t len)
 	bool whole;
 
 	while (done < len && attached_has_room(c)) {
-		int64_t n = kiln__frame_read(&c->reader, at + done, len - done, &frame, &whole, &err);
+		int64_t n =
+			kiln__frame_read(&c->reader, at + done, len - done, &frame, &whole, &err);
 
 		if (n < 0 || (whole && on_frame(c, &frame, &err) < 0)) {
 			kiln__deferred_schedule(c->leaving);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A client attached to the main process: it speaks the agent protocol, and this is the
- * other end of it, as the guest's agent would be. Output that was read before it came is in the log,
- * not here: its offsets begin where it attached.
+ * other end of it, as the guest's agent would be. Output that was read before it came is in the
+ * log, not here: its offsets begin where it attached.
  */
 #ifndef KILN_RUNNER_ATTACH_H
 #define KILN_RUNNER_ATTACH_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the runner gives up before the guest runs. What it keeps: its open descriptors,
- * making and replacing files in the VM's state and runtime directories, reading /proc (for stats), and
- * the system calls that its files declare (syscalls.h); those of the libraries stand here.
+ * making and replacing files in the VM's state and runtime directories, reading /proc (for stats),
+ * and the system calls that its files declare (syscalls.h); those of the libraries stand here.
  */
 #include "runner.h"
 

@@ -23,11 +23,13 @@ struct logfile {
 	uint64_t limit; /* of both files together */
 };
 
-/* @path is begun or continued when there is something to write. Until then, and after done, writes do nothing. */
+/* @path is begun or continued when there is something to write. Until then, and after done, writes
+ * do nothing. */
 int logfile_init(struct logfile *log, const char *path, uint64_t limit, kiln_error *err);
 void logfile_write(struct logfile *log, const void *bytes, size_t len);
 
-/* One record of the process log (logfmt.h): head, bytes and a newline, never split by a rotation. */
+/* One record of the process log (logfmt.h): head, bytes and a newline, never split by a rotation.
+ */
 void logfile_write_record(struct logfile *log, const char *head, const void *bytes, size_t len);
 void logfile_done(struct logfile *log);
 

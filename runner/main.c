@@ -122,7 +122,8 @@ void runner_hurry(struct runner *runner)
 void runner_launcher_gone(struct runner *runner)
 {
 	if (!runner->machine)
-		kiln_loop_stop(runner->loop); /* nothing was launched, and nobody is left to do it */
+		kiln_loop_stop(
+			runner->loop); /* nothing was launched, and nobody is left to do it */
 	else if (runner->foreground)
 		kiln_machine_kill(runner->machine, NULL, NULL);
 	else if (runner->process)
@@ -321,7 +322,8 @@ void runner_launch(struct runner *runner, struct kiln__control_call *call, json_
 	if (launch(runner, params, &err) < 0) {
 		kiln__stage(&err, "launch");
 		kiln__control_fail(call, &err);
-		/* A machine that has begun has recorded its failure; one that has not is nobody's. */
+		/* A machine that has begun has recorded its failure; one that has not is nobody's.
+		 */
 		if (!runner->over) {
 			runner->over = true;
 			kiln__timer_start(runner->linger, LINGER_MS);
@@ -332,7 +334,8 @@ void runner_launch(struct runner *runner, struct kiln__control_call *call, json_
 	kiln_machine_start(runner->machine, on_started, call);
 }
 
-/* --- main ---------------------------------------------------------------------------------------- */
+/* --- main ----------------------------------------------------------------------------------------
+ */
 
 static int begin(struct runner *runner, kiln_error *err)
 {
@@ -386,8 +389,7 @@ static void finish(struct runner *runner)
 
 int main(int argc, char **argv)
 {
-	struct runner runner = {
-		.lock = KILN_FD_NONE, .events = KILN_FD_NONE, .patient = true};
+	struct runner runner = {.lock = KILN_FD_NONE, .events = KILN_FD_NONE, .patient = true};
 	kiln_error err = KILN_ERROR_INIT;
 
 	if (argc != 2) {

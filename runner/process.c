@@ -11,8 +11,8 @@
 #include "log.h"
 #include "logfmt.h"
 #include "os.h"
-#include "setup.h"
 #include "session.h"
+#include "setup.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ struct process {
 	struct client *clients;
 	bool wanted;   /* the guest is ready for it */
 	bool attached; /* somebody has attached, or is not coming any more */
-	uint32_t pid; /* 0: does not run (yet) */
+	uint32_t pid;  /* 0: does not run (yet) */
 	bool started;
 	bool ended;
 	struct kiln__agent_exit how;
@@ -237,8 +237,8 @@ static void on_failed(void *data, const kiln_error *err, bool retryable)
 	}
 	drop_session(p);
 	kiln__stage(&why, "process");
-	kiln__machine_set_exit(p->runner->machine, (kiln_exit){.kind = KILN_EXIT_EXITED,
-							       .code = exit_code_of(&why)});
+	kiln__machine_set_exit(p->runner->machine,
+			       (kiln_exit){.kind = KILN_EXIT_EXITED, .code = exit_code_of(&why)});
 	fail(p, &why);
 	end_vm(p);
 }

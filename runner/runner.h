@@ -41,12 +41,13 @@ struct runner {
 	kiln_fd lock;
 	char *id;
 	char *name;
-	char *vm_dir;      /* vms/ID: read-only once the runner is jailed */
-	char *dir;         /* vms/ID/state: what the runner writes */
-	char *runtime_dir; /* live: sockets */
-	bool foreground;   /* the VM ends with the launch connection */
-	bool ephemeral;    /* nothing of it is to survive a power cut */
-	bool attach_first; /* the main process waits until somebody has attached, or the launcher has gone */
+	char *vm_dir;        /* vms/ID: read-only once the runner is jailed */
+	char *dir;           /* vms/ID/state: what the runner writes */
+	char *runtime_dir;   /* live: sockets */
+	bool foreground;     /* the VM ends with the launch connection */
+	bool ephemeral;      /* nothing of it is to survive a power cut */
+	bool attach_first;   /* the main process waits until somebody has attached, or the launcher
+				has gone */
 	kiln_config *config; /* with resolved sources */
 	kiln_machine *machine;
 	struct server *server;
@@ -61,12 +62,12 @@ struct runner {
 	int64_t started_ns;
 	int64_t ready_ns;
 	int64_t finished_ns;
-	char accel[16];      /* what really ran the guest */
-	char accel_reason[256]; /* why not the hardware; "": it did, or was not to */
+	char accel[16];                /* what really ran the guest */
+	char accel_reason[256];        /* why not the hardware; "": it did, or was not to */
 	struct kiln__jail_report jail; /* what of it could be had here */
-	bool over; /* the VM has ended and its final state is written */
-	bool linger_over;    /* clients have had their time */
-	bool patient;        /* the end may wait for clients without a bound: nobody asked for it */
+	bool over;                     /* the VM has ended and its final state is written */
+	bool linger_over;              /* clients have had their time */
+	bool patient; /* the end may wait for clients without a bound: nobody asked for it */
 	struct kiln__timer *saving;   /* puts "stopping" on record, if that lasts */
 	struct kiln__timer *linger;   /* bounds the wait for all but output */
 	struct kiln__deferred *check; /* asks whether the end has come */
@@ -153,7 +154,8 @@ bool process_busy(const struct process *process);
 /* True while output or the exit waits for a client to take it. */
 bool process_owes(const struct process *process);
 
-/* --- jail.c ------------------------------------------------------------------------------------ */
+/* --- jail.c ------------------------------------------------------------------------------------
+ */
 
 /* Gives up all rights that a running VM does not need; for good. */
 int runner_jail(struct runner *runner, kiln_error *err);

@@ -48,8 +48,8 @@ struct server {
 };
 
 static const char *const features[] = {
-	"launch", "inspect", "wait",  "events", "stop",	  "kill",    "signal", "pause",
-	"resume", "stats",   "exec",  "attach", "connect", "console", "background", NULL,
+	"launch", "inspect", "wait", "events", "stop",    "kill",    "signal",     "pause",
+	"resume", "stats",   "exec", "attach", "connect", "console", "background", NULL,
 };
 
 /* --- clients ---------------------------------------------------------------------------- */
@@ -112,8 +112,8 @@ static int client_new(struct server *server, kiln_fd fd, bool launcher, kiln_err
 	if (r < 0)
 		kiln__os_close(fd);
 	if (r == 0)
-		r = kiln__control_new(&client->control, runner->loop, stream, true, &control_handler,
-				      client, err);
+		r = kiln__control_new(&client->control, runner->loop, stream, true,
+				      &control_handler, client, err);
 	if (r < 0) {
 		kiln__stream_close(stream);
 		free(client);
@@ -168,7 +168,8 @@ static void answer_state(void *data, int result, const kiln_error *err)
 {
 	struct waiting *waiting = data;
 
-	/* A machine that has failed has ended too: who waits for the end learns how from the state. */
+	/* A machine that has failed has ended too: who waits for the end learns how from the state.
+	 */
 	if (result < 0)
 		kiln__control_fail(waiting->call, err);
 	else
@@ -292,15 +293,16 @@ static void do_stats(struct client *client, struct kiln__control_call *call, jso
 	kiln__os_process_usage(getpid(), &own, NULL);
 	if (vmm_pid)
 		kiln__os_process_usage(vmm_pid, &vmm, NULL);
-	kiln__control_answer(
-		call, json_pack("{s:I, s:I, s:I, s:I}", "cpu_ns",
-				(json_int_t)(own.cpu_ns + vmm.cpu_ns), "memory",
-				(json_int_t)(own.resident + vmm.resident), "memory_limit",
-				(json_int_t)kiln__machine_spec(runner->machine)->memory,
-				"runner_private", (json_int_t)own.private_bytes));
+	kiln__control_answer(call,
+			     json_pack("{s:I, s:I, s:I, s:I}", "cpu_ns",
+				       (json_int_t)(own.cpu_ns + vmm.cpu_ns), "memory",
+				       (json_int_t)(own.resident + vmm.resident), "memory_limit",
+				       (json_int_t)kiln__machine_spec(runner->machine)->memory,
+				       "runner_private", (json_int_t)own.private_bytes));
 }
 
-/* --- methods that turn the connection into a raw stream ----------------------------------------- */
+/* --- methods that turn the connection into a raw stream -----------------------------------------
+ */
 
 static void on_splice_end(void *data, const kiln_error *err)
 {
@@ -404,7 +406,8 @@ static void do_connect(struct client *client, struct kiln__control_call *call, j
 	json_int_t port = json_integer_value(json_object_get(params, "port"));
 	kiln_error err;
 
-	/* VMADDR_PORT_ANY (2^32 - 1) is no port; the agent's has a protocol that only exec speaks. */
+	/* VMADDR_PORT_ANY (2^32 - 1) is no port; the agent's has a protocol that only exec speaks.
+	 */
 	if (port < 1 || port >= UINT32_MAX || port == KILN__AGENT_PORT) {
 		bad_param("port: must be a vsock port of the guest", &err);
 		kiln__control_fail(call, &err);
@@ -435,7 +438,8 @@ static void do_attach(struct client *client, struct kiln__control_call *call, js
 	kiln__control_answer_raw(call, on_attach_raw, client);
 }
 
-/* --- the console -------------------------------------------------------------------------------------- */
+/* --- the console
+ * -------------------------------------------------------------------------------------- */
 
 static size_t on_console_input(void *data, const void *bytes, size_t len)
 {
@@ -490,16 +494,19 @@ void server_console(struct server *server, const void *bytes, size_t len)
 			kiln__stream_write(c->console, bytes, len);
 }
 
-/* --- dispatch --------------------------------------------------------------------------------------------- */
+/* --- dispatch
+ * --------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
 	void (*fn)(struct client *client, struct kiln__control_call *call, json_t *params);
 } methods[] = {
-	{"inspect", do_inspect}, {"wait", do_wait},	{"events", do_events},
-	{"stop", do_stop},	 {"kill", do_kill},	{"signal", do_signal},
-	{"pause", do_pause},	 {"resume", do_resume}, {"stats", do_stats},
-	{"exec", do_exec},	 {"attach", do_attach}, {"connect", do_connect},
+	{"inspect", do_inspect}, {"wait", do_wait},
+	{"events", do_events},   {"stop", do_stop},
+	{"kill", do_kill},       {"signal", do_signal},
+	{"pause", do_pause},     {"resume", do_resume},
+	{"stats", do_stats},     {"exec", do_exec},
+	{"attach", do_attach},   {"connect", do_connect},
 	{"console", do_console}, {"background", do_background},
 };
 
@@ -535,7 +542,8 @@ void server_event(struct server *server, const kiln_event *event)
 			kiln__control_notify(c->control, "event", runner_event_json(event));
 }
 
-/* --- the listening socket ------------------------------------------------------------------------------------ */
+/* --- the listening socket
+ * ------------------------------------------------------------------------------------ */
 
 /* Tells a client that it is one too many: closed without a word it would take the VM for ended. */
 static void turn_away(kiln_fd fd)

@@ -68,12 +68,11 @@ static json_t *ports_json(const struct kiln__spec *spec)
 	for (size_t i = 0; i < spec->port_count; i++) {
 		const struct kiln__port *port = &spec->ports[i];
 
-		json_array_append_new(list,
-				      json_pack("{s:s, s:i, s:i, s:s}", "host_ip",
-						port->host_ip ? port->host_ip : "127.0.0.1",
-						"host_port", port->host_port, "guest_port",
-						port->guest_port, "protocol",
-						port->udp ? "udp" : "tcp"));
+		json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s}", "host_ip",
+						      port->host_ip ? port->host_ip : "127.0.0.1",
+						      "host_port", port->host_port, "guest_port",
+						      port->guest_port, "protocol",
+						      port->udp ? "udp" : "tcp"));
 	}
 	return list;
 }
@@ -96,11 +95,10 @@ json_t *runner_state(const struct runner *runner)
 	json_t *state = json_object();
 
 	json_object_set_new(state, "id", json_string(runner->id));
-	json_object_set_new(state, "name",
-			    runner->name ? json_string(runner->name) : json_null());
-	json_object_set_new(state, "state",
-			    json_string(kiln_state_name(m ? kiln_machine_state(m)
-							  : KILN_STATE_CREATED)));
+	json_object_set_new(state, "name", runner->name ? json_string(runner->name) : json_null());
+	json_object_set_new(
+		state, "state",
+		json_string(kiln_state_name(m ? kiln_machine_state(m) : KILN_STATE_CREATED)));
 	json_object_set_new(state, "foreground", json_boolean(runner->foreground));
 	json_object_set_new(state, "pid", json_integer(getpid()));
 	json_object_set_new(state, "created", kiln__control_time_json(runner->created_ns));
@@ -154,9 +152,9 @@ int runner_record_processes(const struct runner *runner, kiln_error *err)
 
 json_t *runner_event_json(const kiln_event *event)
 {
-	json_t *object = json_pack("{s:o, s:s, s:s}", "time",
-				   kiln__control_time_json(event->realtime_ns), "event",
-				   kiln_state_name(event->to), "from", kiln_state_name(event->from));
+	json_t *object = json_pack(
+		"{s:o, s:s, s:s}", "time", kiln__control_time_json(event->realtime_ns), "event",
+		kiln_state_name(event->to), "from", kiln_state_name(event->from));
 
 	if (event->to == KILN_STATE_STOPPED)
 		json_object_set_new(object, "exit", exit_json(event->exit));

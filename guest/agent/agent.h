@@ -48,10 +48,10 @@ struct agent {
 	struct source listener;
 	int spare;           /* a descriptor kept for refusing connections when there is no other */
 	bool accept_stalled; /* until a connection has ended */
-	bool only_host;  /* the listener is vsock: others than the host are refused */
-	bool wants_boot; /* be connected to the boot port */
-	bool booted;     /* frames are being read: if the host does not listen it may come here */
-	bool ready;      /* processes can be started: PID 1 has its root */
+	bool only_host;      /* the listener is vsock: others than the host are refused */
+	bool wants_boot;     /* be connected to the boot port */
+	bool booted; /* frames are being read: if the host does not listen it may come here */
+	bool ready;  /* processes can be started: PID 1 has its root */
 	bool end_with_main;
 	uint32_t stop_signal;
 	uint32_t stop_grace_ms;

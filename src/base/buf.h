@@ -28,7 +28,10 @@ struct kiln__buf {
 	bool failed;
 };
 
-#define KILN__BUF_INIT {NULL, 0, 0, 0, false}
+#define KILN__BUF_INIT                                                                             \
+	{                                                                                          \
+		NULL, 0, 0, 0, false                                                               \
+	}
 
 void kiln__buf_done(struct kiln__buf *buf);
 void kiln__buf_clear(struct kiln__buf *buf); /* empties it, keeps the storage */

@@ -109,7 +109,8 @@ int kiln__fail_errno(kiln_error *err, int os_errno, const char *fmt, ...)
 		fill(err, code, os_errno, fmt, args);
 		va_end(args);
 		used = strlen(err->message);
-		snprintf(err->message + used, sizeof(err->message) - used, ": %s", strerror(os_errno));
+		snprintf(err->message + used, sizeof(err->message) - used, ": %s",
+			 strerror(os_errno));
 	}
 	return code;
 }
@@ -156,6 +157,7 @@ int kiln__prefix(kiln_error *err, const char *fmt, ...)
 	va_end(args);
 	used = strlen(err->message);
 	/* The tail of a long old message is what gives way. */
-	snprintf(err->message + used, sizeof(err->message) - used, ": %.*s", (int)(sizeof(old) - 3), old);
+	snprintf(err->message + used, sizeof(err->message) - used, ": %.*s", (int)(sizeof(old) - 3),
+		 old);
 	return err->code;
 }

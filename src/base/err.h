@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How library code fills a kiln_error. Every function returns the code, so that "return kiln__fail(...)" reads well. */
+/* How library code fills a kiln_error. Every function returns the code, so that "return
+ * kiln__fail(...)" reads well. */
 #ifndef KILN_BASE_ERR_H
 #define KILN_BASE_ERR_H
 

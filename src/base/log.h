@@ -5,6 +5,7 @@
 #include <kiln/log.h>
 
 /* Formats and hands one line to the logger, if it wants this level. @log may be NULL. */
-void kiln__log(const kiln_log *log, enum kiln_log_level level, const char *fmt, ...) KILN_PRINTF(3, 4);
+void kiln__log(const kiln_log *log, enum kiln_log_level level, const char *fmt, ...)
+	KILN_PRINTF(3, 4);
 
 #endif

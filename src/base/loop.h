@@ -50,7 +50,8 @@ int kiln__watch_new(struct kiln__watch **ret, kiln_loop *loop, kiln_fd fd,
 		    void (*fn)(void *data, int events), void *data, kiln_error *err);
 void kiln__watch_free(struct kiln__watch *watch); /* NULL is allowed */
 
-/* Sets the events wanted (KILN__READABLE | KILN__WRITABLE, or 0). Costs a system call only on change. */
+/* Sets the events wanted (KILN__READABLE | KILN__WRITABLE, or 0). Costs a system call only on
+ * change. */
 void kiln__watch_set(struct kiln__watch *watch, int events);
 
 /* --- calls ------------------------------------------------------------------- */
@@ -67,7 +68,8 @@ int kiln__deferred_new(struct kiln__deferred **ret, kiln_loop *loop, kiln__call_
 void kiln__deferred_schedule(struct kiln__deferred *deferred);
 void kiln__deferred_free(struct kiln__deferred *deferred); /* NULL is allowed; cancels */
 
-/* A wake-up that another thread may send: @fn then runs on the loop's thread; several may fold into one. */
+/* A wake-up that another thread may send: @fn then runs on the loop's thread; several may fold into
+ * one. */
 struct kiln__waker;
 int kiln__waker_new(struct kiln__waker **ret, kiln_loop *loop, kiln__call_fn fn, void *data,
 		    kiln_error *err);

@@ -38,7 +38,8 @@ struct kiln__stream_handler {
 struct kiln__stream_ops {
 	/* Bytes taken (0..len), or a negative code once the stream is broken. */
 	ssize_t (*write)(struct kiln__stream *stream, const void *bytes, size_t len);
-	void (*shutdown)(struct kiln__stream *stream); /* no more writes; the peer sees end of file after what was written */
+	void (*shutdown)(struct kiln__stream *stream); /* no more writes; the peer sees end of file
+							  after what was written */
 	void (*resume)(struct kiln__stream *stream);
 	void (*close)(struct kiln__stream *stream); /* both directions; frees the stream */
 };
@@ -73,7 +74,8 @@ static inline void kiln__stream_resume(struct kiln__stream *stream)
 	stream->ops->resume(stream);
 }
 
-/* Ends the stream and frees it; no handler is called any more. May be called from a handler. NULL is allowed. */
+/* Ends the stream and frees it; no handler is called any more. May be called from a handler. NULL
+ * is allowed. */
 static inline void kiln__stream_close(struct kiln__stream *stream)
 {
 	if (stream)

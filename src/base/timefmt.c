@@ -22,8 +22,7 @@ static int64_t days_from_civil(int64_t year, int month, int day)
 	       day_of_year - 719468;
 }
 
-static void civil_from_days(int64_t days, int64_t *year, unsigned char *month,
-			    unsigned char *day)
+static void civil_from_days(int64_t days, int64_t *year, unsigned char *month, unsigned char *day)
 {
 	int64_t z = days + 719468;
 	int64_t era = (z >= 0 ? z : z - 146096) / 146097;
@@ -56,8 +55,8 @@ void kiln__time_format(int64_t realtime_ns, char text[KILN__TIME_TEXT])
 		days--;
 	rest = (unsigned)(seconds - days * DAY_SECONDS);
 	civil_from_days(days, &year, &month, &day);
-	snprintf(text, KILN__TIME_TEXT, "%04d-%02hhu-%02hhuT%02hhu:%02hhu:%02hhu.%09dZ", (int)year, month,
-		 day, (unsigned char)(rest / 3600), (unsigned char)(rest / 60 % 60),
+	snprintf(text, KILN__TIME_TEXT, "%04d-%02hhu-%02hhuT%02hhu:%02hhu:%02hhu.%09dZ", (int)year,
+		 month, day, (unsigned char)(rest / 3600), (unsigned char)(rest / 60 % 60),
 		 (unsigned char)(rest % 60), (int)ns);
 }
 
@@ -82,5 +81,7 @@ int64_t kiln__time_parse(const char *text)
 	if (text[0] != 'Z' || text[1])
 		return -1;
 	return (days_from_civil(year, month, day) * DAY_SECONDS + hour * 3600 + minute * 60 +
-		second) * NS_PER_SECOND + ns;
+		second) *
+		       NS_PER_SECOND +
+	       ns;
 }

@@ -18,10 +18,10 @@ const char *kiln__check_mode(const char *text);     /* of a directory: three or 
 const char *kiln__check_hostname(const char *text); /* RFC 1123, at most Linux's 64 bytes */
 const char *kiln__check_machine_id(const char *text); /* as machine-id(5) has it */
 const char *kiln__check_printable(const char *text);  /* printable ASCII */
-const char *kiln__check_serial(const char *text); /* printable ASCII without blanks and commas */
-const char *kiln__check_word(const char *text);       /* lower-case letters, digits, '-' and '_' */
-const char *kiln__check_user(const char *text);       /* user[:group], names or numbers */
-const char *kiln__check_env_name(const char *text);   /* printable ASCII without space and '=' */
+const char *kiln__check_serial(const char *text);   /* printable ASCII without blanks and commas */
+const char *kiln__check_word(const char *text);     /* lower-case letters, digits, '-' and '_' */
+const char *kiln__check_user(const char *text);     /* user[:group], names or numbers */
+const char *kiln__check_env_name(const char *text); /* printable ASCII without space and '=' */
 const char *kiln__check_label_key(const char *text);
 bool kiln__is_utf8(const char *text);
 

@@ -25,7 +25,7 @@
 #define MAX_PACKAGES 8
 #define MAX_ARGS     40
 /* apt downloads into "/" where its working directory's name has more bytes (its SafeGetCWD()). */
-#define MAX_CWD      298
+#define MAX_CWD 298
 
 struct apt {
 	const struct kiln__images *images;

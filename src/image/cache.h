@@ -66,8 +66,8 @@ int kiln__cache_get(const struct kiln__cache *cache, const char *name, kiln__cac
 		    void *data, char **ret_path, kiln_error *err);
 
 /*
- * Takes the object @name away, unseen by whoever makes it or asks for it meanwhile: waits while one is
- * being made. Absent is success. Blocks.
+ * Takes the object @name away, unseen by whoever makes it or asks for it meanwhile: waits while one
+ * is being made. Absent is success. Blocks.
  */
 int kiln__cache_drop(const struct kiln__cache *cache, const char *name, kiln_error *err);
 

@@ -44,8 +44,8 @@ struct kiln__kernel_request {
 	const char *modules; /* its module directory (lib/modules/RELEASE), or NULL: found by
 				release, if there is one */
 	const char *arch;    /* of the machine, "x86_64" or "aarch64" */
-	bool refresh;        /* DISTRO: ask apt, with new package lists, whether there is a newer one */
-	bool only_cached;    /* DISTRO: do not ask apt at all; KILN_ENOENT if there is none yet */
+	bool refresh; /* DISTRO: ask apt, with new package lists, whether there is a newer one */
+	bool only_cached; /* DISTRO: do not ask apt at all; KILN_ENOENT if there is none yet */
 };
 
 struct kiln__kernel {
@@ -65,7 +65,8 @@ int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kerne
 		     struct kiln__kernel *ret, kiln_error *err);
 void kiln__kernel_done(struct kiln__kernel *kernel);
 
-/* The file of the running kernel, in /boot. KILN_ENOENT or KILN_EACCES if this host has none to give. */
+/* The file of the running kernel, in /boot. KILN_ENOENT or KILN_EACCES if this host has none to
+ * give. */
 int kiln__kernel_of_host(char **ret, kiln_error *err);
 
 /* When apt was last asked for the distribution's kernel, in ns since 1970; 0: never. */

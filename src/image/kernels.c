@@ -258,8 +258,9 @@ int kiln__kernel_of_host(char **ret, kiln_error *err)
 	if (access(path, R_OK) < 0) {
 		why = errno;
 		kiln__fail_errno(err, why, "the running kernel's image %s", path);
-		kiln__hint(err, why == EACCES ? "make it readable, or name no kernel: kiln fetches one"
-					      : "name no kernel: kiln fetches the distribution's");
+		kiln__hint(err, why == EACCES
+					? "make it readable, or name no kernel: kiln fetches one"
+					: "name no kernel: kiln fetches the distribution's");
 		return kiln__code_of_errno(why);
 	}
 	*ret = kiln__take(path);

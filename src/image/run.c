@@ -38,8 +38,8 @@ static int time_left(int64_t until)
 	return ms > 0 ? (int)ms : 0;
 }
 
-static int read_both(const struct kiln__run *run, kiln_fd *out, kiln_fd *diagnostics, struct kiln__buf *ret_out,
-		     struct kiln__buf *ret_err, kiln_error *err)
+static int read_both(const struct kiln__run *run, kiln_fd *out, kiln_fd *diagnostics,
+		     struct kiln__buf *ret_out, struct kiln__buf *ret_err, kiln_error *err)
 {
 	const int64_t until = kiln__os_monotonic_ns() + INT64_C(60000000000) * MAX_MINUTES;
 

@@ -18,7 +18,8 @@ struct kiln__run {
 
 /*
  * Blocks until the program has ended and its output is read; it is killed if this
- * process ends before, or if it takes two hours (KILN_ETIMEDOUT). What it printed beyond 1 MiB on either stream is dropped. @ret_out and
+ * process ends before, or if it takes two hours (KILN_ETIMEDOUT). What it printed beyond 1 MiB on
+ * either stream is dropped. @ret_out and
  * @ret_err (initialised by the caller) get the rest. A program that fails is success here: see
  * @ret_exit.
  */

@@ -4,8 +4,8 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "err.h"
-#include "printable.h"
 #include "frame.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,7 +201,8 @@ static int on_reply(struct kiln__agent *agent, const struct kiln__frame *frame, 
 			return 0;
 		}
 	} else if (!call.tag) {
-		return kiln__fail(err, KILN_EPROTO, "the guest's agent answered what was not asked");
+		return kiln__fail(err, KILN_EPROTO,
+				  "the guest's agent answered what was not asked");
 	} else if (call.result) {
 		r = kiln__record_unpack(call.result, frame->body, frame->len, &result, err);
 	}
@@ -254,8 +255,8 @@ static size_t on_data(void *data, const void *bytes, size_t len)
 
 	agent->busy++;
 	while (done < len && !agent->freed && !agent->over) {
-		int64_t n =
-			kiln__frame_read(&agent->reader, at + done, len - done, &frame, &whole, &err);
+		int64_t n = kiln__frame_read(&agent->reader, at + done, len - done, &frame, &whole,
+					     &err);
 
 		if (n >= 0)
 			done += (size_t)n;

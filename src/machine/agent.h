@@ -24,7 +24,8 @@ struct kiln__agent_handler {
 	void (*closed)(void *data, const kiln_error *err);
 };
 
-/* An answer: the OK frame's body as unpacked by the request's result record (NULL if it has none), or an error. */
+/* An answer: the OK frame's body as unpacked by the request's result record (NULL if it has none),
+ * or an error. */
 typedef void (*kiln__agent_reply_fn)(void *data, const void *result, const kiln_error *err);
 
 /* Takes @stream, which is the caller's on failure. */

@@ -6,8 +6,9 @@
  * operations are called on the loop's thread and never block. Those that take a
  * completion complete it exactly once, from inside the call or later (the machine
  * defers what it tells its own user); when the VM ends first, pending ones complete
- * with KILN_EDIED before ended() is called. ended() never comes from inside a call. A backend with threads or queues of its own (VZ's serial queue, a vCPU,
- * an HTTP reply) posts to the loop by a kiln__waker.
+ * with KILN_EDIED before ended() is called. ended() never comes from inside a call. A backend with
+ * threads or queues of its own (VZ's serial queue, a vCPU, an HTTP reply) posts to the loop by a
+ * kiln__waker.
  *
  * Order: open, prepare, [the runner gives up its privileges], start, then anything,
  * ended(), free. free() may come at any time and kills what still runs.
@@ -29,15 +30,15 @@
 #include <stdint.h>
 
 /* What a backend can do beyond the life cycle: bits, and what `kiln backends` prints. */
-#define KILN__CAN_PAUSE      0x0001u
-#define KILN__CAN_POWER_KEY  0x0002u /* shutdown() presses the power button */
-#define KILN__CAN_VSOCK      0x0004u
-#define KILN__CAN_CONSOLE    0x0008u /* the guest's console is a stream, both ways */
-#define KILN__CAN_KVM        0x0010u
-#define KILN__CAN_TCG        0x0020u
-#define KILN__CAN_FOREIGN    0x0040u /* guests of another architecture, by emulation */
-#define KILN__CAN_NETWORK    0x0080u
-#define KILN__CAN_PORTS      0x0100u
+#define KILN__CAN_PAUSE     0x0001u
+#define KILN__CAN_POWER_KEY 0x0002u /* shutdown() presses the power button */
+#define KILN__CAN_VSOCK     0x0004u
+#define KILN__CAN_CONSOLE   0x0008u /* the guest's console is a stream, both ways */
+#define KILN__CAN_KVM       0x0010u
+#define KILN__CAN_TCG       0x0020u
+#define KILN__CAN_FOREIGN   0x0040u /* guests of another architecture, by emulation */
+#define KILN__CAN_NETWORK   0x0080u
+#define KILN__CAN_PORTS     0x0100u
 
 struct kiln__feature {
 	unsigned bit;
@@ -50,7 +51,8 @@ struct kiln__probe {
 	bool usable;
 	char version[64];  /* the VMM's own words; empty if unknown */
 	char accel[16];    /* what it would use: "kvm", "tcg", "none" */
-	kiln_error reason; /* why it is not usable, or why not with hardware (code 0: nothing to say) */
+	kiln_error reason; /* why it is not usable, or why not with hardware (code 0: nothing to
+			      say) */
 };
 
 enum kiln__end {
@@ -68,11 +70,13 @@ struct kiln__backend_host {
 	const kiln_log *log;
 	const struct kiln__spec *spec; /* outlives the instance; every source is a file by now */
 	const char *id;                /* 32 hex digits */
-	/* The host ports that incoming() may accept, for VMMs that must listen beforehand; ends with 0. */
+	/* The host ports that incoming() may accept, for VMMs that must listen beforehand; ends
+	 * with 0. */
 	const uint32_t *listen_ports;
 	void *data;
 
-	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after prepare(). */
+	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after
+	 * prepare(). */
 	void (*ended)(void *data, enum kiln__end how, const kiln_error *err);
 	/* The guest panicked; its end follows. */
 	void (*panicked)(void *data);
@@ -92,10 +96,12 @@ struct kiln__backend {
 	const char *summary; /* one line for people */
 	unsigned features;   /* KILN__CAN_ bits */
 
-	/* Can it work here at all, for guests of @arch? May run a program or two; the answer is the report, not the code. */
+	/* Can it work here at all, for guests of @arch? May run a program or two; the answer is the
+	 * report, not the code. */
 	void (*probe)(const char *arch, struct kiln__probe *ret);
 
-	/* Is this configuration possible? What cannot be done is refused by its key's path. No side effects. */
+	/* Is this configuration possible? What cannot be done is refused by its key's path. No side
+	 * effects. */
 	int (*check)(const struct kiln__spec *spec, kiln_error *err);
 
 	int (*open)(struct kiln__instance **ret, const struct kiln__backend_host *host,
@@ -109,7 +115,8 @@ struct kiln__backend {
 
 	void (*start)(struct kiln__instance *instance, kiln_done_fn done, void *data);
 
-	/* Asks the guest to power off. Done when asked; ended() tells the rest. KILN_ENOTSUP without a power key. */
+	/* Asks the guest to power off. Done when asked; ended() tells the rest. KILN_ENOTSUP
+	 * without a power key. */
 	void (*shutdown)(struct kiln__instance *instance, kiln_done_fn done, void *data);
 
 	/* Ends it at once; ended() follows. */
@@ -122,14 +129,15 @@ struct kiln__backend {
 	void (*connect)(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,
 			void *data);
 
-	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial line. */
+	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial
+	 * line. */
 	size_t (*console_write)(struct kiln__instance *instance, const void *bytes, size_t len);
 
 	/* What really accelerates the guest: "kvm", "tcg" ... Static; "" before prepare(). */
 	const char *(*accel)(const struct kiln__instance *instance);
 
-	/* Why that is not the hardware's, where it could have been. Valid as long as the instance; NULL
-	 * or "": it is, or none was wanted. May be NULL. */
+	/* Why that is not the hardware's, where it could have been. Valid as long as the instance;
+	 * NULL or "": it is, or none was wanted. May be NULL. */
 	const char *(*accel_reason)(const struct kiln__instance *instance);
 
 	/* The VMM's process, or 0 if it is this one. */
@@ -138,7 +146,8 @@ struct kiln__backend {
 	void (*free)(struct kiln__instance *instance);
 };
 
-/* Every backend there is, in the order in which "auto" tries them; ends with NULL. src/backends/registry.c. */
+/* Every backend there is, in the order in which "auto" tries them; ends with NULL.
+ * src/backends/registry.c. */
 extern const struct kiln__backend *const kiln__backends[];
 
 /* The backend of that name; KILN_EINVAL names those that exist. */

@@ -14,11 +14,12 @@
 #define KILN__CONSOLE_LINE 256
 
 struct kiln__console_scan {
-	char line[KILN__CONSOLE_LINE]; /* the line being read; the excess of a long one is dropped */
+	char line[KILN__CONSOLE_LINE]; /* the line being read; the excess of a long one is dropped
+					*/
 	size_t len;
 	bool ready;
-	char address[64]; /* what stood behind VMRS_READY */
-	char panic[160];  /* the kernel's or the agent's reason */
+	char address[64];              /* what stood behind VMRS_READY */
+	char panic[160];               /* the kernel's or the agent's reason */
 	char last[KILN__CONSOLE_LINE]; /* the last line that was not empty */
 };
 

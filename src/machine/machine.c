@@ -13,12 +13,11 @@
  * All on the loop's thread. The backend is trusted to keep its contract; what the
  * guest says (console, agent) is not trusted.
  */
-#include "machine.h"
+#include "instance.h"
 
 #include "err.h"
 #include "log.h"
 #include "os.h"
-#include "ready.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,41 +42,6 @@ struct op {
 	kiln_done_fn done;
 	void *data;
 	kiln_error err; /* code 0: success */
-};
-
-struct kiln_machine {
-	kiln_loop *loop;
-	struct kiln__spec *spec;
-	kiln_machine_options options;
-	char id[33];
-	char name[64];
-	const struct kiln__backend *backend;
-	struct kiln__instance *instance;
-	struct kiln__ready *ready;
-
-	enum kiln_state state;
-	enum kiln_state before_pause;
-	kiln_exit exit;
-	kiln_exit main_exit; /* what the main process said, kept until the VM has ended */
-	kiln_error failure;
-	struct kiln__stages stages;
-	char panic[160]; /* the guest's own words, if its kernel panicked */
-	bool vmm_started; /* start() was called on the instance */
-	bool ending;      /* the host asked for the end */
-
-	struct op *ops; /* waiting, oldest first */
-	struct op *queue; /* complete, not yet told */
-	struct kiln__deferred *teller;
-	struct kiln__timer *ready_timer;
-	struct kiln__timer *stop_timer;
-	struct kiln__timer *pause_timer; /* of a pause or resume that the VMM was asked for */
-	struct kiln__deferred *reaper; /* frees an ended instance outside its own callback */
-	bool *freed; /* set when the machine is freed from a callback */
-
-	bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream);
-	void *incoming_data;
-	void (*agent_up)(void *data);
-	void *agent_up_data;
 };
 
 static bool has_ended(const kiln_machine *m)
@@ -282,7 +246,8 @@ static bool settle(kiln_machine *m, enum kiln__end how, const kiln_error *err)
 	kiln__ready_free(m->ready);
 	m->ready = NULL;
 	set_exit(m, how);
-	/* A panic ends in a reset that nobody wanted; an end that the host asked for is no failure. */
+	/* A panic ends in a reset that nobody wanted; an end that the host asked for is no failure.
+	 */
 	if (m->failure.code || (!m->ending && (how == KILN__END_FAILED || m->panic[0]))) {
 		if (!m->failure.code) {
 			kiln__fail(&over, KILN_EDIED, "the guest reset itself");
@@ -382,8 +347,7 @@ static void on_stop_timeout(void *data)
 {
 	kiln_machine *m = data;
 
-	kiln__log(&m->options.log, KILN_LOG_WARN,
-		  "the guest did not stop in time and is killed");
+	kiln__log(&m->options.log, KILN_LOG_WARN, "the guest did not stop in time and is killed");
 	m->backend->kill(m->instance);
 }
 
@@ -477,7 +441,8 @@ static void set_names(kiln_machine *m)
 	m->options.name = m->name;
 }
 
-/* A hardware address for each interface that was given none: locally administered, the same in each life. */
+/* A hardware address for each interface that was given none: locally administered, the same in each
+ * life. */
 static void set_macs(kiln_machine *m)
 {
 	static const uint8_t none[6];
@@ -866,132 +831,8 @@ void kiln_machine_resume(kiln_machine *m, kiln_done_fn done, void *data)
 	}
 }
 
-/* --- what it knows ---------------------------------------------------------------------------- */
-
-enum kiln_state kiln_machine_state(const kiln_machine *m)
-{
-	return m->state;
-}
-
-kiln_exit kiln_machine_exit(const kiln_machine *m)
-{
-	return m->exit;
-}
-
-const char *kiln_machine_id(const kiln_machine *m)
-{
-	return m->id;
-}
-
-const char *kiln_machine_backend(const kiln_machine *m)
-{
-	return m->backend->name;
-}
-
-const char *kiln_machine_accel(const kiln_machine *m)
-{
-	return m->instance ? m->backend->accel(m->instance) : "";
-}
-
-const kiln_error *kiln_machine_failure(const kiln_machine *m)
-{
-	return m->state == KILN_STATE_FAILED ? &m->failure : NULL;
-}
-
-/* --- for the runner ------------------------------------------------------------------------------ */
-
-void kiln__machine_connect(kiln_machine *m, uint32_t port, kiln__connect_fn done, void *data)
-{
-	kiln_error err;
-
-	if (m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY) {
-		m->backend->connect(m->instance, port, done, data);
-		return;
-	}
-	kiln__fail(&err, KILN_ESTATE, "cannot connect to a machine that is %s",
-		   kiln_state_name(m->state));
-	done(data, NULL, &err);
-}
-
-void kiln__machine_on_incoming(kiln_machine *m,
-			       bool (*fn)(void *data, uint32_t port, struct kiln__stream *stream),
-			       void *data)
-{
-	m->incoming = fn;
-	m->incoming_data = data;
-}
-
-void kiln__machine_on_agent_up(kiln_machine *m, void (*fn)(void *data), void *data)
-{
-	m->agent_up = fn;
-	m->agent_up_data = data;
-}
-
-size_t kiln__machine_console_write(kiln_machine *m, const void *bytes, size_t len)
-{
-	return m->instance ? m->backend->console_write(m->instance, bytes, len) : 0;
-}
-
-struct kiln__agent *kiln__machine_agent(const kiln_machine *m)
-{
-	return m->ready ? kiln__ready_agent(m->ready) : NULL;
-}
-
-const struct kiln__spec *kiln__machine_spec(const kiln_machine *m)
-{
-	return m->spec;
-}
-
-const char *kiln__machine_accel_reason(const kiln_machine *m)
-{
-	const char *reason = m->instance && m->backend->accel_reason
-				     ? m->backend->accel_reason(m->instance)
-				     : NULL;
-
-	return reason ? reason : "";
-}
-
-int64_t kiln__machine_vmm_pid(const kiln_machine *m)
-{
-	return m->instance ? m->backend->pid(m->instance) : 0;
-}
-
-void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
-{
-	m->main_exit = exit;
-}
-
-int kiln__machine_add_scratch(kiln_machine *m, const char *path, kiln_error *err)
-{
-	int r = kiln__spec_add_scratch(m->spec, path, err);
-
-	return r < 0 ? r : m->backend->check(m->spec, err);
-}
-
 void kiln__machine_set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
 {
 	if (!has_ended(m) && !m->failure.code)
 		set_failure(m, stage, err);
-}
-
-const struct kiln__stages *kiln__machine_stages(const kiln_machine *m)
-{
-	return &m->stages;
-}
-
-const char *kiln__machine_name(const kiln_machine *m)
-{
-	return m->name;
-}
-
-kiln_loop *kiln__machine_loop(const kiln_machine *m)
-{
-	return m->loop;
-}
-
-void kiln__machine_guest_stages(kiln_machine *m, const struct kiln__agent_setup_done *done)
-{
-	m->stages.guest_modules = done->modules_ns;
-	m->stages.guest_root = done->root_ns;
-	m->stages.guest_ready = done->ready_ns;
 }

@@ -21,7 +21,8 @@ int kiln__machine_add_scratch(kiln_machine *machine, const char *path, kiln_erro
 /* Completes when the VMM says that the guest runs; fails when it ends first. */
 void kiln__machine_wait_running(kiln_machine *machine, kiln_done_fn done, void *data);
 
-/* A stream to a vsock port of the guest. @done once, from the loop; KILN_ESTATE if it does not run. */
+/* A stream to a vsock port of the guest. @done once, from the loop; KILN_ESTATE if it does not run.
+ */
 void kiln__machine_connect(kiln_machine *machine, uint32_t port, kiln__connect_fn done, void *data);
 
 /* Who takes guest connections to host ports that kiln does not serve itself; may be NULL. */
@@ -43,7 +44,8 @@ struct kiln__agent *kiln__machine_agent(const kiln_machine *machine);
 const char *kiln__machine_name(const kiln_machine *machine);
 kiln_loop *kiln__machine_loop(const kiln_machine *machine);
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
-/* Why the guest is emulated though acceleration was wanted; "" if it is not. Until the next call. */
+/* Why the guest is emulated though acceleration was wanted; "" if it is not. Until the next call.
+ */
 const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 
@@ -58,7 +60,7 @@ struct kiln__stages {
 	int64_t begun;    /* start was asked for */
 	int64_t prepared; /* files open, VMM spawned */
 	int64_t running;
-	int64_t hello;    /* the agent's hello */
+	int64_t hello; /* the agent's hello */
 	int64_t ready;
 	/* Of the guest's own clock, ns since its kernel began. */
 	uint64_t guest_init;    /* kiln-guest's first instruction */

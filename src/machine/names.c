@@ -5,14 +5,14 @@
 static const char *const state_names[] = {
 	[KILN_STATE_CREATED] = "created", [KILN_STATE_STARTING] = "starting",
 	[KILN_STATE_RUNNING] = "running", [KILN_STATE_READY] = "ready",
-	[KILN_STATE_PAUSED] = "paused",	  [KILN_STATE_STOPPING] = "stopping",
+	[KILN_STATE_PAUSED] = "paused",   [KILN_STATE_STOPPING] = "stopping",
 	[KILN_STATE_STOPPED] = "stopped", [KILN_STATE_FAILED] = "failed",
 };
 
 static const char *const exit_names[] = {
-	[KILN_EXIT_NONE] = "none",	   [KILN_EXIT_EXITED] = "exited",
+	[KILN_EXIT_NONE] = "none",         [KILN_EXIT_EXITED] = "exited",
 	[KILN_EXIT_SIGNALED] = "signaled", [KILN_EXIT_POWEROFF] = "poweroff",
-	[KILN_EXIT_RESET] = "reset",	   [KILN_EXIT_KILLED] = "killed",
+	[KILN_EXIT_RESET] = "reset",       [KILN_EXIT_KILLED] = "killed",
 };
 
 const char *kiln_state_name(enum kiln_state state)

@@ -33,9 +33,9 @@ struct kiln__ready {
 	struct kiln__session *command; /* the readiness command while it runs */
 	struct kiln__console_scan scan;
 	char describe[400];
-	bool begun;  /* the VMM says that the guest runs */
-	bool set_up; /* the agent has done what it was told */
-	bool up;     /* and the handler knows: once, whatever agents come after the first */
+	bool begun;   /* the VMM says that the guest runs */
+	bool set_up;  /* the agent has done what it was told */
+	bool up;      /* and the handler knows: once, whatever agents come after the first */
 	bool signed_; /* the configured sign has been seen */
 	bool told;
 };
@@ -45,7 +45,8 @@ static void check(struct kiln__ready *ready)
 	enum kiln__ready_kind kind = ready->spec->readiness.kind;
 	bool done = ready->signed_ || kind == KILN__READY_NONE;
 
-	/* A guest with kiln's agent is not ready before the agent is: there is nothing to exec in. */
+	/* A guest with kiln's agent is not ready before the agent is: there is nothing to exec in.
+	 */
 	if (!ready->begun || ready->told || !done || (ready->agent && !ready->set_up))
 		return;
 	ready->told = true;
@@ -279,7 +280,8 @@ struct kiln__agent *kiln__ready_agent(const struct kiln__ready *ready)
 	return ready->set_up ? ready->agent : NULL;
 }
 
-/* --- the console -------------------------------------------------------------------------------- */
+/* --- the console --------------------------------------------------------------------------------
+ */
 
 void kiln__ready_console(struct kiln__ready *ready, const void *bytes, size_t len)
 {
@@ -304,7 +306,8 @@ const char *kiln__ready_describe(struct kiln__ready *ready)
 	return ready->describe;
 }
 
-/* --- life ------------------------------------------------------------------------------------------ */
+/* --- life
+ * ------------------------------------------------------------------------------------------ */
 
 void kiln__ready_begin(struct kiln__ready *ready)
 {

@@ -17,7 +17,8 @@ struct kiln__ready;
 
 struct kiln__ready_handler {
 	void (*hello)(void *data, const struct kiln__agent_hello *hello);
-	/* The agent has done its set-up: processes can be started. The VMM has said that the guest runs. */
+	/* The agent has done its set-up: processes can be started. The VMM has said that the guest
+	 * runs. */
 	void (*agent_up)(void *data);
 	void (*ready)(void *data);
 	void (*failed)(void *data, const kiln_error *err);
@@ -49,7 +50,8 @@ int kiln__ready_power_off(struct kiln__ready *ready);
 /* The agent's control channel, or NULL. */
 struct kiln__agent *kiln__ready_agent(const struct kiln__ready *ready);
 
-/* What is being waited for, for messages: "no word from the agent; last on the console: ...". Valid until the next call. */
+/* What is being waited for, for messages: "no word from the agent; last on the console: ...". Valid
+ * until the next call. */
 const char *kiln__ready_describe(struct kiln__ready *ready);
 
 #endif

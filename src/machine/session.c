@@ -141,8 +141,7 @@ static void flush(struct kiln__session *s)
 	 * The other side may have left after its last words, which are still to be read: only
 	 * reading tells that the connection is lost.
 	 */
-	n = s->mute ? (ssize_t)s->out.len
-		    : kiln__stream_write(s->stream, s->out.data, s->out.len);
+	n = s->mute ? (ssize_t)s->out.len : kiln__stream_write(s->stream, s->out.data, s->out.len);
 	if (n < 0) {
 		s->mute = true;
 		n = (ssize_t)s->out.len;
@@ -175,7 +174,8 @@ static void send_input_frame(struct kiln__session *s, const uint8_t *bytes, size
 /* Sends what input there is and the guest has room for, one frame in the buffer at a time. */
 static void pump_input(struct kiln__session *s)
 {
-	while (s->attached && !s->mute && s->out.len == 0 && !s->input_end_sent && !s->input_closed) {
+	while (s->attached && !s->mute && s->out.len == 0 && !s->input_end_sent &&
+	       !s->input_closed) {
 		const uint8_t *bytes = NULL;
 		size_t len = kiln__window_at(&s->input, s->input_sent, &bytes);
 		bool end;

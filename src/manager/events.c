@@ -33,10 +33,10 @@ struct source {
 	struct source *next;
 	struct events *events;
 	char id[KILN__ID_TEXT];
-	kiln_vm *vm; /* NULL: not whole yet */
+	kiln_vm *vm;   /* NULL: not whole yet */
 	int directory; /* watched: VMs become whole and go there */
 	int state;     /* and events are written there */
-	bool changed; /* to be looked at */
+	bool changed;  /* to be looked at */
 	struct kiln__tail tail;
 	struct kiln__buf line; /* the beginning of one */
 };
@@ -336,8 +336,7 @@ static void on_change(void *data, int directory, const char *name)
 	else if (directory == events->vms)
 		on_vm_entry(events, name);
 	for (struct source *source = events->sources; source; source = source->next)
-		if (directory == -1 || source->directory == directory ||
-		    source->state == directory)
+		if (directory == -1 || source->directory == directory || source->state == directory)
 			source->changed = true;
 	kiln__deferred_schedule(events->turn);
 }

@@ -287,8 +287,9 @@ void kiln__resolving_abandon(struct kiln__resolving *resolving)
 /* --- for reports ------------------------------------------------------------------------------ */
 
 static int get_distro_kernel(const struct kiln__home *home,
-			     const struct kiln__kernel_request *request, struct kiln__images *images,
-			     struct kiln__default_kernel *ret, kiln_error *err)
+			     const struct kiln__kernel_request *request,
+			     struct kiln__images *images, struct kiln__default_kernel *ret,
+			     kiln_error *err)
 {
 	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
 	struct kiln__kernel kernel;

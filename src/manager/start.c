@@ -228,10 +228,11 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	if (*ret)
 		return 0;
 	if (!utf8(dir->path) || !utf8(dir->runtime))
-		return kiln__fail(err, KILN_EINVAL,
-				  "the path of the VM's directory is not UTF-8, which kiln cannot pass "
-				  "on: %s",
-				  utf8(dir->path) ? dir->runtime : dir->path);
+		return kiln__fail(
+			err, KILN_EINVAL,
+			"the path of the VM's directory is not UTF-8, which kiln cannot pass "
+			"on: %s",
+			utf8(dir->path) ? dir->runtime : dir->path);
 	return kiln__fail_nomem(err);
 }
 

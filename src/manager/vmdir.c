@@ -291,7 +291,8 @@ int kiln__vmdir_create(struct kiln__vmdir **ret, const struct kiln__home *home, 
 	r = write_identity(dir, guard, err);
 	if (r == 0 && ephemeral)
 		r = take_ownership(dir, err);
-	else if (r == 0) /* before config.json: what is a VM knows who it is, after a power cut too */
+	else if (r ==
+		 0) /* before config.json: what is a VM knows who it is, after a power cut too */
 		r = kiln__os_sync(guard, err);
 	if (r == 0)
 		r = publish(dir, config, err);
@@ -617,15 +618,16 @@ static int end_process(const struct kiln__vmdir *dir, const char *what, int64_t 
 		return 0;
 	kiln__log(&dir->home->log, KILN_LOG_WARN, "VM %s: its %s, process %lld: %s", dir->id, what,
 		  (long long)pid, why.message);
-	kiln__fail(err, KILN_EBUSY, "the %s of its last run, process %lld, has not ended yet: %s", what,
-		   (long long)pid, why.message);
+	kiln__fail(err, KILN_EBUSY, "the %s of its last run, process %lld, has not ended yet: %s",
+		   what, (long long)pid, why.message);
 	kiln__hint(err, "it has been killed; try again");
 	return KILN_EBUSY;
 }
 
 /*
- * With LIFE free. A VMM is tied to its runner's life, and a runner lets go of LIFE by ending: this is
- * for the moment until the kernel has ended both, and for a runner that its guest has taken over.
+ * With LIFE free. A VMM is tied to its runner's life, and a runner lets go of LIFE by ending: this
+ * is for the moment until the kernel has ended both, and for a runner that its guest has taken
+ * over.
  */
 static int end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 {

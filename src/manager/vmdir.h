@@ -21,9 +21,9 @@
  *          it ends, on a descriptor that can only read. Held means alive; no process number
  *          is ever believed
  *   GUARD  held while the VM is created, taken for a start, set right or removed: for
- *          milliseconds, or a second where a VMM that was killed is slow to end. Waiting for it in a call is therefore allowed
- *   OWNER  held by the process that created an ephemeral VM. Without owner and life,
- *          such a VM is removed by whoever comes by
+ *          milliseconds, or a second where a VMM that was killed is slow to end. Waiting for it in
+ * a call is therefore allowed OWNER  held by the process that created an ephemeral VM. Without
+ * owner and life, such a VM is removed by whoever comes by
  *
  * A state that says alive without LIFE held is a runner that was killed: whoever sees
  * that writes the truth into state.json, under GUARD. A directory without
@@ -97,8 +97,8 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 
 /*
  * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
- * directory is there and empty then. KILN_ESTATE: it is alive already. KILN_EBUSY: a process of its last
- * run, which has been killed, has not ended yet.
+ * directory is there and empty then. KILN_ESTATE: it is alive already. KILN_EBUSY: a process of its
+ * last run, which has been killed, has not ended yet.
  */
 int kiln__vmdir_take(struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err);
 

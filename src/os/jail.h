@@ -38,7 +38,8 @@ struct kiln__jail {
 	size_t readable_count;
 	const struct kiln__jail_place *places; /* in the host's root: with keeps_root only */
 	size_t place_count;
-	bool keeps_root; /* no mount namespace, for one without sockets: Landlock alone confines files */
+	bool keeps_root; /* no mount namespace, for one without sockets: Landlock alone confines
+			    files */
 	bool reads_all;  /* keeps the capability to read other users' files, as far as it has it */
 	const struct kiln__jail_filter *filter;
 };
@@ -52,9 +53,9 @@ struct kiln__jail_report {
 
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user
- * may have one, and keeps_root is not set), no new privileges, not dumpable (nobody of this user may trace it), no
- * core files, no capabilities, no path but those named (Landlock, as far as the kernel has
- * it), no system call but those of the filter. For the calling process, which must have
+ * may have one, and keeps_root is not set), no new privileges, not dumpable (nobody of this user
+ * may trace it), no core files, no capabilities, no path but those named (Landlock, as far as the
+ * kernel has it), no system call but those of the filter. For the calling process, which must have
  * one thread; the directories must be absolute paths. Fails if anything but Landlock or the
  * namespace is missing: then nothing may be run. *ret is written in any case.
  */

@@ -43,9 +43,11 @@ static inline kiln_fd kiln__take_fd(kiln_fd *fd)
 
 /* Read and write once, retrying interrupted calls. A count, 0 at the end, or a negative errno. */
 ssize_t kiln__os_read(kiln_fd fd, void *bytes, size_t len);
-ssize_t kiln__os_write(kiln_fd fd, const void *bytes, size_t len); /* never raises SIGPIPE on sockets; use them, not pipes */
+ssize_t kiln__os_write(kiln_fd fd, const void *bytes,
+		       size_t len); /* never raises SIGPIPE on sockets; use them, not pipes */
 
-/* All of it, on a blocking descriptor. Reading: fewer than @len bytes only at the end of the file. */
+/* All of it, on a blocking descriptor. Reading: fewer than @len bytes only at the end of the file.
+ */
 ssize_t kiln__os_read_full(kiln_fd fd, void *bytes, size_t len, kiln_error *err);
 int kiln__os_write_full(kiln_fd fd, const void *bytes, size_t len, kiln_error *err);
 
@@ -73,14 +75,15 @@ int kiln__os_inherited(kiln_fd *ret, int number, kiln_error *err);
 
 /* --- files ---------------------------------------------------------------------- */
 
-#define KILN__OPEN_READ 0
-#define KILN__OPEN_WRITE 1     /* read and write */
-#define KILN__OPEN_CREATE 2    /* make it if missing, mode 0600 */
+#define KILN__OPEN_READ      0
+#define KILN__OPEN_WRITE     1 /* read and write */
+#define KILN__OPEN_CREATE    2 /* make it if missing, mode 0600 */
 #define KILN__OPEN_EXCLUSIVE 4 /* with CREATE: fail with KILN_EEXIST if it is there */
-#define KILN__OPEN_APPEND 8
-#define KILN__OPEN_TRUNCATE 16
+#define KILN__OPEN_APPEND    8
+#define KILN__OPEN_TRUNCATE  16
 #define KILN__OPEN_DIRECTORY 32
-#define KILN__OPEN_HOSTILE 64  /* in a directory of somebody not trusted: no link, no waiting for a FIFO */
+#define KILN__OPEN_HOSTILE                                                                         \
+	64 /* in a directory of somebody not trusted: no link, no waiting for a FIFO */
 
 int kiln__os_open(kiln_fd *ret, const char *path, unsigned flags, kiln_error *err);
 
@@ -133,20 +136,26 @@ int kiln__os_save_record(const char *path, const char *text, bool durable, kiln_
 int kiln__os_open_lines(kiln_fd *ret, const char *path, kiln_error *err);
 
 int kiln__os_mkdir_p(const char *path, unsigned mode, kiln_error *err);
-int kiln__os_mkdir(const char *path, unsigned mode, kiln_error *err); /* KILN_EEXIST if it is there */
+int kiln__os_mkdir(const char *path, unsigned mode,
+		   kiln_error *err); /* KILN_EEXIST if it is there */
 
-/* mkdir_p with mode 0700; KILN_EACCES if it is there and others own it or may write in it, or is a link. */
+/* mkdir_p with mode 0700; KILN_EACCES if it is there and others own it or may write in it, or is a
+ * link. */
 int kiln__os_make_private_dir(const char *path, kiln_error *err);
 
 /* The same question of one that is there: KILN_ENOENT if it is not. One system call. */
 int kiln__os_check_private_dir(const char *path, kiln_error *err);
-int kiln__os_remove(const char *path, kiln_error *err);       /* a file or empty directory; absent is success */
-int kiln__os_remove_tree(const char *path, kiln_error *err);  /* never follows links; absent is success */
+int kiln__os_remove(const char *path,
+		    kiln_error *err); /* a file or empty directory; absent is success */
+int kiln__os_remove_tree(const char *path,
+			 kiln_error *err); /* never follows links; absent is success */
 int kiln__os_rename(const char *from, const char *to, kiln_error *err); /* replaces @to */
-int kiln__os_link_new(const char *from, const char *to, kiln_error *err); /* KILN_EEXIST if @to is there */
+int kiln__os_link_new(const char *from, const char *to,
+		      kiln_error *err); /* KILN_EEXIST if @to is there */
 int kiln__os_sync_dir(const char *path, kiln_error *err);
 
-/* The names in a directory without "." and "..", sorted, malloc'ed, NULL-terminated; free with kiln__os_free_names(). */
+/* The names in a directory without "." and "..", sorted, malloc'ed, NULL-terminated; free with
+ * kiln__os_free_names(). */
 int kiln__os_list_dir(const char *path, char ***ret_names, kiln_error *err);
 void kiln__os_free_names(char **names);
 
@@ -156,7 +165,7 @@ void kiln__os_free_names(char **names);
  */
 int kiln__os_try_lock(kiln_fd fd, kiln_error *err);
 int kiln__os_lock(kiln_fd fd, kiln_error *err); /* waits */
-void kiln__os_unlock(kiln_fd fd); /* before the last duplicate is closed */
+void kiln__os_unlock(kiln_fd fd);               /* before the last duplicate is closed */
 
 /*
  * Locks on numbered parts of an open file, whatever its size: independent of each
@@ -224,25 +233,29 @@ int kiln__os_socket_pair(kiln_fd ret[2], kiln_error *err);
  */
 int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err);
 
-/* Connects, blocking. KILN_ENOENT: no such socket; KILN_EDIED: its file is there, but nobody listens. */
+/* Connects, blocking. KILN_ENOENT: no such socket; KILN_EDIED: its file is there, but nobody
+ * listens. */
 int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
 /* The same without waiting: KILN_EBUSY if the listener does not keep up with its connections. */
 int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
-/* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any more). */
+/* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any
+ * more). */
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
 
 /* The user id of a local socket's peer. */
 int kiln__os_peer_user(kiln_fd fd, uint32_t *ret_uid, kiln_error *err);
 
-/* KILN_EACCES if a connected socket's other end is another user's (Windows cannot tell, and says 0). */
+/* KILN_EACCES if a connected socket's other end is another user's (Windows cannot tell, and says
+ * 0). */
 int kiln__os_check_peer(kiln_fd fd, kiln_error *err);
 void kiln__os_shutdown_write(kiln_fd fd);
 
 #define KILN__OS_MAX_FDS 16
 
-/* Sends bytes with descriptors attached to the first of them (count <= KILN__OS_MAX_FDS). A count or a negative errno. */
+/* Sends bytes with descriptors attached to the first of them (count <= KILN__OS_MAX_FDS). A count
+ * or a negative errno. */
 ssize_t kiln__os_send_fds(kiln_fd socket, const void *bytes, size_t len, const kiln_fd *fds,
 			  size_t count);
 
@@ -260,23 +273,24 @@ struct kiln__spawn_fd {
 };
 
 struct kiln__spawn {
-	const char *path;              /* the program's file: not searched for, see kiln__os_find_program() */
-	const char *const *argv;       /* NULL-terminated */
-	const char *const *env;        /* NULL-terminated, or NULL: this process's */
-	const struct kiln__spawn_fd *fds; /* all the child gets; 0, 1, 2 not named are the null device */
+	const char *path; /* the program's file: not searched for, see kiln__os_find_program() */
+	const char *const *argv; /* NULL-terminated */
+	const char *const *env;  /* NULL-terminated, or NULL: this process's */
+	const struct kiln__spawn_fd
+		*fds; /* all the child gets; 0, 1, 2 not named are the null device */
 	size_t fd_count;
 	/*
 	 * Killed when the spawning process ends, however it ends. Spawn from a thread that
 	 * lives as long as the process: on Linux the child is killed when that thread ends.
 	 */
 	bool die_with_parent;
-	bool new_session;              /* detached from the terminal and its signals */
+	bool new_session; /* detached from the terminal and its signals */
 	/*
 	 * Not this process's child, but the init process's: nobody here needs to reap it.
 	 * How it ended is unknown then (code -1); that it has ended can be waited for.
 	 */
 	bool detached;
-	const char *cwd;               /* or NULL */
+	const char *cwd; /* or NULL */
 	/*
 	 * With the rights of this user's files and no others, for itself and all that it starts:
 	 * on Linux no_new_privs, and no capability but, with low_ports and if this process has it,
@@ -311,11 +325,13 @@ int kiln__child_spawn(struct kiln__child **ret, const struct kiln__spawn *spawn,
 int64_t kiln__child_pid(const struct kiln__child *child);
 bool kiln__child_is_offline(const struct kiln__child *child);
 
-/* Asks to be told, once, on the loop's thread, when the child has ended; it has been reaped then. */
+/* Asks to be told, once, on the loop's thread, when the child has ended; it has been reaped then.
+ */
 int kiln__child_watch(struct kiln__child *child, kiln_loop *loop,
 		      void (*fn)(void *data, struct kiln__exit how), void *data, kiln_error *err);
 
-/* Waits up to @timeout_ms (-1: for ever) without a loop. KILN_ETIMEDOUT if it still runs. May be repeated. */
+/* Waits up to @timeout_ms (-1: for ever) without a loop. KILN_ETIMEDOUT if it still runs. May be
+ * repeated. */
 int kiln__child_wait(struct kiln__child *child, int timeout_ms, struct kiln__exit *ret,
 		     kiln_error *err);
 void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes near */
@@ -367,17 +383,19 @@ void kiln__work_abandon(struct kiln__work *work); /* not after @done; NULL is al
 /* This executable's path, malloc'ed. */
 int kiln__os_exe_path(char **ret, kiln_error *err);
 
-/* The path of program @name, malloc'ed: found in $PATH, or @name itself if it has a directory part. */
+/* The path of program @name, malloc'ed: found in $PATH, or @name itself if it has a directory part.
+ */
 int kiln__os_find_program(char **ret, const char *name, kiln_error *err);
 
 /*
  * A program or file that comes with kiln: what the environment's @variable says; @name beside this
- * executable, as in a build, where it may have a directory part; its last part in ../libexec/kiln from
- * there; or where it was configured to be installed. malloc'ed. KILN_ENOENT says what to do.
+ * executable, as in a build, where it may have a directory part; its last part in ../libexec/kiln
+ * from there; or where it was configured to be installed. malloc'ed. KILN_ENOENT says what to do.
  */
 int kiln__os_find_helper(char **ret, const char *name, const char *variable, kiln_error *err);
 
-/* An environment variable, malloc'ed; NULL if unset, or if this process has rights its user has not. */
+/* An environment variable, malloc'ed; NULL if unset, or if this process has rights its user has
+ * not. */
 char *kiln__os_env(const char *name);
 
 void kiln__os_random(void *bytes, size_t len);
@@ -393,7 +411,8 @@ unsigned kiln__os_cpu_count(void);
 /* "x86_64" or "aarch64"; "unknown" else. Static. */
 const char *kiln__os_arch(void);
 
-/* CPU time, resident and private memory of a process: what stats shows. KILN_ENOTSUP where unknown. */
+/* CPU time, resident and private memory of a process: what stats shows. KILN_ENOTSUP where unknown.
+ */
 struct kiln__os_usage {
 	uint64_t cpu_ns;
 	uint64_t resident;

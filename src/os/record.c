@@ -40,10 +40,9 @@ int kiln__os_open_lines(kiln_fd *ret, const char *path, kiln_error *err)
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	struct kiln__os_stat st;
 	char last;
-	int r = kiln__os_open(&fd, path,
-			      KILN__OPEN_WRITE | KILN__OPEN_CREATE |
-				      KILN__OPEN_APPEND | KILN__OPEN_HOSTILE,
-			      err);
+	int r = kiln__os_open(
+		&fd, path,
+		KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND | KILN__OPEN_HOSTILE, err);
 
 	if (r == 0)
 		r = kiln__os_fstat(fd, &st, err);

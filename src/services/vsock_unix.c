@@ -24,10 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_MAX_LEN    32 /* "CONNECT 4294967295\n" has 19 */
-#define LINE_MS         10000
-#define MAX_NEW_LINKS   128
-#define PATH_MAX_LEN    (107 - 11) /* sun_path without "_4294967295" and the NUL */
+#define LINE_MAX_LEN  32 /* "CONNECT 4294967295\n" has 19 */
+#define LINE_MS       10000
+#define MAX_NEW_LINKS 128
+#define PATH_MAX_LEN  (107 - 11) /* sun_path without "_4294967295" and the NUL */
 
 struct kiln__vsock_unix {
 	kiln_loop *loop;

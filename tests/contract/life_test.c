@@ -21,7 +21,8 @@ static void a_life_passes_through_its_states_in_order(void **state)
 	op_begin(&stopped, &vm, kiln_machine_wait_stopped);
 	op_await_ok(&start);
 	op_await_ok(&ready);
-	assert_true(start.seen_count >= 2); /* a quick guest may be ready before its start is told */
+	assert_true(start.seen_count >=
+		    2); /* a quick guest may be ready before its start is told */
 	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
 	assert_string_not_equal(kiln_machine_accel(vm.machine), "");
 	assert_int_equal(kiln_machine_exit(vm.machine).kind, KILN_EXIT_NONE);

@@ -26,7 +26,8 @@ static void a_vmm_that_breaks_the_device_s_protocol_fails_the_machine(void **sta
 	vm_open(&vm);
 	subject->never_ready(&vm); /* with the device */
 	vm_set(&vm, "qemu.binary",
-	       impostor("#!/bin/sh\necho 'this is no message of vhost-user' >&5\nexec sleep 100000\n"));
+	       impostor("#!/bin/sh\necho 'this is no message of vhost-user' >&5\nexec sleep "
+			"100000\n"));
 	vm_make(&vm);
 	op_begin(&start, &vm, kiln_machine_start);
 	op_begin(&stopped, &vm, kiln_machine_wait_stopped);
@@ -66,7 +67,8 @@ static void ports_on_ipv6_are_refused_by_name(void **state)
 	vm_open(&vm);
 	vm_set(&vm, "networks[0].kind", "user");
 	vm_set(&vm, "ports[0]", "[::1]:8080:80");
-	assert_int_equal(kiln_machine_new(&vm.machine, vm.loop, vm.config, NULL, &err), KILN_ENOTSUP);
+	assert_int_equal(kiln_machine_new(&vm.machine, vm.loop, vm.config, NULL, &err),
+			 KILN_ENOTSUP);
 	assert_non_null(strstr(err.message, "ports[0].host_ip"));
 	vm.machine = NULL;
 	vm_close(&vm);

@@ -40,7 +40,8 @@ static void its_end_comes_with_its_last_words(void **state)
 
 	(void)state;
 	kiln_ok(kiln_loop_new(&loop, &err), &err);
-	spawn(&seen, loop, "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i + 1)); done; exit 3");
+	spawn(&seen, loop,
+	      "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i + 1)); done; exit 3");
 	kiln_test_run_until(loop, &seen.ended);
 	assert_int_equal(seen.how.code, 3);
 	kiln__vmm_fail(seen.vmm, "it", seen.how, &err);

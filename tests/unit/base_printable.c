@@ -50,10 +50,10 @@ static void what_is_no_utf8_goes(void **state)
 		       "?2J"); /* as a terminal of eight bits has it */
 	assert_becomes("cut \xc3", "cut ?");
 	assert_becomes("cut \xf0\x9f\x94", "cut ???");
-	assert_becomes("\xc1\xbf", "??");             /* too long a form */
-	assert_becomes("\xe0\x82\x9b", "???");        /* of U+009B */
-	assert_becomes("\xed\xa0\x80", "???");        /* a surrogate */
-	assert_becomes("\xf4\x90\x80\x80", "????");   /* beyond the last */
+	assert_becomes("\xc1\xbf", "??");           /* too long a form */
+	assert_becomes("\xe0\x82\x9b", "???");      /* of U+009B */
+	assert_becomes("\xed\xa0\x80", "???");      /* a surrogate */
+	assert_becomes("\xf4\x90\x80\x80", "????"); /* beyond the last */
 	assert_becomes("\xff\xfe", "??");
 	assert_becomes("\xe6\x1b[2J", "??[2J"); /* a control within a sequence */
 }

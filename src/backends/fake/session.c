@@ -38,8 +38,8 @@ struct kiln__fake_session {
 	uint32_t pid;
 	bool main;
 	bool tty;
-	bool detached; /* nobody wants its output or status */
-	bool flaky;    /* SIGUSR1 cuts its client's connection; */
+	bool detached;  /* nobody wants its output or status */
+	bool flaky;     /* SIGUSR1 cuts its client's connection; */
 	bool forgetful; /* and the agent has forgotten it then */
 	enum program program;
 	struct kiln__buf text; /* still to be written */

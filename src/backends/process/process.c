@@ -10,8 +10,8 @@
 #include "process.h"
 
 #include "err.h"
-#include "printable.h"
 #include "fdstream.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -29,7 +29,7 @@ struct kiln__qemu_plan {
 	const char *binary;
 	enum kiln__qemu_machine machine;
 	bool kvm;
-	bool root_disk; /* the root is the first disk */
+	bool root_disk;   /* the root is the first disk */
 	uint32_t tsc_khz; /* told to the guest; 0: it finds out by itself */
 };
 

@@ -4,7 +4,8 @@
 
 #include "backend.h"
 
-/* The path of QEMU for guests of @arch, malloc'ed: @configured, or by $PATH. KILN_ENOENT with the package's name. */
+/* The path of QEMU for guests of @arch, malloc'ed: @configured, or by $PATH. KILN_ENOENT with the
+ * package's name. */
 int kiln__qemu_find(const char *configured, const char *arch, char **ret, kiln_error *err);
 
 /* The backend's probe(). */

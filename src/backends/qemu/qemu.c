@@ -52,7 +52,7 @@ struct kiln__instance {
 	bool killed;
 	bool panicked;
 	kiln_error no_kvm; /* why not, where it could have been */
-	kiln_error why; /* it cannot go on; code 0 while it can */
+	kiln_error why;    /* it cannot go on; code 0 while it can */
 };
 
 static void on_qmp_event(void *data, const char *name, const json_t *event)

@@ -75,7 +75,6 @@ static void complete_first(struct kiln__qmp *qmp, int result, const kiln_error *
 	free(p);
 }
 
-
 static void over(struct kiln__qmp *qmp)
 {
 	if (qmp->closed)

@@ -21,7 +21,8 @@ struct kiln__qmp_handler {
 	void (*closed)(void *data);
 };
 
-/* A client on a connected socket, which it owns. The greeting and capabilities are dealt with here. */
+/* A client on a connected socket, which it owns. The greeting and capabilities are dealt with here.
+ */
 int kiln__qmp_new(struct kiln__qmp **ret, kiln_loop *loop, kiln_fd socket,
 		  const struct kiln__qmp_handler *handler, void *data, kiln_error *err);
 

@@ -58,7 +58,8 @@ static uint32_t measure(void)
 	do {
 		sample(&counter_end, &end);
 	} while (end - begin < MEASURE_NS);
-	return (uint32_t)((counter_end - counter_begin) * UINT64_C(1000000) / (uint64_t)(end - begin));
+	return (uint32_t)((counter_end - counter_begin) * UINT64_C(1000000) /
+			  (uint64_t)(end - begin));
 }
 
 uint32_t kiln__qemu_tsc_khz(void)
@@ -80,8 +81,8 @@ uint32_t kiln__qemu_tsc_khz(void)
 	boot[strcspn(boot, "\n")] = '\0';
 	path = kiln__strf("%s/tsc", directory);
 	if (path && kiln__os_read_file(path, sizeof(text), &record, &len, NULL) == 0 &&
-	    sscanf(record, "%39s %" SCNu32, known_boot, &khz) == 2 && strcmp(known_boot, boot) == 0 &&
-	    khz > 1000)
+	    sscanf(record, "%39s %" SCNu32, known_boot, &khz) == 2 &&
+	    strcmp(known_boot, boot) == 0 && khz > 1000)
 		return khz;
 	khz = measure();
 	snprintf(text, sizeof(text), "%.39s %" PRIu32 "\n", boot, khz);

@@ -16,7 +16,8 @@
  * not sum up or has another key counts as absent. Only final outcomes of a device that
  * opens are recorded: what does not open is found out again in one system call, and
  * permissions change without anything in the key changing (a group joined).
- * A lookup costs the directory's owner and one small file besides the key: uname, stat, access and boot_id.
+ * A lookup costs the directory's owner and one small file besides the key: uname, stat, access and
+ *boot_id.
  */
 #include "preflight_internal.h"
 

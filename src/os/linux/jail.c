@@ -176,8 +176,7 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 
 	*ret = (struct kiln__jail_report){.why_not = KILN_ERROR_INIT};
 	/* First, since the rest takes away what it needs: capabilities, its own files in /proc. */
-	ret->own_root =
-		!jail->keeps_root && kiln__linux_own_root(jail, &ret->why_not) == 0;
+	ret->own_root = !jail->keeps_root && kiln__linux_own_root(jail, &ret->why_not) == 0;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 	    setrlimit(RLIMIT_CORE, &no_core))
 		return kiln__fail_errno(err, errno, "cannot give up privileges");

@@ -12,8 +12,8 @@
 
 #include <stdbool.h>
 
-#define KILN__VSOCK_BUCKETS    256
-#define KILN__VSOCK_MAX_CONNS  1024
+#define KILN__VSOCK_BUCKETS   256
+#define KILN__VSOCK_MAX_CONNS 1024
 /* Of those, the ones that the guest has made: however many it wants, the host can connect. */
 #define KILN__VSOCK_MAX_GUEST_CONNS 768
 

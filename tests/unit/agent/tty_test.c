@@ -76,8 +76,8 @@ static void the_window_has_its_size_and_follows(void **state)
 {
 	/* A read that the signal interrupts fails: that is no reason to go. */
 	const struct kiln__agent_start start = {
-		SH("trap 'stty size' WINCH; stty size; while :; do read x; done"),
-		.rows = 33, .cols = 101, .input = true};
+		SH("trap 'stty size' WINCH; stty size; while :; do read x; done"), .rows = 33,
+		.cols = 101, .input = true};
 	struct proc proc = {.rig = NULL};
 
 	(void)state;

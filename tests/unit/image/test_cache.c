@@ -385,8 +385,8 @@ static void a_dropped_object_waits_for_its_maker(void **state)
 	if (maker == 0) {
 		const int pipes[] = {there[0], there[1], go[0]};
 
-		_exit(kiln__cache_get(cache, "lists", make_when_told, (void *)(uintptr_t)pipes, &path,
-				      NULL) != 0);
+		_exit(kiln__cache_get(cache, "lists", make_when_told, (void *)(uintptr_t)pipes,
+				      &path, NULL) != 0);
 	}
 	assert_int_equal(read(there[0], &c, 1), 1);
 	dropper = fork();

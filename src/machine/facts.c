@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a machine tells of itself, and what its runner adds: no transition begins here. */
+#include "instance.h"
+
+#include "err.h"
+
+enum kiln_state kiln_machine_state(const kiln_machine *m)
+{
+	return m->state;
+}
+
+kiln_exit kiln_machine_exit(const kiln_machine *m)
+{
+	return m->exit;
+}
+
+const char *kiln_machine_id(const kiln_machine *m)
+{
+	return m->id;
+}
+
+const char *kiln_machine_backend(const kiln_machine *m)
+{
+	return m->backend->name;
+}
+
+const char *kiln_machine_accel(const kiln_machine *m)
+{
+	return m->instance ? m->backend->accel(m->instance) : "";
+}
+
+const kiln_error *kiln_machine_failure(const kiln_machine *m)
+{
+	return m->state == KILN_STATE_FAILED ? &m->failure : NULL;
+}
+
+/* --- for the runner ------------------------------------------------------------------ */
+
+void kiln__machine_connect(kiln_machine *m, uint32_t port, kiln__connect_fn done, void *data)
+{
+	kiln_error err;
+
+	if (m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY) {
+		m->backend->connect(m->instance, port, done, data);
+		return;
+	}
+	kiln__fail(&err, KILN_ESTATE, "cannot connect to a machine that is %s",
+		   kiln_state_name(m->state));
+	done(data, NULL, &err);
+}
+
+void kiln__machine_on_incoming(kiln_machine *m,
+			       bool (*fn)(void *data, uint32_t port, struct kiln__stream *stream),
+			       void *data)
+{
+	m->incoming = fn;
+	m->incoming_data = data;
+}
+
+void kiln__machine_on_agent_up(kiln_machine *m, void (*fn)(void *data), void *data)
+{
+	m->agent_up = fn;
+	m->agent_up_data = data;
+}
+
+size_t kiln__machine_console_write(kiln_machine *m, const void *bytes, size_t len)
+{
+	return m->instance ? m->backend->console_write(m->instance, bytes, len) : 0;
+}
+
+struct kiln__agent *kiln__machine_agent(const kiln_machine *m)
+{
+	return m->ready ? kiln__ready_agent(m->ready) : NULL;
+}
+
+const struct kiln__spec *kiln__machine_spec(const kiln_machine *m)
+{
+	return m->spec;
+}
+
+const char *kiln__machine_accel_reason(const kiln_machine *m)
+{
+	const char *reason = m->instance && m->backend->accel_reason
+				     ? m->backend->accel_reason(m->instance)
+				     : NULL;
+
+	return reason ? reason : "";
+}
+
+int64_t kiln__machine_vmm_pid(const kiln_machine *m)
+{
+	return m->instance ? m->backend->pid(m->instance) : 0;
+}
+
+void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
+{
+	m->main_exit = exit;
+}
+
+int kiln__machine_add_scratch(kiln_machine *m, const char *path, kiln_error *err)
+{
+	int r = kiln__spec_add_scratch(m->spec, path, err);
+
+	return r < 0 ? r : m->backend->check(m->spec, err);
+}
+
+const struct kiln__stages *kiln__machine_stages(const kiln_machine *m)
+{
+	return &m->stages;
+}
+
+const char *kiln__machine_name(const kiln_machine *m)
+{
+	return m->name;
+}
+
+kiln_loop *kiln__machine_loop(const kiln_machine *m)
+{
+	return m->loop;
+}
+
+void kiln__machine_guest_stages(kiln_machine *m, const struct kiln__agent_setup_done *done)
+{
+	m->stages.guest_modules = done->modules_ns;
+	m->stages.guest_root = done->root_ns;
+	m->stages.guest_ready = done->ready_ns;
+}
