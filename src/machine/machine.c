@@ -184,7 +184,7 @@ static bool enter(kiln_machine *m, enum kiln_state to)
 	};
 
 	m->state = to;
-	kiln__log(&m->options.log, KILN_LOG_DEBUG, "%s -> %s", kiln_state_name(event.from),
+	kiln__log(&m->options.log, KILN_LOG_INFO, "%s -> %s", kiln_state_name(event.from),
 		  kiln_state_name(to));
 	return tell_event(m, &event);
 }

@@ -231,8 +231,10 @@ static int make_guarded(const struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_
 	if (r ==
 	    0) /* waits for nobody but who takes the id from a listing, and sees that it is none */
 		r = kiln__os_lock_part(*ret_guard, PART_GUARD, true, err);
-	if (r < 0 && r != KILN_EEXIST)
+	if (r < 0 && r != KILN_EEXIST) {
+		kiln__os_close(kiln__take_fd(&vms)); /* destroy() takes it itself */
 		destroy(dir, NULL);
+	}
 	return r;
 }
 
@@ -713,10 +715,12 @@ static int remove_contents(const struct kiln__vmdir *dir, kiln_error *err)
 /*
  * Removes it; GUARD is held, and LIFE is not. In an order that lets whoever comes
  * next finish what is begun here: config.json first, the lock file, which holds the name
- * and the guard, next to last, the journal's entry last.
+ * and the guard, next to last, the journal's entry last. Nobody looks meanwhile for half a
+ * VM, to make what he finds lacking: see open_half().
  */
 static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 {
+	kiln__autoclose kiln_fd vms = KILN_FD_NONE;
 	kiln__autofree char *config = file_of(dir, "config.json");
 	kiln__autofree char *lock = file_of(dir, "lock");
 	int r;
@@ -729,6 +733,8 @@ static int destroy(const struct kiln__vmdir *dir, kiln_error *err)
 		r = kiln__home_drop_name(dir->home, dir->name, dir->id, err);
 	if (r == 0)
 		r = remove_contents(dir, err);
+	if (r == 0)
+		r = lock_vms(dir->home, &vms, err);
 	if (r == 0)
 		r = kiln__os_remove(lock, err);
 	if (r < 0)
