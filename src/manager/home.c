@@ -92,7 +92,7 @@ int kiln__home_make(const struct kiln__home *home, kiln_error *err)
 	return r;
 }
 
-static int check_dir(const char *path, const char *variable, kiln_error *err)
+int kiln__home_check_dir(const char *path, const char *variable, kiln_error *err)
 {
 	int r = kiln__os_check_private_dir(path, err);
 
@@ -103,7 +103,7 @@ static int check_dir(const char *path, const char *variable, kiln_error *err)
 
 int kiln__home_check_runtime(const struct kiln__home *home, kiln_error *err)
 {
-	return check_dir(home->runtime, "KILN_RUNTIME_DIR", err);
+	return kiln__home_check_dir(home->runtime, "KILN_RUNTIME_DIR", err);
 }
 
 /* --- ids and names -------------------------------------------------------------------- */
@@ -368,7 +368,7 @@ int kiln__home_sweep(const struct kiln__home *home, kiln_error *err)
 
 	if (!vms)
 		return kiln__fail_nomem(err);
-	r = check_dir(home->dir, "KILN_HOME", err);
+	r = kiln__home_check_dir(home->dir, "KILN_HOME", err);
 	if (r == KILN_EACCES)
 		return r;
 	r = kiln__home_check_runtime(home, err);

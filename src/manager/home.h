@@ -41,6 +41,10 @@ void kiln__home_done(struct kiln__home *home);
 /* Makes the directories, each of which only this user may write. */
 int kiln__home_make(const struct kiln__home *home, kiln_error *err);
 
+/* Whether @path, which @variable would change, is a directory that only this user may write:
+ * KILN_EACCES if not. */
+int kiln__home_check_dir(const char *path, const char *variable, kiln_error *err);
+
 /*
  * RUNTIME may lie where others could have made it before (/tmp): KILN_EACCES if it is not a
  * directory that only this user may write. KILN_ENOENT: it is not there. Asked before each use.

@@ -329,7 +329,7 @@ static int connect_runner(kiln_vm *vm, const struct kiln__control_handler *handl
 		return kiln__fail_nomem(err);
 	/* Whoever listens there is sent what the guest is to do: only this user may have made it.
 	 */
-	r = kiln__home_check_runtime(&vm->manager->home, err);
+	r = kiln__vmdir_check_runtime(vm->dir, err);
 	if (r == 0)
 		r = kiln__os_local_try_connect(&fd, path, err);
 	if (r == 0)

@@ -22,6 +22,10 @@ enum part {
 /* The longest identity that a lock file may hold. */
 #define IDENTITY_MAX KILN__VM_PROCESSES_AT
 
+/* In the lock file, behind the processes: the runtime directory of the life that is or was last. */
+#define RUNTIME_AT  (KILN__VM_PROCESSES_AT * 2)
+#define RUNTIME_MAX 256
+
 #define STATE_MAX  ((size_t)1024 * 1024)
 #define CONFIG_MAX ((size_t)1024 * 1024)
 
@@ -118,6 +122,24 @@ static int write_identity(const struct kiln__vmdir *dir, kiln_fd lock, kiln_erro
 	return r;
 }
 
+static int read_runtime(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
+	char text[RUNTIME_MAX] = "";
+	ssize_t n = kiln__os_pread_full(lock, text, sizeof(text) - 1, RUNTIME_AT, err);
+	char *path;
+
+	if (n < 0)
+		return (int)n;
+	if (text[0] != '/' || strcmp(text, dir->home->runtime) == 0)
+		return 0;
+	path = kiln__strf("%s/%s", text, dir->id);
+	if (!path)
+		return kiln__fail_nomem(err);
+	free(dir->runtime);
+	dir->runtime = path;
+	return 0;
+}
+
 /* What cannot be read reads as a VM without a name: the rest of it is as good as before. */
 static int read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 {
@@ -141,7 +163,54 @@ static int read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
 	if (name && kiln__check_name(name, NULL) == 0)
 		r = (dir->name = strdup(name)) ? 0 : kiln__fail_nomem(err);
 	json_decref(identity);
-	return r;
+	return r < 0 ? r : read_runtime(dir, lock, err);
+}
+
+/*
+ * The runtime directory of a VM's life is that of whoever started it, who may have had
+ * another environment than who looks at it now.
+ */
+static int write_runtime(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
+	char text[RUNTIME_MAX] = "";
+	size_t len = strlen(dir->home->runtime);
+
+	if (len >= sizeof(text))
+		return kiln__fail(err, KILN_EINVAL, "%s is too long for a runtime directory",
+				  dir->home->runtime);
+	memcpy(text, dir->home->runtime, len);
+	return kiln__os_pwrite_full(lock, text, sizeof(text), RUNTIME_AT, err);
+}
+
+/* The next life's runtime directory is this home's. */
+static int own_runtime(struct kiln__vmdir *dir, kiln_error *err)
+{
+	char *path = kiln__home_runtime_path(dir->home, dir->id);
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	if (strcmp(path, dir->runtime) != 0)
+		kiln__os_remove_tree(dir->runtime, NULL);
+	free(dir->runtime);
+	dir->runtime = path;
+	return 0;
+}
+
+int kiln__vmdir_check_runtime(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	kiln__autofree char *parent = strdup(dir->runtime);
+	int r;
+
+	if (!parent)
+		return kiln__fail_nomem(err);
+	*strrchr(parent, '/') = '\0';
+	r = kiln__home_check_dir(parent, "KILN_RUNTIME_DIR", err);
+	if (r != KILN_ENOENT || strcmp(parent, dir->home->runtime) == 0)
+		return r;
+	kiln__fail(err, KILN_ESTATE,
+		   "the VM was started with the runtime directory %s, which is gone", parent);
+	kiln__hint(err, "nobody can reach it any more: end its process, whose number ls tells");
+	return KILN_ESTATE;
 }
 
 static int append_event(const struct kiln__vmdir *dir, const char *line)
@@ -527,8 +596,7 @@ static int take_life(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *er
  * With GUARD held: nothing alive, the runtime directory there and empty. A runner that was
  * killed is recorded, and its processes have ended, before another takes its place.
  */
-static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *ret_life,
-			kiln_error *err)
+static int take_guarded(struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *ret_life, kiln_error *err)
 {
 	kiln__autoclose kiln_fd life = KILN_FD_NONE;
 	int r;
@@ -545,9 +613,13 @@ static int take_guarded(const struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *re
 		return r;
 	if (r > 0)
 		remove_temporaries(dir);
-	r = make_runtime(dir, err);
+	r = own_runtime(dir, err);
+	if (r == 0)
+		r = make_runtime(dir, err);
 	if (r == KILN_EEXIST)
 		r = dir->fresh ? 0 : empty_runtime(dir, err);
+	if (r == 0)
+		r = write_runtime(dir, lock, err);
 	if (r == 0)
 		*ret_life = kiln__take_fd(&life);
 	return r;

@@ -96,6 +96,12 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 		       json_t **ret_object, kiln_error *err);
 
 /*
+ * Whether the VM's runtime directory lies where only this user may write: to be asked before
+ * a connection. KILN_ESTATE if it was that of another environment and is gone.
+ */
+int kiln__vmdir_check_runtime(const struct kiln__vmdir *dir, kiln_error *err);
+
+/*
  * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
  * directory is there and empty then. KILN_ESTATE: it is alive already. KILN_EBUSY: a process of its
  * last run, which has been killed, has not ended yet.

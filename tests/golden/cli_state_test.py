@@ -57,6 +57,22 @@ def test_a_signal_before_the_id_is_told_removes_the_vm_and_says_so():
         nothing_is_left()
 
 
+def test_a_vm_is_reached_whatever_the_environment_says_of_runtime_directories():
+    assert run("run", "-d", "--name", "up", *FAKE).returncode == 0
+    for verb in (["pause", "up"], ["resume", "up"], ["stats", "up"], ["stop", "up"]):
+        r = run(*verb, env=elsewhere)
+        assert r.returncode == 0, (verb, r)
+    assert run("start", "up", env=elsewhere).returncode == 0  # lives there from now on
+    assert json.loads(run("inspect", "up").stdout)[0]["state"] == "ready"
+    os.rename(home.name + "/elsewhere", home.name + "/gone")
+    r = run("stop", "up")
+    assert r.returncode == 125 and "elsewhere, which is gone" in r.stderr, r
+    os.rename(home.name + "/gone", home.name + "/elsewhere")
+    assert run("rm", "-f", "up").returncode == 0
+    nothing_is_left()
+    assert not [name for name in os.listdir(home.name + "/elsewhere") if len(name) == 32]
+
+
 def test_what_is_wrong_with_a_vms_state_comes_with_what_to_do():
     assert run("run", "-d", "--name", "up", *FAKE).returncode == 0
     for verb, words in ((["start", "up"], ("\"up\" is running already", "attach")), (["start", "-a", "up"], ("\"up\" is running already",)),
