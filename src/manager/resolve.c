@@ -6,6 +6,7 @@
 #include "images.h"
 #include "os.h"
 #include "scratch.h"
+#include "source.h"
 #include "spec.h"
 
 #include <stdlib.h>
@@ -104,6 +105,49 @@ static int set_path(json_t *resolved, const char *key, const char *path, kiln_er
 
 /* --- each file ---------------------------------------------------------------------------- */
 
+/*
+ * What makes images reads whole files: the range of one gets a file of its own, without
+ * a name, on the disk that the images are on. KILN_FD_NONE if @source is no range.
+ */
+static int stage(const struct kiln__images *images, const struct kiln__source *source, kiln_fd *ret,
+		 kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	kiln__autoclose kiln_fd from = KILN_FD_NONE;
+	kiln__autoclose kiln_fd to = KILN_FD_NONE;
+	kiln__autofree char *text = NULL;
+	uint64_t offset;
+	uint64_t length;
+	uint64_t number;
+	int r;
+
+	*ret = KILN_FD_NONE;
+	if (!kiln__source_is_range(source))
+		return 0;
+	kiln__os_random(&number, sizeof(number));
+	path = kiln__strf("%s/" KILN__OS_TEMPORARY "%016llx", kiln__cache_path(images->cache),
+			  (unsigned long long)number);
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__source_open(source, &from, &offset, &length, err);
+	if (r == 0)
+		r = kiln__os_mkdir_p(kiln__cache_path(images->cache), 0700, err);
+	if (r == 0)
+		r = kiln__os_open(&to, path,
+				  KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, err);
+	if (r < 0)
+		return r;
+	kiln__os_remove(path, NULL);
+	text = kiln__strf("copying %llu MiB out of %s", (unsigned long long)(length >> 20),
+			  source->path ? source->path : "an open file");
+	if (text && images->progress)
+		images->progress(images->data, text);
+	r = kiln__source_copy(from, offset, length, to, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&to);
+	return r;
+}
+
 static int get_kernel(const struct kiln__images *images, const struct kiln__spec *spec,
 		      struct kiln__kernel *ret, kiln_error *err)
 {
@@ -113,10 +157,16 @@ static int get_kernel(const struct kiln__images *images, const struct kiln__spec
 		.arch = spec->arch,
 	};
 
+	kiln__autoclose kiln_fd staged = KILN_FD_NONE;
+	int r;
+
 	if (kiln__source_is_set(&spec->kernel)) {
+		r = stage(images, &spec->kernel, &staged, err);
+		if (r < 0)
+			return kiln__prefix(err, "kernel"), r;
 		request.origin = KILN__KERNEL_FILE;
-		request.path = spec->kernel.path;
-		request.fd = spec->kernel.fd;
+		request.path = staged == KILN_FD_NONE ? spec->kernel.path : NULL;
+		request.fd = staged == KILN_FD_NONE ? spec->kernel.fd : staged;
 	}
 	return kiln__kernel_get(images, &request, ret, err);
 }
@@ -141,12 +191,20 @@ static int add_initramfs(const struct kiln__images *images, const struct kiln__s
 static int add_root(const struct kiln__images *images, const struct kiln__spec *spec,
 		    json_t *resolved, kiln_error *err)
 {
+	const struct kiln__source *source = &spec->root.source;
+	kiln__autoclose kiln_fd staged = KILN_FD_NONE;
 	kiln__autofree char *path = NULL;
 	int r;
 
 	if (spec->root.kind != KILN__ROOT_DIRECTORY && spec->root.kind != KILN__ROOT_TAR)
 		return 0;
-	r = kiln__root_image_get(images, spec->root.source.path, spec->root.source.fd, &path, err);
+	r = stage(images, source, &staged, err);
+	if (r < 0)
+		return kiln__prefix(err, "root"), r;
+	if (staged != KILN_FD_NONE)
+		r = kiln__root_image_get(images, NULL, staged, &path, err);
+	else
+		r = kiln__root_image_get(images, source->path, source->fd, &path, err);
 	return r < 0 ? r : set_path(resolved, "root", path, err);
 }
 

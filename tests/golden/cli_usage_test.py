@@ -11,6 +11,7 @@ kiln = os.path.abspath(sys.argv[1])
 home = tempfile.TemporaryDirectory(prefix="kiln-usage-")
 os.makedirs(os.path.join(home.name, "root"))
 env = dict(os.environ, KILN_HOME=home.name + "/home", KILN_RUNTIME_DIR=home.name + "/run", PASSED="on")
+env.pop("KILN_IMAGE_CACHE", None)
 env.pop("ABSENT", None)
 
 

@@ -74,6 +74,23 @@ def test_without_i_stdin_is_empty_and_without_t_there_is_no_terminal(home):
     assert r.code == 0 and r.out.strip() == "0", r
 
 
+def test_a_root_may_be_a_range_of_a_file(home):
+    need_qemu()
+    tar = home.dir / "root.tar"
+    subprocess.run(["tar", "-C", busybox_root(), "-cf", tar, "."], check=True)
+    whole = home.dir / "whole"
+    whole.write_bytes(b"before" * 1000 + tar.read_bytes() + b"behind" * 1000)
+    config = home.dir / "config.json"
+    source = {"path": str(whole), "offset": 6000, "length": tar.stat().st_size}
+    config.write_text(json.dumps({"root": {"tar": source}, "process": {"args": ["echo", "inside"]}}))
+    assert home.ok("run", "--config", config) == "inside\n"
+    source["length"] += 100000
+    config.write_text(json.dumps({"root": {"tar": source}, "process": {"args": ["true"]}}))
+    r = home.kiln("run", "--config", config)
+    assert r.code == 125 and "outside the file" in r.err, r
+    home.assert_clean()
+
+
 def test_process_options_reach_the_process(home):
     need_qemu()
     r = home.kiln("run", "--rootfs", busybox_root(), "-e", "A=b c", "-w", "/var", "-u", "user", "--name", "opts",

@@ -24,6 +24,7 @@
 #include "probe.h"
 #include "process.h"
 #include "qmp.h"
+#include "source.h"
 #include "tsc.h"
 #include "vhost_user.h"
 #include "vsock.h"
@@ -180,57 +181,22 @@ static int add_source(struct handles *handles, const struct kiln__source *source
 	return handles_add(handles, fd, number);
 }
 
-/* Copies @length bytes of @in from @offset into anonymous memory. */
-static int copy_range(kiln_fd in, uint64_t offset, uint64_t length, kiln_fd *ret, kiln_error *err)
-{
-	const size_t chunk = (size_t)1 << 20;
-	kiln__autofree char *bytes = malloc(chunk);
-	kiln__autoclose kiln_fd out = KILN_FD_NONE;
-	int r;
-
-	if (!bytes)
-		return kiln__fail_nomem(err);
-	r = kiln__os_shared_memory(&out, "kiln-boot", length, err);
-	for (uint64_t done = 0; r == 0 && done < length;) {
-		size_t want = length - done < chunk ? (size_t)(length - done) : chunk;
-		ssize_t n = kiln__os_pread_full(in, bytes, want, offset + done, err);
-
-		if (n < 0)
-			return (int)n;
-		if ((size_t)n < want)
-			return kiln__fail(err, KILN_EFORMAT, "the range ends beyond its file");
-		r = kiln__os_pwrite_full(out, bytes, want, done, err);
-		done += want;
-	}
-	if (r < 0)
-		return r;
-	*ret = kiln__take_fd(&out);
-	return 0;
-}
-
-/*
- * A boot file must be a file of its own for QEMU, which its user may open: a range, or what only
- * a privilege lets us read, is staged into anonymous memory.
- */
+/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
 static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
 {
 	kiln__autoclose kiln_fd in = KILN_FD_NONE;
-	struct kiln__os_stat st;
-	uint64_t length = source->length;
-	int r;
+	kiln__autoclose kiln_fd out = KILN_FD_NONE;
+	uint64_t offset;
+	uint64_t length;
+	int r = kiln__source_open(source, &in, &offset, &length, err);
 
-	if (source->fd != KILN_FD_NONE)
-		r = kiln__os_dup(&in, source->fd, err);
-	else
-		r = kiln__os_open(&in, source->path, KILN__OPEN_READ, err);
 	if (r == 0)
-		r = kiln__os_fstat(in, &st, err);
-	if (r < 0)
-		return r;
-	if (source->offset > st.size || length > st.size - source->offset)
-		return kiln__fail(err, KILN_EINVAL, "the range lies outside the file (%llu bytes)",
-				  (unsigned long long)st.size);
-	return copy_range(in, source->offset, length ? length : st.size - source->offset, ret, err);
+		r = kiln__os_shared_memory(&out, "kiln-boot", length, err);
+	if (r == 0)
+		r = kiln__source_copy(in, offset, length, out, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&out);
+	return r;
 }
 
 /* QEMU opens boot files anew, by their descriptors, and has none of this process's privileges. */
@@ -251,7 +217,7 @@ static int add_boot_file(struct handles *handles, const struct kiln__source *sou
 
 	if (!kiln__source_is_set(source))
 		return 0;
-	if (!source->offset && !source->length && can_reopen(source))
+	if (!kiln__source_is_range(source) && can_reopen(source))
 		return add_source(handles, source, number, KILN__OPEN_READ, key, err);
 	r = stage_range(source, &fd, err);
 	if (r < 0)

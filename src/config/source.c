@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source.h"
+
+#include "cleanup.h"
+#include "err.h"
+#include "os.h"
+
+#include <stdlib.h>
+
+#define CHUNK ((size_t)1 << 20)
+
+int kiln__source_open(const struct kiln__source *source, kiln_fd *ret, uint64_t *ret_offset,
+		      uint64_t *ret_length, kiln_error *err)
+{
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	struct kiln__os_stat st;
+	int r;
+
+	if (source->fd != KILN_FD_NONE)
+		r = kiln__os_dup(&fd, source->fd, err);
+	else
+		r = kiln__os_open(&fd, source->path, KILN__OPEN_READ, err);
+	if (r == 0)
+		r = kiln__os_fstat(fd, &st, err);
+	if (r < 0)
+		return r;
+	if (source->offset > st.size || source->length > st.size - source->offset) {
+		kiln__fail(err, KILN_EINVAL, "the range lies outside the file (%llu bytes)",
+			   (unsigned long long)st.size);
+		kiln__hint(err, "correct its offset and length");
+		return KILN_EINVAL;
+	}
+	*ret_offset = source->offset;
+	*ret_length = source->length ? source->length : st.size - source->offset;
+	*ret = kiln__take_fd(&fd);
+	return 0;
+}
+
+int kiln__source_copy(kiln_fd from, uint64_t offset, uint64_t length, kiln_fd to, kiln_error *err)
+{
+	kiln__autofree char *bytes = malloc(CHUNK);
+	int r = bytes ? 0 : kiln__fail_nomem(err);
+
+	for (uint64_t done = 0; r == 0 && done < length;) {
+		size_t want = length - done < CHUNK ? (size_t)(length - done) : CHUNK;
+		ssize_t n = kiln__os_pread_full(from, bytes, want, offset + done, err);
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n < want)
+			return kiln__fail(err, KILN_EFORMAT, "the range ends beyond its file");
+		r = kiln__os_pwrite_full(to, bytes, want, done, err);
+		done += want;
+	}
+	return r;
+}
