@@ -187,33 +187,19 @@ static void try_again(struct process *p)
 	kiln__timer_start(p->retry, (uint64_t)RETRY_MS << p->retries++);
 }
 
-static void on_stream_again(void *data, struct kiln__stream *stream, const kiln_error *err)
-{
-	struct process *p = data;
-
-	if (!p->session) { /* the VM has ended meanwhile */
-		kiln__stream_close(stream);
-		return;
-	}
-	if (stream && kiln__session_reattach(p->session, stream, &p->lost) == 0)
-		return;
-	if (stream)
-		kiln__stream_close(stream);
-	else
-		p->lost = *err;
-	try_again(p);
-}
+static void on_stream(void *data, struct kiln__stream *stream, const kiln_error *err);
 
 static void on_retry(void *data)
 {
 	struct process *p = data;
 
-	kiln__machine_connect(p->runner->machine, KILN__AGENT_PORT, on_stream_again, p);
+	kiln__machine_connect(p->runner->machine, KILN__AGENT_PORT, on_stream, p);
 }
 
 /* The agent may have been started again by the guest's init, or cut off by a reset of vsock. */
-static void on_lost(struct process *p)
+static void on_lost(struct process *p, const kiln_error *err)
 {
+	p->lost = *err;
 	kiln__log(&p->runner->logger, KILN_LOG_WARN, "connection to the main process: %s",
 		  p->lost.message);
 	if (!p->retry && kiln__timer_new(&p->retry, p->runner->loop, on_retry, p, &p->lost) < 0)
@@ -222,17 +208,18 @@ static void on_lost(struct process *p)
 		try_again(p);
 }
 
-static void on_failed(void *data, const kiln_error *err, bool retryable)
+static void on_failed(void *data, const kiln_error *err, bool lost)
 {
 	struct process *p = data;
 	kiln_error why = *err;
 
+	if (lost) {
+		on_lost(p, err);
+		return;
+	}
 	if (p->started) {
 		p->lost = *err;
-		if (retryable)
-			on_lost(p);
-		else
-			give_up(p);
+		give_up(p);
 		return;
 	}
 	drop_session(p);
@@ -253,19 +240,13 @@ static const struct kiln__session_handler session_handler = {
 	.failed = on_failed,
 };
 
-static void on_stream(void *data, struct kiln__stream *stream, const kiln_error *err)
+static int start_session(struct process *p, struct kiln__stream *stream, kiln_error *err)
 {
-	struct process *p = data;
 	const struct kiln__process *spec = &kiln__machine_spec(p->runner->machine)->process;
 	kiln__autobuf argv = KILN__BUF_INIT;
 	kiln__autobuf env = KILN__BUF_INIT;
 	struct kiln__agent_start start = {.main = true};
-	kiln_error why;
 
-	if (!stream) {
-		on_failed(p, err, false);
-		return;
-	}
 	kiln__strs_add_all(&argv, spec->argv);
 	kiln__strs_add_all(&env, spec->env);
 	start.argv = (struct kiln__strs){argv.data, argv.len};
@@ -274,8 +255,26 @@ static void on_stream(void *data, struct kiln__stream *stream, const kiln_error 
 	start.user = spec->user;
 	start.tty = spec->tty;
 	start.input = spec->stdin_open;
-	if (kiln__session_start(&p->session, p->runner->loop, stream, &start, &session_handler, p,
-				&why) < 0) {
+	return kiln__session_start(&p->session, p->runner->loop, stream, &start, &session_handler,
+				   p, err);
+}
+
+/* A connection to the agent, for the first time or again. */
+static void on_stream(void *data, struct kiln__stream *stream, const kiln_error *err)
+{
+	struct process *p = data;
+	kiln_error why;
+
+	if (p->ended || p->failed) { /* with its VM, meanwhile */
+		kiln__stream_close(stream);
+	} else if (!stream) {
+		on_lost(p, err);
+	} else if (p->session) {
+		if (kiln__session_reattach(p->session, stream, &why) < 0) {
+			kiln__stream_close(stream);
+			on_lost(p, &why);
+		}
+	} else if (start_session(p, stream, &why) < 0) {
 		kiln__stream_close(stream);
 		on_failed(p, &why, false);
 	}

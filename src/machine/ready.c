@@ -92,12 +92,12 @@ static void on_command_exited(void *data, const struct kiln__agent_exit *how)
 	ready->handler->failed(ready->data, &err);
 }
 
-static void on_command_failed(void *data, const kiln_error *err, bool retryable)
+static void on_command_failed(void *data, const kiln_error *err, bool lost)
 {
 	struct kiln__ready *ready = data;
 	kiln_error why = *err;
 
-	(void)retryable;
+	(void)lost;
 	kiln__session_free(ready->command);
 	ready->command = NULL;
 	kiln__prefix(&why, "the readiness command");

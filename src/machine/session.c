@@ -111,7 +111,7 @@ static void lose(struct kiln__session *s, const kiln_error *err)
 	if (s->over || !s->stream || s->freed)
 		return;
 	drop_connection(s);
-	s->handler->failed(s->data, err, s->started);
+	s->handler->failed(s->data, err, true);
 }
 
 static void on_breaking(void *data)

@@ -8,7 +8,7 @@
  * thread. Handlers run from the loop and may do anything with the session, freeing it
  * included.
  *
- * A session outlives its connection: after failed() with "retryable" the process goes on
+ * A session outlives its connection: after failed() with "lost" the process goes on
  * in the guest, and kiln__session_reattach() takes it up on a new stream without loss
  * or repetition, in both directions.
  */
@@ -40,10 +40,11 @@ struct kiln__session_handler {
 	/* The process has ended, and all its output has been delivered. Nothing follows. */
 	void (*exited)(void *data, const struct kiln__agent_exit *how);
 	/*
-	 * It could not be started, or the connection is lost: then @retryable says whether
-	 * the process is known to run. Nothing follows but what kiln__session_reattach() brings.
+	 * The guest has refused or ended the session, or, if @lost, the connection is gone: nobody
+	 * knows then how the process fares, before started() not even whether it runs. Nothing
+	 * follows but what kiln__session_reattach() brings.
 	 */
-	void (*failed)(void *data, const kiln_error *err, bool retryable);
+	void (*failed)(void *data, const kiln_error *err, bool lost);
 };
 
 /*

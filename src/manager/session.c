@@ -137,12 +137,12 @@ static void complete_from_record(const kiln_session *session, kiln_error *err)
 		*err = state.failure;
 }
 
-static void on_failed(void *data, const kiln_error *err, bool retryable)
+static void on_failed(void *data, const kiln_error *err, bool lost)
 {
 	kiln_session *session = data;
 
 	session->lost = *err;
-	if (retryable && session->retries++ < RETRIES_MAX) {
+	if (lost && session->running && session->retries++ < RETRIES_MAX) {
 		ask(session);
 		return;
 	}

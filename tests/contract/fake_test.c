@@ -219,7 +219,7 @@ struct process {
 	bool started;
 	bool exited;
 	bool failed;
-	bool retryable;
+	bool lost;
 	bool over;
 };
 
@@ -250,12 +250,12 @@ static void on_exited(void *data, const struct kiln__agent_exit *how)
 	p->exited = p->over = true;
 }
 
-static void on_failed(void *data, const kiln_error *err, bool retryable)
+static void on_failed(void *data, const kiln_error *err, bool lost)
 {
 	struct process *p = data;
 
 	p->err = *err;
-	p->retryable = retryable;
+	p->lost = lost;
 	p->failed = p->over = true;
 }
 
@@ -341,7 +341,7 @@ static void a_program_that_is_not_there_is_named(void **state)
 	process_start(&p, &vm, false, WORDS("nonesuch"));
 	kiln_test_run_until(vm.loop, &p.over);
 	assert_true(p.failed);
-	assert_false(p.retryable);
+	assert_false(p.lost);
 	assert_int_equal(p.err.code, KILN_ENOCMD);
 	assert_non_null(strstr(p.err.message, "nonesuch"));
 	process_close(&p);
@@ -451,7 +451,7 @@ static void a_session_is_taken_up_again_without_loss(void **state)
 		kiln__splice_free(splice); /* in the middle of things */
 		cuts++;
 		kiln_test_run_until(vm.loop, &p.over);
-		assert_true(p.failed && p.retryable);
+		assert_true(p.failed && p.lost);
 		p.failed = p.over = false;
 		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err),
 			&err);
@@ -491,7 +491,7 @@ static void a_session_that_is_held_back_is_taken_up_again(void **state)
 	p.limit = 0;
 	kiln__session_resume(p.session); /* it notices now */
 	kiln_test_run_until(vm.loop, &p.over);
-	assert_true(p.failed && p.retryable);
+	assert_true(p.failed && p.lost);
 	p.failed = p.over = false;
 	kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err), &err);
 	while (!p.over) {
@@ -530,7 +530,7 @@ static void a_session_whose_input_waits_is_taken_up_again(void **state)
 			kiln_test_settle(vm.loop);
 		kiln__splice_free(splice);
 		kiln_test_run_until(vm.loop, &p.over);
-		assert_true(p.failed && p.retryable);
+		assert_true(p.failed && p.lost);
 		p.failed = p.over = false;
 		kiln_ok(kiln__session_reattach(p.session, connect_cuttable(&vm, &splice), &err),
 			&err);

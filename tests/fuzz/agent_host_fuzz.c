@@ -76,11 +76,11 @@ static void on_exited(void *data, const struct kiln__agent_exit *how)
 	called(target);
 }
 
-static void on_failed(void *data, const kiln_error *err, bool retryable)
+static void on_failed(void *data, const kiln_error *err, bool lost)
 {
 	struct target *target = data;
 
-	(void)retryable;
+	(void)lost;
 	if (target->over || err->code >= 0)
 		abort();
 	target->over = true;

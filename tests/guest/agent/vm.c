@@ -416,11 +416,11 @@ static void on_exited(void *data, const struct kiln__agent_exit *how)
 	proc->exited = proc->over = true;
 }
 
-static void on_failed(void *data, const kiln_error *err, bool retryable)
+static void on_failed(void *data, const kiln_error *err, bool lost)
 {
 	struct proc *proc = data;
 
-	(void)retryable;
+	(void)lost;
 	proc->error = *err;
 	proc->over = true;
 }

@@ -76,7 +76,7 @@ static void refused(struct kiln__agent_start start, int code, const char *stage)
 
 	run(&proc, start);
 	assert_true(proc.failed);
-	assert_false(proc.retryable);
+	assert_false(proc.lost);
 	assert_false(proc.started);
 	assert_int_equal(proc.error.code, code);
 	assert_string_equal(proc.error.stage, stage);

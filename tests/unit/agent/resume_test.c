@@ -34,7 +34,7 @@ static void reattach(struct proc *proc, struct kiln__stream *stream)
 	kiln_error err;
 
 	assert_true(proc->failed);
-	if (proc->retryable != proc->started)
+	if (!proc->lost)
 		fail_msg("not lost: %s", proc->error.message);
 	proc->over = proc->failed = false;
 	kiln_ok(kiln__session_reattach(proc->session, stream, &err), &err);
@@ -204,7 +204,7 @@ static void a_second_client_takes_the_session_over(void **state)
 	proc_wait(&first);
 	assert_true(first.failed);
 	assert_int_equal(first.error.code, KILN_ECANCELED);
-	assert_false(first.retryable);
+	assert_false(first.lost);
 	assert_int_equal(second.pid, first.pid);
 	assert_int_equal(kiln__session_write(second.session, "two\n", 4), 4);
 	proc_wait(&second);

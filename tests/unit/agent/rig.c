@@ -179,13 +179,13 @@ static void on_exited(void *data, const struct kiln__agent_exit *how)
 	proc->exited = proc->over = true;
 }
 
-static void on_failed(void *data, const kiln_error *err, bool retryable)
+static void on_failed(void *data, const kiln_error *err, bool lost)
 {
 	struct proc *proc = data;
 
 	assert_false(proc->over);
 	proc->error = *err;
-	proc->retryable = retryable;
+	proc->lost = lost;
 	proc->failed = proc->over = true;
 }
 

@@ -64,7 +64,7 @@ struct proc {
 	bool started;
 	bool exited;
 	bool failed;
-	bool retryable;
+	bool lost;
 	bool over;      /* exited or failed */
 	bool something; /* any output since this was last cleared */
 	uint32_t pid;
