@@ -10,7 +10,7 @@ build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev musl-tools scdo
   libuv1-dev libjansson-dev libseccomp-dev libarchive-dev libsquashfs-dev libcap-ng-dev libcmocka-dev e2fsprogs"
 demo="qemu-system-x86 mmdebstrap"
 check="qemu-system-arm qemu-utils clang libclang-rt-dev clang-format python3 python3-pip python3-venv
-  squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu"
+  squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 
 case $what in
 build) wanted=$build ;;
@@ -32,6 +32,8 @@ resolve() {
 		version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
 		[ -n "$version" ] && apt-cache show "libclang-rt-$version-dev" >/dev/null 2>&1 &&
 			echo "libclang-rt-$version-dev" || true ;;
+	libc6-dev-arm64-cross) # not on arm64 itself
+		! apt-cache show "$1" >/dev/null 2>&1 || echo "$1" ;;
 	*) echo "$1" ;;
 	esac
 }
