@@ -50,7 +50,7 @@ mkdir -p "$work"/ini/{dev,proc,sys}
 cd "$root"
 "$cc" -static -O2 -D_GNU_SOURCE -std=gnu17 -Wall -Wextra -Werror -Wconversion -Wshadow \
 	-Wno-missing-field-initializers -Iinclude -Isrc/base -Isrc/os -Isrc/hv -Isrc/hv/kvm \
-	tests/rig/arm64_main.c src/hv/kvm/{aarch64,facts,kvm,preflight,preflight_aarch64}.c \
+	tests/rig/arm64_main.c src/hv/kvm/{aarch64,aarch64_state,exit,facts,irq,kvm,memory,preflight,preflight_aarch64,state,vcpu}.c \
 	src/hv/kvm/payload_aarch64.S src/base/{buf,err}.c -o "$work/ini/init"
 (cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs.gz"
 timeout --foreground 120 qemu-system-aarch64 -M virt,virtualization=on,gic-version=3 \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The KVM port's AArch64 part. */
-#include "arm64.h"
 #include "internal.h"
+#include <kiln/hv_arm64.h>
 
 #include "err.h"
 
@@ -10,6 +10,10 @@
 #include <sys/ioctl.h>
 
 #define DEFAULT_IPA_BITS 40
+
+#ifndef KVM_CAP_ARM_EL2 /* Linux 6.16 */
+#define KVM_CAP_ARM_EL2 240
+#endif
 
 /* PSTATE: EL1 with its own stack pointer, debug, SError, IRQ and FIQ masked (Arm ARM, C5.2.18
  * SPSR_EL1). */
@@ -24,7 +28,7 @@ const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
 
 /* KVM_CREATE_VM's type is the size of the guest's physical address space; a small host has fewer
  * than 40 bits. */
-unsigned long kiln__kvm_vm_type(const struct kiln__hv *hv)
+unsigned long kiln__kvm_vm_type(const kiln_hv *hv)
 {
 	int bits = kiln__kvm_ioctl(hv->fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE);
 
@@ -32,18 +36,36 @@ unsigned long kiln__kvm_vm_type(const struct kiln__hv *hv)
 						   : 0;
 }
 
-int kiln__kvm_vm_setup(struct kiln__hv_vm *vm, kiln_error *err)
+int kiln__kvm_vm_setup(kiln_hv_vm *vm, kiln_error *err)
 {
 	(void)vm;
 	(void)err;
 	return 0;
 }
 
+/* A GIC is not among what this port makes yet. */
+enum kiln_hv_irqchip kiln__kvm_irqchip(const kiln_hv *hv)
+{
+	(void)hv;
+	return KILN_HV_IRQCHIP_NONE;
+}
+
+int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err)
+{
+	(void)vm;
+	return kiln__fail(err, KILN_ENOTSUP, "no interrupt controller of KVM's on AArch64");
+}
+
+bool kiln__kvm_is_nested(const kiln_hv *hv)
+{
+	return kiln__kvm_cap(hv, KVM_CAP_ARM_EL2);
+}
+
 #define CORE_REG(field)                                                                            \
 	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |                                     \
 	 (offsetof(struct kvm_regs, field) / sizeof(uint32_t)))
 
-static int set_reg(struct kiln__hv_vcpu *vcpu, uint64_t id, uint64_t value, kiln_error *err)
+static int set_reg(kiln_hv_vcpu *vcpu, uint64_t id, uint64_t value, kiln_error *err)
 {
 	struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)&value};
 
@@ -53,7 +75,7 @@ static int set_reg(struct kiln__hv_vcpu *vcpu, uint64_t id, uint64_t value, kiln
 	return 0;
 }
 
-int kiln__hv_arm64_start(struct kiln__hv_vcpu *vcpu, uint64_t pc, uint64_t x0, kiln_error *err)
+int kiln_hv_arm64_start(kiln_hv_vcpu *vcpu, uint64_t pc, uint64_t x0, kiln_error *err)
 {
 	const struct {
 		uint64_t id;

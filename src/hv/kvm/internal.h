@@ -3,7 +3,9 @@
 #ifndef KILN_HV_KVM_INTERNAL_H
 #define KILN_HV_KVM_INTERNAL_H
 
-#include "hv.h"
+#include <kiln/hv.h>
+
+#include "hv_cleanup.h"
 
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -13,7 +15,7 @@
 
 #define KILN__KVM_MAX_SLOTS 64
 
-struct kiln__hv {
+struct kiln_hv {
 	int fd;
 	size_t run_size; /* of a vCPU's shared page */
 };
@@ -21,17 +23,23 @@ struct kiln__hv {
 struct kiln__kvm_slot {
 	uint64_t address;
 	uint64_t size; /* 0: free */
+	void *host;
+	bool owned; /* made by kiln_hv_vm_add_memory() */
 };
 
-struct kiln__hv_vm {
+struct kiln__kvm_routes; /* irq.c */
+
+struct kiln_hv_vm {
 	int fd;
-	struct kiln__hv *hv;
+	kiln_hv *hv;
+	enum kiln_hv_irqchip irqchip;
 	struct kiln__kvm_slot slots[KILN__KVM_MAX_SLOTS];
+	struct kiln__kvm_routes *routes; /* NULL before the first */
 };
 
-struct kiln__hv_vcpu {
+struct kiln_hv_vcpu {
 	int fd;
-	struct kiln__hv_vm *vm;
+	kiln_hv_vm *vm;
 	struct kvm_run *run;
 	size_t run_size;
 	bool attached;
@@ -39,7 +47,8 @@ struct kiln__hv_vcpu {
 	pid_t tid;          /* of the thread attached to */
 	atomic_bool kicked; /* a kick signal may be pending in that thread */
 	sigset_t old_mask;  /* of that thread */
-	timer_t timer;
+	timer_t kicker;
+	timer_t timer; /* made by the first deadline */
 };
 
 /* ioctl(2), again while it is interrupted. The result, or -1 with errno. */
@@ -47,10 +56,26 @@ int kiln__kvm_ioctl(int fd, unsigned long request, unsigned long arg);
 #define kiln__kvm_ioctl_p(fd, request, pointer)                                                    \
 	kiln__kvm_ioctl(fd, request, (unsigned long)(pointer))
 
+/* The value of a capability (api.rst, KVM_CHECK_EXTENSION); 0: there is none. */
+int kiln__kvm_cap(const kiln_hv *hv, int cap);
+
+/* What a run has ended with. */
+void kiln__kvm_decode_exit(struct kvm_run *run, kiln_hv_exit *ret);
+
+void kiln__kvm_free_memory(kiln_hv_vm *vm);
+void kiln__kvm_free_routes(kiln_hv_vm *vm);
+
+/* --- per architecture ------------------------------------------------------------------ */
+
 /* What a VM must be made with on this architecture (KVM_CREATE_VM's type), and what it needs before
  * vCPUs. */
-unsigned long kiln__kvm_vm_type(const struct kiln__hv *hv);
-int kiln__kvm_vm_setup(struct kiln__hv_vm *vm, kiln_error *err);
+unsigned long kiln__kvm_vm_type(const kiln_hv *hv);
+int kiln__kvm_vm_setup(kiln_hv_vm *vm, kiln_error *err);
+
+/* The most that this port can have of it here; and how to make it. */
+enum kiln_hv_irqchip kiln__kvm_irqchip(const kiln_hv *hv);
+int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err);
+bool kiln__kvm_is_nested(const kiln_hv *hv);
 
 struct kiln__kvm_feature {
 	int cap;

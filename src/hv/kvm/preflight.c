@@ -99,7 +99,7 @@ bool kiln__preflight_guest_call(struct kiln__preflight *run, const char *name, i
 static bool open_device(struct kiln__preflight *run)
 {
 	kiln_error error = KILN_ERROR_INIT;
-	int code = kiln__hv_open(&run->hv, run->device, &error);
+	int code = kiln_hv_open(&run->hv, run->device, &error);
 
 	/* What cannot be opened is found out again as fast as a record is read. */
 	if (code < 0) {
@@ -113,7 +113,7 @@ static bool open_device(struct kiln__preflight *run)
 static bool check_features(struct kiln__preflight *run)
 {
 	kiln_error error = KILN_ERROR_INIT;
-	int code = kiln__hv_check_features(run->hv, &error);
+	int code = kiln_hv_check_features(run->hv, &error);
 
 	return kiln__preflight_call(run, "features", code, &error,
 				    "the kernel's KVM is too old or was built without them");
@@ -122,7 +122,7 @@ static bool check_features(struct kiln__preflight *run)
 static bool create_vm(struct kiln__preflight *run)
 {
 	kiln_error error = KILN_ERROR_INIT;
-	int code = kiln__hv_vm_new(&run->vm, run->hv, &error);
+	int code = kiln_hv_vm_new(&run->vm, run->hv, NULL, &error);
 	const char *hint = "see the kernel's log (dmesg) for KVM's own words";
 
 	if (code == KILN_EBUSY)
@@ -194,8 +194,8 @@ void kiln__preflight_run(struct kiln__hv_report *ret,
 	if (open_device(&run) && check_features(&run) && create_vm(&run))
 		kiln__preflight_guest(&run);
 	skip_rest(&run);
-	kiln__hv_vm_free(run.vm);
-	kiln__hv_free(run.hv);
+	kiln_hv_vm_free(run.vm);
+	kiln_hv_free(run.hv);
 	conclude(&run);
 	*ret_final = run.final;
 }

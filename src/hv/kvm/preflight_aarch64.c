@@ -3,9 +3,9 @@
  * The preflight's guest on AArch64: one vCPU per step of payload_aarch64.S, with the
  * MMU off, which tells its results by MMIO writes. Memory holds nothing but its code.
  */
-#include "arm64.h"
 #include "payload.h"
 #include "preflight_internal.h"
+#include <kiln/hv_arm64.h>
 
 #include "cleanup.h"
 #include "err.h"
@@ -55,7 +55,7 @@ enum outcome {
 	BROKEN,
 };
 
-static enum outcome on_mmio(struct guest *guest, const struct kiln__hv_access *access,
+static enum outcome on_mmio(struct guest *guest, const kiln_hv_access *access,
 			    const char **ret_reason)
 {
 	static const uint32_t echo = ECHO_IN;
@@ -81,31 +81,31 @@ static enum outcome on_mmio(struct guest *guest, const struct kiln__hv_access *a
 	return GOES_ON;
 }
 
-static int run_vcpu(struct guest *guest, const struct step *step, struct kiln__hv_vcpu *vcpu,
+static int run_vcpu(struct guest *guest, const struct step *step, kiln_hv_vcpu *vcpu,
 		    kiln_error *err)
 {
 	unsigned limit = guest->run->deadline_ms;
 	const char *reason = NULL;
-	struct kiln__hv_exit exit;
+	kiln_hv_exit exit;
 	enum outcome outcome = GOES_ON;
 	char text[160];
-	int code = kiln__hv_vcpu_deadline(vcpu, limit, err);
+	int code = kiln_hv_vcpu_deadline(vcpu, limit, err);
 
 	while (code == 0 && outcome == GOES_ON) {
-		code = kiln__hv_vcpu_run(vcpu, &exit, err);
+		code = kiln_hv_vcpu_run(vcpu, &exit, err);
 		if (code < 0)
 			break;
-		if (exit.kind == KILN__HV_EXIT_KICKED)
+		if (exit.kind == KILN_HV_EXIT_KICKED)
 			return kiln__fail(err, KILN_ETIMEDOUT,
 					  "the guest did not come back within %u ms", limit);
-		if (exit.kind == KILN__HV_EXIT_MMIO)
+		if (exit.kind == KILN_HV_EXIT_MMIO)
 			outcome = on_mmio(guest, &exit.access, &reason);
 		else
-			outcome = exit.kind == KILN__HV_EXIT_SHUTDOWN && step->powers_off ? ENDED
-											  : BROKEN;
+			outcome = exit.kind == KILN_HV_EXIT_SHUTDOWN && step->powers_off ? ENDED
+											 : BROKEN;
 	}
 	if (code == 0 && outcome == BROKEN) {
-		kiln__hv_exit_describe(&exit, text, sizeof(text));
+		kiln_hv_exit_describe(&exit, text, sizeof(text));
 		return kiln__fail(err, KILN_ENOTSUP, "%s", reason ? reason : text);
 	}
 	return code;
@@ -113,17 +113,17 @@ static int run_vcpu(struct guest *guest, const struct step *step, struct kiln__h
 
 static int run_step(struct guest *guest, const struct step *step, kiln_error *err)
 {
-	__attribute__((cleanup(kiln__hv_vcpu_free_autop))) struct kiln__hv_vcpu *vcpu = NULL;
+	__attribute__((cleanup(kiln_hv_vcpu_free_autop))) kiln_hv_vcpu *vcpu = NULL;
 	uint64_t pc = PAYLOAD_CODE + (uint64_t)(step->entry - kiln__payload_start);
-	int code = kiln__hv_vcpu_new(&vcpu, guest->run->vm, guest->vcpus, err);
+	int code = kiln_hv_vcpu_new(&vcpu, guest->run->vm, guest->vcpus, err);
 
 	if (code < 0)
 		return code;
 	guest->vcpus++;
 	memset(guest->results, 0, sizeof(guest->results));
-	code = kiln__hv_arm64_start(vcpu, pc, PAYLOAD_DEVICE, err);
+	code = kiln_hv_arm64_start(vcpu, pc, PAYLOAD_DEVICE, err);
 	if (code == 0)
-		code = kiln__hv_vcpu_attach(vcpu, err);
+		code = kiln_hv_vcpu_attach(vcpu, err);
 	if (code == 0)
 		code = run_vcpu(guest, step, vcpu, err);
 	for (size_t i = 0; code == 0 && i < step->expected_count; i++)
@@ -151,14 +151,14 @@ void kiln__preflight_guest(struct kiln__preflight *run)
 		return;
 	}
 	memcpy(memory + PAYLOAD_CODE, kiln__payload_start, code_size);
-	code = kiln__hv_vm_map(run->vm, 0, memory, PAYLOAD_MEMORY_SIZE, 0, &error);
+	code = kiln_hv_vm_map(run->vm, 0, memory, PAYLOAD_MEMORY_SIZE, 0, &error);
 	if (!kiln__preflight_guest_call(run, "vcpu", code, &error))
 		goto out;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		code = run_step(&guest, &steps[i], &error);
 		kiln__preflight_guest_call(run, steps[i].name, code, &error);
 	}
-	kiln__hv_vm_unmap(run->vm, 0, NULL);
+	kiln_hv_vm_unmap(run->vm, 0, NULL);
 out:
 	munmap(memory, PAYLOAD_MEMORY_SIZE);
 }

@@ -3,8 +3,8 @@
 #ifndef KILN_HV_KVM_PREFLIGHT_INTERNAL_H
 #define KILN_HV_KVM_PREFLIGHT_INTERNAL_H
 
-#include "hv.h"
 #include "preflight.h"
+#include "hv_cleanup.h"
 
 /* A preflight under way. */
 struct kiln__preflight {
@@ -13,8 +13,8 @@ struct kiln__preflight {
 	const char *device;
 	unsigned deadline_ms;
 	bool final; /* the same would be found again: worth a record */
-	struct kiln__hv *hv;
-	struct kiln__hv_vm *vm;
+	kiln_hv *hv;
+	kiln_hv_vm *vm;
 };
 
 /* Adds a check. All texts are cut to fit and stripped of control characters. @hint may be NULL. */

@@ -7,7 +7,7 @@
  */
 #include "payload.h"
 #include "preflight_internal.h"
-#include "x86.h"
+#include <kiln/hv_x86.h>
 
 #include "cleanup.h"
 #include "err.h"
@@ -39,7 +39,7 @@ extern const uint8_t kiln__payload_halt[];
 struct guest {
 	struct kiln__preflight *run;
 	uint8_t *memory; /* PAYLOAD_MEMORY_SIZE */
-	struct kiln__hv_x86_cpuid cpuid[KILN__HV_MAX_CPUID];
+	kiln_hv_x86_cpuid cpuid[KILN_HV_MAX_CPUID];
 	size_t cpuid_count;
 	unsigned vcpus; /* made so far */
 	uint64_t xcr0;  /* what a kernel would enable; 0 without XSAVE */
@@ -78,7 +78,7 @@ static const struct step steps[] = {
 	 kiln__payload_mode_switch,
 	 IN_PROTECTED_MODE,
 	 2,
-	 {PAYLOAD_MAGIC, KILN__X86_EFER_LME | KILN__X86_EFER_LMA}},
+	 {PAYLOAD_MAGIC, KILN_X86_EFER_LME | KILN_X86_EFER_LMA}},
 	{"port-io", kiln__payload_port_io, 0, 1, {0xff & ~ECHO_IN}},
 	{"mmio", kiln__payload_mmio, 0, 1, {PAYLOAD_MAGIC ^ 0xffffffff}},
 	{"cpuid", kiln__payload_cpuid, 0, 3, {0}}, /* filled in by expect_cpuid() */
@@ -152,21 +152,21 @@ static void load_memory(struct guest *guest)
 	put64(guest, PAYLOAD_PDPT, PAYLOAD_PD | PTE_PRESENT | PTE_WRITE);
 	put64(guest, PAYLOAD_PDPT + 8 * 510, PAYLOAD_PD | PTE_PRESENT | PTE_WRITE);
 	put64(guest, PAYLOAD_PD, PTE_PRESENT | PTE_WRITE | PTE_LARGE);
-	put64(guest, PAYLOAD_GDT + PAYLOAD_CODE64, descriptor(0, 0xfffff, KILN__X86_RIGHTS_CODE64));
-	put64(guest, PAYLOAD_GDT + PAYLOAD_DATA, descriptor(0, 0xfffff, KILN__X86_RIGHTS_DATA));
-	put64(guest, PAYLOAD_GDT + PAYLOAD_CODE32, descriptor(0, 0xfffff, KILN__X86_RIGHTS_CODE32));
-	put64(guest, PAYLOAD_GDT + PAYLOAD_TR, descriptor(PAYLOAD_TSS, 0x67, KILN__X86_RIGHTS_TSS));
+	put64(guest, PAYLOAD_GDT + PAYLOAD_CODE64, descriptor(0, 0xfffff, KILN_X86_RIGHTS_CODE64));
+	put64(guest, PAYLOAD_GDT + PAYLOAD_DATA, descriptor(0, 0xfffff, KILN_X86_RIGHTS_DATA));
+	put64(guest, PAYLOAD_GDT + PAYLOAD_CODE32, descriptor(0, 0xfffff, KILN_X86_RIGHTS_CODE32));
+	put64(guest, PAYLOAD_GDT + PAYLOAD_TR, descriptor(PAYLOAD_TSS, 0x67, KILN_X86_RIGHTS_TSS));
 	for (unsigned vector = 0; vector < 32; vector++)
 		put_gate(guest, vector, high_address(kiln__payload_stubs + 16 * vector));
 }
 
 /* --- processor ---------------------------------------------------------------------- */
 
-static const struct kiln__hv_x86_cpuid *find_leaf(const struct guest *guest, uint32_t leaf,
-						  uint32_t subleaf)
+static const kiln_hv_x86_cpuid *find_leaf(const struct guest *guest, uint32_t leaf,
+					  uint32_t subleaf)
 {
 	for (size_t i = 0; i < guest->cpuid_count; i++) {
-		const struct kiln__hv_x86_cpuid *e = &guest->cpuid[i];
+		const kiln_hv_x86_cpuid *e = &guest->cpuid[i];
 
 		if (e->leaf == leaf && (!e->by_subleaf || e->subleaf == subleaf))
 			return e;
@@ -176,8 +176,8 @@ static const struct kiln__hv_x86_cpuid *find_leaf(const struct guest *guest, uin
 
 static bool read_cpuid(struct guest *guest, kiln_error *err)
 {
-	const struct kiln__hv_x86_cpuid *leaf;
-	int count = kiln__hv_x86_host_cpuid(guest->run->hv, guest->cpuid, err);
+	const kiln_hv_x86_cpuid *leaf;
+	int count = kiln_hv_x86_host_cpuid(guest->run->hv, guest->cpuid, err);
 
 	if (count < 0)
 		return false;
@@ -193,61 +193,61 @@ static bool read_cpuid(struct guest *guest, kiln_error *err)
 	return true;
 }
 
-static void set_segments(struct kiln__hv_x86_state *state, uint16_t code, uint16_t code_rights)
+static void set_segments(kiln_hv_x86_state *state, uint16_t code, uint16_t code_rights)
 {
-	const struct kiln__hv_x86_segment data = {
+	const kiln_hv_x86_segment data = {
 		.limit = 0xffffffff,
 		.selector = PAYLOAD_DATA,
-		.rights = KILN__X86_RIGHTS_DATA,
+		.rights = KILN_X86_RIGHTS_DATA,
 	};
 
-	state->cs = (struct kiln__hv_x86_segment){
+	state->cs = (kiln_hv_x86_segment){
 		.limit = 0xffffffff,
 		.selector = code,
 		.rights = code_rights,
 	};
 	state->ds = state->es = state->fs = state->gs = state->ss = data;
-	state->tr = (struct kiln__hv_x86_segment){
+	state->tr = (kiln_hv_x86_segment){
 		.base = PAYLOAD_TSS,
 		.limit = 0x67,
 		.selector = PAYLOAD_TR,
-		.rights = KILN__X86_RIGHTS_TSS,
+		.rights = KILN_X86_RIGHTS_TSS,
 	};
 }
 
 static void initial_state(const struct guest *guest, const struct step *step,
-			  struct kiln__hv_x86_state *state)
+			  kiln_hv_x86_state *state)
 {
 	uint64_t offset = (uint64_t)(step->entry - kiln__payload_start);
 	uint64_t base = step->flags & IN_PROTECTED_MODE ? 0 : PAYLOAD_HIGH;
 
-	*state = (struct kiln__hv_x86_state){
+	*state = (kiln_hv_x86_state){
 		.gpr =
 			{
-				[KILN__X86_RDI] = base + PAYLOAD_RESULTS,
-				[KILN__X86_RSI] = base + PAYLOAD_SCRATCH,
-				[KILN__X86_RSP] = base + PAYLOAD_STACK,
-				[KILN__X86_RBX] = PAYLOAD_CODE,
-				[KILN__X86_R8] = guest->xcr0 & 0xffffffff,
-				[KILN__X86_R8 + 1] = guest->xcr0 >> 32,
+				[KILN_X86_RDI] = base + PAYLOAD_RESULTS,
+				[KILN_X86_RSI] = base + PAYLOAD_SCRATCH,
+				[KILN_X86_RSP] = base + PAYLOAD_STACK,
+				[KILN_X86_RBX] = PAYLOAD_CODE,
+				[KILN_X86_R8] = guest->xcr0 & 0xffffffff,
+				[KILN_X86_R8 + 1] = guest->xcr0 >> 32,
 			},
 		.rip = base + PAYLOAD_CODE + offset,
-		.rflags = KILN__X86_RFLAGS_FIXED,
-		.cr0 = KILN__X86_CR0_PE | KILN__X86_CR0_MP | KILN__X86_CR0_ET | KILN__X86_CR0_NE,
+		.rflags = KILN_X86_RFLAGS_FIXED,
+		.cr0 = KILN_X86_CR0_PE | KILN_X86_CR0_MP | KILN_X86_CR0_ET | KILN_X86_CR0_NE,
 		.gdt = {.base = base + PAYLOAD_GDT, .limit = 6 * 8 - 1},
 		.idt = {.base = base + PAYLOAD_IDT, .limit = 32 * 16 - 1},
 	};
 	if (step->flags & IN_PROTECTED_MODE) {
-		set_segments(state, PAYLOAD_CODE32, KILN__X86_RIGHTS_CODE32);
+		set_segments(state, PAYLOAD_CODE32, KILN_X86_RIGHTS_CODE32);
 		return;
 	}
-	set_segments(state, PAYLOAD_CODE64, KILN__X86_RIGHTS_CODE64);
-	state->cr0 |= KILN__X86_CR0_WP | KILN__X86_CR0_PG;
+	set_segments(state, PAYLOAD_CODE64, KILN_X86_RIGHTS_CODE64);
+	state->cr0 |= KILN_X86_CR0_WP | KILN_X86_CR0_PG;
 	state->cr3 = PAYLOAD_PML4;
-	state->cr4 = KILN__X86_CR4_PAE | KILN__X86_CR4_OSFXSR | KILN__X86_CR4_OSXMMEXCPT;
+	state->cr4 = KILN_X86_CR4_PAE | KILN_X86_CR4_OSFXSR | KILN_X86_CR4_OSXMMEXCPT;
 	if (guest->has_xsave)
-		state->cr4 |= KILN__X86_CR4_OSXSAVE;
-	state->efer = KILN__X86_EFER_LME | KILN__X86_EFER_LMA;
+		state->cr4 |= KILN_X86_CR4_OSXSAVE;
+	state->efer = KILN_X86_EFER_LME | KILN_X86_EFER_LMA;
 }
 
 /* --- running -------------------------------------------------------------------------- */
@@ -271,10 +271,9 @@ static enum outcome on_exception(const struct guest *guest, struct words *words)
 	return BROKEN;
 }
 
-static enum outcome on_port(struct guest *guest, const struct kiln__hv_exit *exit,
-			    struct words *words)
+static enum outcome on_port(struct guest *guest, const kiln_hv_exit *exit, struct words *words)
 {
-	const struct kiln__hv_access *access = &exit->access;
+	const kiln_hv_access *access = &exit->access;
 	uint32_t value;
 
 	if (access->address == PAYLOAD_PORT_EXCEPTION && access->write)
@@ -295,14 +294,13 @@ static enum outcome on_port(struct guest *guest, const struct kiln__hv_exit *exi
 			access->data[0] = ECHO_IN;
 		return GOES_ON;
 	}
-	kiln__hv_exit_describe(exit, words->text, sizeof(words->text));
+	kiln_hv_exit_describe(exit, words->text, sizeof(words->text));
 	return BROKEN;
 }
 
-static enum outcome on_mmio(struct guest *guest, const struct kiln__hv_exit *exit,
-			    struct words *words)
+static enum outcome on_mmio(struct guest *guest, const kiln_hv_exit *exit, struct words *words)
 {
-	const struct kiln__hv_access *access = &exit->access;
+	const kiln_hv_access *access = &exit->access;
 	uint32_t value;
 
 	if (access->address == PAYLOAD_DEVICE && access->size == 4 && access->write) {
@@ -314,45 +312,45 @@ static enum outcome on_mmio(struct guest *guest, const struct kiln__hv_exit *exi
 		memcpy(access->data, &value, sizeof(value));
 		return GOES_ON;
 	}
-	kiln__hv_exit_describe(exit, words->text, sizeof(words->text));
+	kiln_hv_exit_describe(exit, words->text, sizeof(words->text));
 	return BROKEN;
 }
 
 static enum outcome handle_exit(struct guest *guest, const struct step *step,
-				const struct kiln__hv_exit *exit, struct words *words)
+				const kiln_hv_exit *exit, struct words *words)
 {
 	switch (exit->kind) {
-	case KILN__HV_EXIT_PORT:
+	case KILN_HV_EXIT_PORT:
 		return on_port(guest, exit, words);
-	case KILN__HV_EXIT_MMIO:
+	case KILN_HV_EXIT_MMIO:
 		return on_mmio(guest, exit, words);
-	case KILN__HV_EXIT_HALT:
+	case KILN_HV_EXIT_HALT:
 		if (step->entry == kiln__payload_halt)
 			return ENDED;
 		break;
-	case KILN__HV_EXIT_SHUTDOWN:
-	case KILN__HV_EXIT_RESET:
-	case KILN__HV_EXIT_KICKED:
-	case KILN__HV_EXIT_FAILED:
+	case KILN_HV_EXIT_SHUTDOWN:
+	case KILN_HV_EXIT_RESET:
+	case KILN_HV_EXIT_KICKED:
+	case KILN_HV_EXIT_FAILED:
 		break;
 	}
-	kiln__hv_exit_describe(exit, words->text, sizeof(words->text));
+	kiln_hv_exit_describe(exit, words->text, sizeof(words->text));
 	return BROKEN;
 }
 
 /* Runs what the vCPU is set to. Returns 0 if it ended, else a code with the reason in @err. */
-static int run_vcpu(struct guest *guest, const struct step *step, struct kiln__hv_vcpu *vcpu,
+static int run_vcpu(struct guest *guest, const struct step *step, kiln_hv_vcpu *vcpu,
 		    kiln_error *err)
 {
 	unsigned limit = guest->run->deadline_ms;
-	struct kiln__hv_exit exit;
+	kiln_hv_exit exit;
 	struct words words;
 	enum outcome outcome = GOES_ON;
-	int code = kiln__hv_vcpu_deadline(vcpu, limit, err);
+	int code = kiln_hv_vcpu_deadline(vcpu, limit, err);
 
 	while (code == 0 && outcome == GOES_ON) {
-		code = kiln__hv_vcpu_run(vcpu, &exit, err);
-		if (code == 0 && exit.kind == KILN__HV_EXIT_KICKED)
+		code = kiln_hv_vcpu_run(vcpu, &exit, err);
+		if (code == 0 && exit.kind == KILN_HV_EXIT_KICKED)
 			return kiln__fail(err, KILN_ETIMEDOUT,
 					  "the guest did not come back within %u ms", limit);
 		if (code == 0)
@@ -379,7 +377,7 @@ static int check_results(const struct guest *guest, const struct step *step, kil
 /* The two answers that depend on the host. */
 static struct step expect_cpuid(const struct guest *guest, const struct step *step)
 {
-	const struct kiln__hv_x86_cpuid *leaf = find_leaf(guest, 0, 0);
+	const kiln_hv_x86_cpuid *leaf = find_leaf(guest, 0, 0);
 	struct step filled = *step;
 
 	if (step->entry == kiln__payload_cpuid && leaf) {
@@ -392,18 +390,18 @@ static struct step expect_cpuid(const struct guest *guest, const struct step *st
 	return filled;
 }
 
-static int new_vcpu(struct guest *guest, struct kiln__hv_vcpu **ret, kiln_error *err)
+static int new_vcpu(struct guest *guest, kiln_hv_vcpu **ret, kiln_error *err)
 {
-	__attribute__((cleanup(kiln__hv_vcpu_free_autop))) struct kiln__hv_vcpu *vcpu = NULL;
-	int code = kiln__hv_vcpu_new(&vcpu, guest->run->vm, guest->vcpus, err);
+	__attribute__((cleanup(kiln_hv_vcpu_free_autop))) kiln_hv_vcpu *vcpu = NULL;
+	int code = kiln_hv_vcpu_new(&vcpu, guest->run->vm, guest->vcpus, err);
 
 	if (code < 0)
 		return code;
 	guest->vcpus++;
-	code = kiln__hv_x86_set_cpuid(vcpu, guest->cpuid, guest->cpuid_count, err);
+	code = kiln_hv_x86_set_cpuid(vcpu, guest->cpuid, guest->cpuid_count, err);
 	if (code < 0)
 		return code;
-	code = kiln__hv_vcpu_attach(vcpu, err);
+	code = kiln_hv_vcpu_attach(vcpu, err);
 	if (code < 0)
 		return code;
 	*ret = kiln__take(vcpu);
@@ -412,9 +410,9 @@ static int new_vcpu(struct guest *guest, struct kiln__hv_vcpu **ret, kiln_error 
 
 static int run_step(struct guest *guest, const struct step *step, kiln_error *err)
 {
-	__attribute__((cleanup(kiln__hv_vcpu_free_autop))) struct kiln__hv_vcpu *vcpu = NULL;
+	__attribute__((cleanup(kiln_hv_vcpu_free_autop))) kiln_hv_vcpu *vcpu = NULL;
 	struct step filled = expect_cpuid(guest, step);
-	struct kiln__hv_x86_state state;
+	kiln_hv_x86_state state;
 	int code = new_vcpu(guest, &vcpu, err);
 
 	if (code < 0)
@@ -425,9 +423,9 @@ static int run_step(struct guest *guest, const struct step *step, kiln_error *er
 	if (step->entry == kiln__payload_page_fault)
 		put_gate(guest, 14, high_address(kiln__payload_on_page_fault));
 	initial_state(guest, step, &state);
-	code = kiln__hv_x86_set_state(vcpu, &state, err);
+	code = kiln_hv_x86_set_state(vcpu, &state, err);
 	if (code == 0 && (step->flags & WITH_XCR0))
-		code = kiln__hv_x86_set_xcr0(vcpu, guest->xcr0, err);
+		code = kiln_hv_x86_set_xcr0(vcpu, guest->xcr0, err);
 	if (code == 0)
 		code = run_vcpu(guest, step, vcpu, err);
 	if (code == 0)
@@ -465,8 +463,8 @@ static void run_steps(struct guest *guest)
 
 static int prepare(struct guest *guest, kiln_error *err)
 {
-	__attribute__((cleanup(kiln__hv_vcpu_free_autop))) struct kiln__hv_vcpu *vcpu = NULL;
-	int code = kiln__hv_vm_map(guest->run->vm, 0, guest->memory, PAYLOAD_MEMORY_SIZE, 0, err);
+	__attribute__((cleanup(kiln_hv_vcpu_free_autop))) kiln_hv_vcpu *vcpu = NULL;
+	int code = kiln_hv_vm_map(guest->run->vm, 0, guest->memory, PAYLOAD_MEMORY_SIZE, 0, err);
 
 	if (code < 0)
 		return kiln__prefix(err, "guest memory");
@@ -494,7 +492,7 @@ void kiln__preflight_guest(struct kiln__preflight *run)
 	code = prepare(&guest, &error);
 	if (kiln__preflight_guest_call(run, "vcpu", code, &error))
 		run_steps(&guest);
-	kiln__hv_vm_unmap(run->vm, 0, NULL);
+	kiln_hv_vm_unmap(run->vm, 0, NULL);
 	munmap(memory, PAYLOAD_MEMORY_SIZE);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The KVM port's x86-64 part: processor state and CPUID. */
 #include "internal.h"
-#include "x86.h"
+#include <kiln/hv_x86.h>
 
 #include "err.h"
 
@@ -18,6 +18,11 @@
 #define TSS_ADDRESS          0xfffbd000u
 #define IDENTITY_MAP_ADDRESS 0xfffbc000u
 
+#define IOAPIC_PINS 24
+
+#define CPUID_1_ECX_VMX        (1u << 5)
+#define CPUID_80000001_ECX_SVM (1u << 2)
+
 const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
 	{KVM_CAP_SET_TSS_ADDR, "set-tss-addr"},
 	{KVM_CAP_EXT_CPUID, "ext-cpuid"},
@@ -28,13 +33,13 @@ const struct kiln__kvm_feature kiln__kvm_arch_features[] = {
 	{0, NULL},
 };
 
-unsigned long kiln__kvm_vm_type(const struct kiln__hv *hv)
+unsigned long kiln__kvm_vm_type(const kiln_hv *hv)
 {
 	(void)hv;
 	return 0; /* api.rst, KVM_CREATE_VM: the default kind */
 }
 
-int kiln__kvm_vm_setup(struct kiln__hv_vm *vm, kiln_error *err)
+int kiln__kvm_vm_setup(kiln_hv_vm *vm, kiln_error *err)
 {
 	uint64_t identity = IDENTITY_MAP_ADDRESS;
 
@@ -45,7 +50,43 @@ int kiln__kvm_vm_setup(struct kiln__hv_vm *vm, kiln_error *err)
 	return 0;
 }
 
-static void segment_to_kvm(const struct kiln__hv_x86_segment *from, struct kvm_segment *to)
+/* Every KVM on x86 has the two PICs, the I/O APIC and local APICs, or none of them (api.rst,
+ * KVM_CREATE_IRQCHIP). */
+enum kiln_hv_irqchip kiln__kvm_irqchip(const kiln_hv *hv)
+{
+	return kiln__kvm_cap(hv, KVM_CAP_IRQCHIP) ? KILN_HV_IRQCHIP_FULL : KILN_HV_IRQCHIP_NONE;
+}
+
+int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err)
+{
+	if (vm->irqchip == KILN_HV_IRQCHIP_LOCAL) {
+		struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
+
+		if (kiln__kvm_ioctl_p(vm->fd, KVM_ENABLE_CAP, &split) < 0)
+			return kiln__fail_errno(err, errno, "KVM_CAP_SPLIT_IRQCHIP");
+		return 0;
+	}
+	if (kiln__kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
+		return kiln__fail_errno(err, errno, "KVM_CREATE_IRQCHIP");
+	return 0;
+}
+
+/* What it can offer includes VMX or SVM only where its module says so. */
+bool kiln__kvm_is_nested(const kiln_hv *hv)
+{
+	kiln_hv_x86_cpuid entries[KILN_HV_MAX_CPUID];
+	int count = kiln_hv_x86_host_cpuid(hv, entries, NULL);
+
+	for (int i = 0; i < count; i++) {
+		if (entries[i].leaf == 1 && entries[i].ecx & CPUID_1_ECX_VMX)
+			return true;
+		if (entries[i].leaf == 0x80000001 && entries[i].ecx & CPUID_80000001_ECX_SVM)
+			return true;
+	}
+	return false;
+}
+
+static void segment_to_kvm(const kiln_hv_x86_segment *from, struct kvm_segment *to)
 {
 	*to = (struct kvm_segment){
 		.base = from->base,
@@ -63,9 +104,9 @@ static void segment_to_kvm(const struct kiln__hv_x86_segment *from, struct kvm_s
 	};
 }
 
-static void segment_from_kvm(const struct kvm_segment *from, struct kiln__hv_x86_segment *to)
+static void segment_from_kvm(const struct kvm_segment *from, kiln_hv_x86_segment *to)
 {
-	*to = (struct kiln__hv_x86_segment){
+	*to = (kiln_hv_x86_segment){
 		.base = from->base,
 		.limit = from->limit,
 		.selector = from->selector,
@@ -76,19 +117,19 @@ static void segment_from_kvm(const struct kvm_segment *from, struct kiln__hv_x86
 	};
 }
 
-static void gprs_to_kvm(const struct kiln__hv_x86_state *state, struct kvm_regs *to)
+static void gprs_to_kvm(const kiln_hv_x86_state *state, struct kvm_regs *to)
 {
 	const uint64_t *gpr = state->gpr;
 
 	*to = (struct kvm_regs){
-		.rax = gpr[KILN__X86_RAX],
-		.rcx = gpr[KILN__X86_RCX],
-		.rdx = gpr[KILN__X86_RDX],
-		.rbx = gpr[KILN__X86_RBX],
-		.rsp = gpr[KILN__X86_RSP],
-		.rbp = gpr[KILN__X86_RBP],
-		.rsi = gpr[KILN__X86_RSI],
-		.rdi = gpr[KILN__X86_RDI],
+		.rax = gpr[KILN_X86_RAX],
+		.rcx = gpr[KILN_X86_RCX],
+		.rdx = gpr[KILN_X86_RDX],
+		.rbx = gpr[KILN_X86_RBX],
+		.rsp = gpr[KILN_X86_RSP],
+		.rbp = gpr[KILN_X86_RBP],
+		.rsi = gpr[KILN_X86_RSI],
+		.rdi = gpr[KILN_X86_RDI],
 		.r8 = gpr[8],
 		.r9 = gpr[9],
 		.r10 = gpr[10],
@@ -102,9 +143,9 @@ static void gprs_to_kvm(const struct kiln__hv_x86_state *state, struct kvm_regs 
 	};
 }
 
-static void gprs_from_kvm(const struct kvm_regs *from, struct kiln__hv_x86_state *state)
+static void gprs_from_kvm(const struct kvm_regs *from, kiln_hv_x86_state *state)
 {
-	const uint64_t gpr[KILN__X86_GPRS] = {
+	const uint64_t gpr[KILN_X86_GPRS] = {
 		from->rax, from->rcx, from->rdx, from->rbx, from->rsp, from->rbp,
 		from->rsi, from->rdi, from->r8,  from->r9,  from->r10, from->r11,
 		from->r12, from->r13, from->r14, from->r15,
@@ -115,8 +156,7 @@ static void gprs_from_kvm(const struct kvm_regs *from, struct kiln__hv_x86_state
 	state->rflags = from->rflags;
 }
 
-int kiln__hv_x86_get_state(struct kiln__hv_vcpu *vcpu, struct kiln__hv_x86_state *ret,
-			   kiln_error *err)
+int kiln_hv_x86_get_state(kiln_hv_vcpu *vcpu, kiln_hv_x86_state *ret, kiln_error *err)
 {
 	struct kvm_regs regs;
 	struct kvm_sregs s;
@@ -125,7 +165,7 @@ int kiln__hv_x86_get_state(struct kiln__hv_vcpu *vcpu, struct kiln__hv_x86_state
 		return kiln__fail_errno(err, errno, "KVM_GET_REGS");
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_SREGS, &s) < 0)
 		return kiln__fail_errno(err, errno, "KVM_GET_SREGS");
-	*ret = (struct kiln__hv_x86_state){
+	*ret = (kiln_hv_x86_state){
 		.cr0 = s.cr0,
 		.cr2 = s.cr2,
 		.cr3 = s.cr3,
@@ -147,8 +187,7 @@ int kiln__hv_x86_get_state(struct kiln__hv_vcpu *vcpu, struct kiln__hv_x86_state
 	return 0;
 }
 
-int kiln__hv_x86_set_state(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86_state *state,
-			   kiln_error *err)
+int kiln_hv_x86_set_state(kiln_hv_vcpu *vcpu, const kiln_hv_x86_state *state, kiln_error *err)
 {
 	struct kvm_regs regs;
 	struct kvm_sregs s;
@@ -180,7 +219,7 @@ int kiln__hv_x86_set_state(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86
 	return 0;
 }
 
-int kiln__hv_x86_set_xcr0(struct kiln__hv_vcpu *vcpu, uint64_t xcr0, kiln_error *err)
+int kiln_hv_x86_set_xcr0(kiln_hv_vcpu *vcpu, uint64_t xcr0, kiln_error *err)
 {
 	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = xcr0}}};
 
@@ -194,20 +233,19 @@ int kiln__hv_x86_set_xcr0(struct kiln__hv_vcpu *vcpu, uint64_t xcr0, kiln_error 
 union cpuid_arg { /* the header and its flexible array's room */
 	struct kvm_cpuid2 kvm;
 	uint8_t bytes[sizeof(struct kvm_cpuid2) +
-		      KILN__HV_MAX_CPUID * sizeof(struct kvm_cpuid_entry2)];
+		      KILN_HV_MAX_CPUID * sizeof(struct kvm_cpuid_entry2)];
 };
 
-int kiln__hv_x86_host_cpuid(const struct kiln__hv *hv, struct kiln__hv_x86_cpuid *entries,
-			    kiln_error *err)
+int kiln_hv_x86_host_cpuid(const kiln_hv *hv, kiln_hv_x86_cpuid *entries, kiln_error *err)
 {
-	union cpuid_arg arg = {.kvm = {.nent = KILN__HV_MAX_CPUID}};
+	union cpuid_arg arg = {.kvm = {.nent = KILN_HV_MAX_CPUID}};
 
 	if (kiln__kvm_ioctl_p(hv->fd, KVM_GET_SUPPORTED_CPUID, &arg) < 0)
 		return kiln__fail_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
 	for (uint32_t i = 0; i < arg.kvm.nent; i++) {
 		const struct kvm_cpuid_entry2 *e = &arg.kvm.entries[i];
 
-		entries[i] = (struct kiln__hv_x86_cpuid){
+		entries[i] = (kiln_hv_x86_cpuid){
 			.leaf = e->function,
 			.subleaf = e->index,
 			.by_subleaf = e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
@@ -220,15 +258,15 @@ int kiln__hv_x86_host_cpuid(const struct kiln__hv *hv, struct kiln__hv_x86_cpuid
 	return (int)arg.kvm.nent;
 }
 
-int kiln__hv_x86_set_cpuid(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86_cpuid *entries,
-			   size_t count, kiln_error *err)
+int kiln_hv_x86_set_cpuid(kiln_hv_vcpu *vcpu, const kiln_hv_x86_cpuid *entries, size_t count,
+			  kiln_error *err)
 {
 	union cpuid_arg arg = {.kvm = {.nent = (uint32_t)count}};
 
-	if (count > KILN__HV_MAX_CPUID)
+	if (count > KILN_HV_MAX_CPUID)
 		return kiln__fail(err, KILN_EOVERFLOW, "too many CPUID entries: %zu", count);
 	for (size_t i = 0; i < count; i++) {
-		const struct kiln__hv_x86_cpuid *e = &entries[i];
+		const kiln_hv_x86_cpuid *e = &entries[i];
 
 		arg.kvm.entries[i] = (struct kvm_cpuid_entry2){
 			.function = e->leaf,
@@ -242,5 +280,148 @@ int kiln__hv_x86_set_cpuid(struct kiln__hv_vcpu *vcpu, const struct kiln__hv_x86
 	}
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_CPUID2, &arg) < 0)
 		return kiln__fail_errno(err, errno, "KVM_SET_CPUID2");
+	return 0;
+}
+
+/* --- MSRs, FPU, events ------------------------------------------------------------------ */
+
+#define MAX_MSRS 64 /* of one call */
+
+union msrs_arg {
+	struct kvm_msrs kvm;
+	uint8_t bytes[sizeof(struct kvm_msrs) + MAX_MSRS * sizeof(struct kvm_msr_entry)];
+};
+
+static int move_msrs(kiln_hv_vcpu *vcpu, const kiln_hv_x86_msr *msrs, kiln_hv_x86_msr *ret,
+		     size_t count, kiln_error *err)
+{
+	union msrs_arg arg = {.kvm = {.nmsrs = (uint32_t)count}};
+	int n;
+
+	if (count > MAX_MSRS)
+		return kiln__fail(err, KILN_EOVERFLOW, "too many MSRs: %zu", count);
+	for (size_t i = 0; i < count; i++)
+		arg.kvm.entries[i] =
+			(struct kvm_msr_entry){.index = msrs[i].index, .data = msrs[i].value};
+	n = kiln__kvm_ioctl_p(vcpu->fd, ret ? KVM_GET_MSRS : KVM_SET_MSRS, &arg);
+	if (n < 0)
+		return kiln__fail_errno(err, errno, ret ? "KVM_GET_MSRS" : "KVM_SET_MSRS");
+	if ((size_t)n < count)
+		return kiln__fail(err, KILN_EINVAL, "this KVM does not %s MSR 0x%x",
+				  ret ? "have" : "take", msrs[n].index);
+	for (size_t i = 0; ret && i < count; i++)
+		ret[i].value = arg.kvm.entries[i].data;
+	return 0;
+}
+
+int kiln_hv_x86_get_msrs(kiln_hv_vcpu *vcpu, kiln_hv_x86_msr *msrs, size_t count, kiln_error *err)
+{
+	return move_msrs(vcpu, msrs, msrs, count, err);
+}
+
+int kiln_hv_x86_set_msrs(kiln_hv_vcpu *vcpu, const kiln_hv_x86_msr *msrs, size_t count,
+			 kiln_error *err)
+{
+	return move_msrs(vcpu, msrs, NULL, count, err);
+}
+
+/* FXSAVE's layout: control words and pointers, MXCSR at 24, eight x87 registers from 32, sixteen of
+ * SSE from 160. */
+int kiln_hv_x86_get_fpu(kiln_hv_vcpu *vcpu, uint8_t ret[KILN_HV_X86_FPU_SIZE], kiln_error *err)
+{
+	struct kvm_fpu fpu;
+
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_FPU, &fpu) < 0)
+		return kiln__fail_errno(err, errno, "KVM_GET_FPU");
+	memset(ret, 0, KILN_HV_X86_FPU_SIZE);
+	memcpy(ret, &fpu.fcw, 2);
+	memcpy(ret + 2, &fpu.fsw, 2);
+	ret[4] = fpu.ftwx;
+	memcpy(ret + 6, &fpu.last_opcode, 2);
+	memcpy(ret + 8, &fpu.last_ip, 8);
+	memcpy(ret + 16, &fpu.last_dp, 8);
+	memcpy(ret + 24, &fpu.mxcsr, 4);
+	memcpy(ret + 32, fpu.fpr, sizeof(fpu.fpr));
+	memcpy(ret + 160, fpu.xmm, sizeof(fpu.xmm));
+	return 0;
+}
+
+int kiln_hv_x86_set_fpu(kiln_hv_vcpu *vcpu, const uint8_t from[KILN_HV_X86_FPU_SIZE],
+			kiln_error *err)
+{
+	struct kvm_fpu fpu = {.ftwx = from[4]};
+
+	memcpy(&fpu.fcw, from, 2);
+	memcpy(&fpu.fsw, from + 2, 2);
+	memcpy(&fpu.last_opcode, from + 6, 2);
+	memcpy(&fpu.last_ip, from + 8, 8);
+	memcpy(&fpu.last_dp, from + 16, 8);
+	memcpy(&fpu.mxcsr, from + 24, 4);
+	memcpy(fpu.fpr, from + 32, sizeof(fpu.fpr));
+	memcpy(fpu.xmm, from + 160, sizeof(fpu.xmm));
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_FPU, &fpu) < 0)
+		return kiln__fail_errno(err, errno, "KVM_SET_FPU");
+	return 0;
+}
+
+int kiln_hv_x86_get_events(kiln_hv_vcpu *vcpu, kiln_hv_x86_events *ret, kiln_error *err)
+{
+	struct kvm_vcpu_events e = {0};
+
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0)
+		return kiln__fail_errno(err, errno, "KVM_GET_VCPU_EVENTS");
+	*ret = (kiln_hv_x86_events){
+		.exception = e.exception.injected,
+		.has_error = e.exception.has_error_code,
+		.vector = e.exception.nr,
+		.error = e.exception.error_code,
+		.interrupt = e.interrupt.injected,
+		.interrupt_vector = e.interrupt.nr,
+		.shadow = e.interrupt.shadow,
+		.nmi_pending = e.nmi.pending || e.nmi.injected,
+		.nmi_masked = e.nmi.masked,
+	};
+	return 0;
+}
+
+int kiln_hv_x86_set_events(kiln_hv_vcpu *vcpu, const kiln_hv_x86_events *events, kiln_error *err)
+{
+	struct kvm_vcpu_events e = {0};
+
+	/* Read first: it also holds what this port does not show, which stays. */
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0)
+		return kiln__fail_errno(err, errno, "KVM_GET_VCPU_EVENTS");
+	e.exception.injected = events->exception;
+	e.exception.has_error_code = events->has_error;
+	e.exception.nr = events->vector;
+	e.exception.error_code = events->error;
+	e.interrupt.injected = events->interrupt;
+	e.interrupt.nr = events->interrupt_vector;
+	e.interrupt.shadow = events->shadow;
+	e.nmi.injected = 0;
+	e.nmi.pending = events->nmi_pending;
+	e.nmi.masked = events->nmi_masked;
+	e.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_VCPU_EVENTS, &e) < 0)
+		return kiln__fail_errno(err, errno, "KVM_SET_VCPU_EVENTS");
+	return 0;
+}
+
+int kiln_hv_x86_interrupt(kiln_hv_vcpu *vcpu, uint8_t vector, kiln_error *err)
+{
+	struct kvm_interrupt irq = {.irq = vector};
+
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_INTERRUPT, &irq) < 0)
+		return kiln__fail_errno(err, errno, "KVM_INTERRUPT");
+	return 0;
+}
+
+int kiln_hv_x86_tsc_khz(kiln_hv_vcpu *vcpu, uint32_t *ret, kiln_error *err)
+{
+	int khz = kiln__kvm_ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+
+	if (khz <= 0)
+		return kiln__fail(err, KILN_ENOTSUP, "KVM does not tell the TSC's frequency");
+	*ret = (uint32_t)khz;
 	return 0;
 }

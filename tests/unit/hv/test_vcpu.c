@@ -2,11 +2,11 @@
 /* The hypervisor port, with guests of a few bytes that any KVM runs. */
 #include "kiln_test.h"
 
-#include "hv.h"
+#include <kiln/hv.h>
 #if defined(__x86_64__)
-#include "x86.h"
+#include <kiln/hv_x86.h>
 #else
-#include "arm64.h"
+#include <kiln/hv_arm64.h>
 #endif
 
 #include <pthread.h>
@@ -20,9 +20,9 @@
 #define MEMORY_SIZE 0x10000
 #define ENTRY       0x1000
 
-static struct kiln__hv *hv;
-static struct kiln__hv_vm *vm;
-static struct kiln__hv_vcpu *vcpu;
+static kiln_hv *hv;
+static kiln_hv_vm *vm;
+static kiln_hv_vcpu *vcpu;
 static uint8_t *memory;
 
 static void ok(int code, const kiln_error *err)
@@ -37,19 +37,19 @@ static int make_vm(void **state)
 	kiln_error err = KILN_ERROR_INIT;
 
 	kiln_test_begin(state);
-	ok(kiln__hv_vm_new(&vm, hv, &err), &err);
+	ok(kiln_hv_vm_new(&vm, hv, NULL, &err), &err);
 	memory =
 		mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(memory, MAP_FAILED);
-	ok(kiln__hv_vm_map(vm, 0, memory, MEMORY_SIZE, 0, &err), &err);
-	ok(kiln__hv_vcpu_new(&vcpu, vm, 0, &err), &err);
+	ok(kiln_hv_vm_map(vm, 0, memory, MEMORY_SIZE, 0, &err), &err);
+	ok(kiln_hv_vcpu_new(&vcpu, vm, 0, &err), &err);
 	return 0;
 }
 
 static int drop_vm(void **state)
 {
-	kiln__hv_vcpu_free(vcpu);
-	kiln__hv_vm_free(vm);
+	kiln_hv_vcpu_free(vcpu);
+	kiln_hv_vm_free(vm);
 	munmap(memory, MEMORY_SIZE);
 	return kiln_test_end(state);
 }
@@ -61,15 +61,15 @@ static void load(const void *code, size_t len)
 
 	memcpy(memory + ENTRY, code, len);
 #if defined(__x86_64__)
-	struct kiln__hv_x86_state state;
+	kiln_hv_x86_state state;
 
-	ok(kiln__hv_x86_get_state(vcpu, &state, &err), &err);
+	ok(kiln_hv_x86_get_state(vcpu, &state, &err), &err);
 	state.cs.base = 0;
 	state.cs.selector = 0;
 	state.rip = ENTRY;
-	ok(kiln__hv_x86_set_state(vcpu, &state, &err), &err);
+	ok(kiln_hv_x86_set_state(vcpu, &state, &err), &err);
 #else
-	ok(kiln__hv_arm64_start(vcpu, ENTRY, MEMORY_SIZE, &err), &err);
+	ok(kiln_hv_arm64_start(vcpu, ENTRY, MEMORY_SIZE, &err), &err);
 #endif
 }
 
@@ -83,14 +83,14 @@ static void load_spin(void)
 	load(code, sizeof(code));
 }
 
-static void run_expecting(enum kiln__hv_exit_kind kind, struct kiln__hv_exit *exit)
+static void run_expecting(enum kiln_hv_exit_kind kind, kiln_hv_exit *exit)
 {
 	kiln_error err = KILN_ERROR_INIT;
 	char text[160];
 
-	ok(kiln__hv_vcpu_run(vcpu, exit, &err), &err);
+	ok(kiln_hv_vcpu_run(vcpu, exit, &err), &err);
 	if (exit->kind != kind) {
-		kiln__hv_exit_describe(exit, text, sizeof(text));
+		kiln_hv_exit_describe(exit, text, sizeof(text));
 		fail_msg("exit %d, not %d: %s", exit->kind, kind, text);
 	}
 }
@@ -114,57 +114,57 @@ static bool kick_blocked(void)
 static void *kick_it(void *started)
 {
 	sem_wait(started);
-	kiln__hv_vcpu_kick(vcpu);
+	kiln_hv_vcpu_kick(vcpu);
 	return NULL;
 }
 
 static void a_kick_from_another_thread_ends_a_run(void **state)
 {
 	kiln_error err = KILN_ERROR_INIT;
-	struct kiln__hv_exit exit;
+	kiln_hv_exit exit;
 	pthread_t thread;
 	sem_t started;
 
 	(void)state;
 	load_spin();
-	ok(kiln__hv_vcpu_attach(vcpu, &err), &err);
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
 	sem_init(&started, 0, 0);
 	assert_int_equal(pthread_create(&thread, NULL, kick_it, &started), 0);
 	sem_post(&started);
-	run_expecting(KILN__HV_EXIT_KICKED, &exit);
+	run_expecting(KILN_HV_EXIT_KICKED, &exit);
 	pthread_join(thread, NULL);
-	kiln__hv_vcpu_detach(vcpu);
+	kiln_hv_vcpu_detach(vcpu);
 	sem_destroy(&started);
 }
 
 static void a_kick_before_the_run_is_not_lost_and_told_once(void **state)
 {
 	kiln_error err = KILN_ERROR_INIT;
-	struct kiln__hv_exit exit;
+	kiln_hv_exit exit;
 
 	(void)state;
 	load_spin();
-	ok(kiln__hv_vcpu_attach(vcpu, &err), &err);
-	kiln__hv_vcpu_kick(vcpu);
-	kiln__hv_vcpu_kick(vcpu);
-	run_expecting(KILN__HV_EXIT_KICKED, &exit);
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
+	kiln_hv_vcpu_kick(vcpu);
+	kiln_hv_vcpu_kick(vcpu);
+	run_expecting(KILN_HV_EXIT_KICKED, &exit);
 	assert_false(kick_pending());
-	kiln__hv_vcpu_detach(vcpu);
+	kiln_hv_vcpu_detach(vcpu);
 }
 
 static void a_deadline_ends_a_guest_that_never_exits(void **state)
 {
 	kiln_error err = KILN_ERROR_INIT;
-	struct kiln__hv_exit exit;
+	kiln_hv_exit exit;
 
 	(void)state;
 	load_spin();
-	ok(kiln__hv_vcpu_attach(vcpu, &err), &err);
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
 	for (int i = 0; i < 3; i++) {
-		ok(kiln__hv_vcpu_deadline(vcpu, 20, &err), &err);
-		run_expecting(KILN__HV_EXIT_KICKED, &exit);
+		ok(kiln_hv_vcpu_deadline(vcpu, 20, &err), &err);
+		run_expecting(KILN_HV_EXIT_KICKED, &exit);
 	}
-	kiln__hv_vcpu_detach(vcpu);
+	kiln_hv_vcpu_detach(vcpu);
 }
 
 static void detaching_restores_the_threads_mask_and_leaves_no_signal(void **state)
@@ -173,11 +173,11 @@ static void detaching_restores_the_threads_mask_and_leaves_no_signal(void **stat
 
 	(void)state;
 	assert_false(kick_blocked());
-	ok(kiln__hv_vcpu_attach(vcpu, &err), &err);
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
 	assert_true(kick_blocked());
-	kiln__hv_vcpu_kick(
+	kiln_hv_vcpu_kick(
 		vcpu); /* nobody runs it any more: were it left, it would end this process */
-	kiln__hv_vcpu_detach(vcpu);
+	kiln_hv_vcpu_detach(vcpu);
 	assert_false(kick_blocked());
 	assert_false(kick_pending());
 }
@@ -187,22 +187,22 @@ static void an_access_outside_memory_is_a_decoded_exit(void **state)
 #if defined(__x86_64__)
 	/* mov $0x5f0,%dx; in %dx,%al; inc %ax; out %al,%dx; hlt */
 	static const uint8_t code[] = {0xba, 0xf0, 0x05, 0xec, 0x40, 0xee, 0xf4};
-	const enum kiln__hv_exit_kind kind = KILN__HV_EXIT_PORT;
+	const enum kiln_hv_exit_kind kind = KILN_HV_EXIT_PORT;
 	const uint64_t address = 0x5f0;
 	const uint32_t size = 1;
 #else
 	/* ldr w1, [x0]; add w1, w1, #1; str w1, [x0]; b . */
 	static const uint32_t code[] = {0xb9400001, 0x11000421, 0xb9000001, 0x14000000};
-	const enum kiln__hv_exit_kind kind = KILN__HV_EXIT_MMIO;
+	const enum kiln_hv_exit_kind kind = KILN_HV_EXIT_MMIO;
 	const uint64_t address = MEMORY_SIZE;
 	const uint32_t size = 4;
 #endif
 	kiln_error err = KILN_ERROR_INIT;
-	struct kiln__hv_exit exit;
+	kiln_hv_exit exit;
 
 	(void)state;
 	load(code, sizeof(code));
-	ok(kiln__hv_vcpu_attach(vcpu, &err), &err);
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
 	run_expecting(kind, &exit);
 	assert_int_equal(exit.access.address, address);
 	assert_int_equal(exit.access.size, size);
@@ -214,37 +214,37 @@ static void an_access_outside_memory_is_a_decoded_exit(void **state)
 	assert_true(exit.access.write);
 	assert_int_equal(exit.access.data[0], 42);
 #if defined(__x86_64__)
-	run_expecting(KILN__HV_EXIT_HALT, &exit);
+	run_expecting(KILN_HV_EXIT_HALT, &exit);
 #endif
-	kiln__hv_vcpu_detach(vcpu);
+	kiln_hv_vcpu_detach(vcpu);
 }
 
 #if defined(__x86_64__)
 static void state_reads_back_as_it_was_set(void **state)
 {
-	struct kiln__hv_x86_state set;
-	struct kiln__hv_x86_state got;
+	kiln_hv_x86_state set;
+	kiln_hv_x86_state got;
 	kiln_error err = KILN_ERROR_INIT;
 
 	(void)state;
-	ok(kiln__hv_x86_get_state(vcpu, &set, &err), &err);
-	for (unsigned i = 0; i < KILN__X86_GPRS; i++)
+	ok(kiln_hv_x86_get_state(vcpu, &set, &err), &err);
+	for (unsigned i = 0; i < KILN_X86_GPRS; i++)
 		set.gpr[i] = 0x1111111111111111u * (i + 1);
 	set.rip = 0x1234;
-	set.rflags = KILN__X86_RFLAGS_FIXED | 1;
-	set.es = (struct kiln__hv_x86_segment){.base = 0x5000,
+	set.rflags = KILN_X86_RFLAGS_FIXED | 1;
+	set.es = (kiln_hv_x86_segment){.base = 0x5000,
 					       .limit = 0xffffffff,
 					       .selector = 0x500,
-					       .rights = KILN__X86_RIGHTS_DATA};
-	set.gdt = (struct kiln__hv_x86_table){.base = 0x2000, .limit = 0x27};
-	ok(kiln__hv_x86_set_state(vcpu, &set, &err), &err);
-	ok(kiln__hv_x86_get_state(vcpu, &got, &err), &err);
+					       .rights = KILN_X86_RIGHTS_DATA};
+	set.gdt = (kiln_hv_x86_table){.base = 0x2000, .limit = 0x27};
+	ok(kiln_hv_x86_set_state(vcpu, &set, &err), &err);
+	ok(kiln_hv_x86_get_state(vcpu, &got, &err), &err);
 	assert_memory_equal(set.gpr, got.gpr, sizeof(set.gpr));
 	assert_int_equal(got.rip, 0x1234);
-	assert_int_equal(got.rflags, KILN__X86_RFLAGS_FIXED | 1);
+	assert_int_equal(got.rflags, KILN_X86_RFLAGS_FIXED | 1);
 	assert_int_equal(got.es.base, 0x5000);
 	assert_int_equal(got.es.limit, 0xffffffff);
-	assert_int_equal(got.es.rights, KILN__X86_RIGHTS_DATA);
+	assert_int_equal(got.es.rights, KILN_X86_RIGHTS_DATA);
 	assert_int_equal(got.gdt.base, 0x2000);
 	assert_int_equal(got.gdt.limit, 0x27);
 }
@@ -255,35 +255,35 @@ static void memory_maps_once_and_unmaps_where_it_was(void **state)
 	kiln_error err = KILN_ERROR_INIT;
 
 	(void)state;
-	assert_int_equal(kiln__hv_vm_map(vm, 0x8000, memory, 0x10000, 0, &err), KILN_EEXIST);
-	assert_int_equal(kiln__hv_vm_map(vm, 0x20000, memory, 0, 0, &err), KILN_EOVERFLOW);
-	assert_int_equal(kiln__hv_vm_map(vm, UINT64_MAX - 0xfff, memory, 0x2000, 0, &err),
+	assert_int_equal(kiln_hv_vm_map(vm, 0x8000, memory, 0x10000, 0, &err), KILN_EEXIST);
+	assert_int_equal(kiln_hv_vm_map(vm, 0x20000, memory, 0, 0, &err), KILN_EOVERFLOW);
+	assert_int_equal(kiln_hv_vm_map(vm, UINT64_MAX - 0xfff, memory, 0x2000, 0, &err),
 			 KILN_EOVERFLOW);
-	assert_int_equal(kiln__hv_vm_unmap(vm, 0x1000, &err), KILN_ENOENT);
-	ok(kiln__hv_vm_unmap(vm, 0, &err), &err);
-	ok(kiln__hv_vm_map(vm, 0x8000, memory, 0x8000, KILN__HV_MAP_READONLY, &err), &err);
-	assert_int_equal(kiln__hv_vm_unmap(vm, 0, &err), KILN_ENOENT);
-	ok(kiln__hv_vm_unmap(vm, 0x8000, &err), &err);
+	assert_int_equal(kiln_hv_vm_unmap(vm, 0x1000, &err), KILN_ENOENT);
+	ok(kiln_hv_vm_unmap(vm, 0, &err), &err);
+	ok(kiln_hv_vm_map(vm, 0x8000, memory, 0x8000, KILN_HV_MAP_READONLY, &err), &err);
+	assert_int_equal(kiln_hv_vm_unmap(vm, 0, &err), KILN_ENOENT);
+	ok(kiln_hv_vm_unmap(vm, 0x8000, &err), &err);
 }
 
 static void failures_are_described_by_kind_and_bytes(void **state)
 {
-	struct kiln__hv_exit exit = {
-		.kind = KILN__HV_EXIT_FAILED,
-		.failure = {.kind = KILN__HV_FAILURE_EMULATION,
+	kiln_hv_exit exit = {
+		.kind = KILN_HV_EXIT_FAILED,
+		.failure = {.kind = KILN_HV_FAILURE_EMULATION,
 			    .insn_len = 2,
 			    .insn = {0x0f, 0xc7}},
 	};
 	char text[160];
 
 	(void)state;
-	kiln__hv_exit_describe(&exit, text, sizeof(text));
+	kiln_hv_exit_describe(&exit, text, sizeof(text));
 	assert_string_equal(text, "KVM internal error: emulation failure, instruction bytes 0f c7");
 	exit.failure =
-		(struct kiln__hv_failure){.kind = KILN__HV_FAILURE_ENTRY, .code = 0x80000021};
-	kiln__hv_exit_describe(&exit, text, sizeof(text));
+		(kiln_hv_failure){.kind = KILN_HV_FAILURE_ENTRY, .code = 0x80000021};
+	kiln_hv_exit_describe(&exit, text, sizeof(text));
 	assert_non_null(strstr(text, "0x80000021"));
-	kiln__hv_exit_describe(&exit, text, 8); /* cut, not overrun */
+	kiln_hv_exit_describe(&exit, text, 8); /* cut, not overrun */
 	assert_int_equal(strlen(text), 7);
 }
 
@@ -305,10 +305,10 @@ int main(void)
 	kiln_error err = KILN_ERROR_INIT;
 	int failed;
 
-	if (kiln__hv_open(&hv, NULL, &err) < 0) {
+	if (kiln_hv_open(&hv, NULL, &err) < 0) {
 		return kiln_test_skip(err.message);
 	}
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	kiln__hv_free(hv);
+	kiln_hv_free(hv);
 	return failed;
 }

@@ -3,7 +3,7 @@
 #ifndef KILN_HV_ARM64_H
 #define KILN_HV_ARM64_H
 
-#include "hv.h"
+#include <kiln/hv.h>
 
 /*
  * Makes the vCPU one of the host's own kind with PSCI 0.2 and sets where it
@@ -11,6 +11,6 @@
  * x1..x3 = 0 (the arm64 Linux boot protocol, Documentation/arch/arm64/booting.rst).
  * Once per vCPU to initialise it; again to start it over.
  */
-int kiln__hv_arm64_start(struct kiln__hv_vcpu *vcpu, uint64_t pc, uint64_t x0, kiln_error *err);
+KILN_PUBLIC int kiln_hv_arm64_start(kiln_hv_vcpu *vcpu, uint64_t pc, uint64_t x0, kiln_error *err);
 
 #endif
