@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * MSI-X (PCI Local Bus 3.0, 6.8.2): a function's table of messages and of those that are pending.
+ *
+ * The table lies in memory that the guest reads; its writes come here. Messages go out by
+ * KVM_SIGNAL_MSI or its like: no routing table has to follow what the guest writes, but for vectors
+ * that something in the kernel raises by a descriptor. Callers hold the function's lock.
+ */
+#ifndef KILN_VMM_MSIX_H
+#define KILN_VMM_MSIX_H
+
+#include <kiln/hv.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KILN__MSIX_ENTRY       16u
+#define KILN__MSIX_MAX_VECTORS 32u
+
+struct kiln__msix {
+	kiln_hv_vm *vm;
+	uint8_t *table;   /* count entries of KILN__MSIX_ENTRY bytes, guest-readable */
+	uint8_t *pending; /* a bit each */
+	unsigned count;
+	bool enabled;
+	bool masked; /* all of it */
+};
+
+/* Sets up a table, every vector masked (6.8.2.9). */
+void kiln__msix_init(struct kiln__msix *msix, kiln_hv_vm *vm, uint8_t *table, uint8_t *pending,
+		     unsigned count);
+void kiln__msix_reset(struct kiln__msix *msix);
+
+/* The guest writes to the table; @offset + @size is within it. */
+void kiln__msix_write(struct kiln__msix *msix, uint64_t offset, uint8_t size, uint64_t value);
+
+/* The guest has written the message control word (6.8.2.3). */
+void kiln__msix_control(struct kiln__msix *msix, uint16_t control);
+
+/* Sends a vector's message, or marks it pending. What is no vector is ignored. */
+void kiln__msix_fire(struct kiln__msix *msix, unsigned vector);
+
+#endif
