@@ -60,4 +60,7 @@
 #define KILN__COM1_PORT 0x3f8u
 #define KILN__COM1_GSI  4u
 
+/* A CMOS clock, where one is asked for: index and data. */
+#define KILN__RTC_PORT 0x70u
+
 #endif

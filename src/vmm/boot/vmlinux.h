@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An x86-64 kernel in an ELF file: reading what it says of itself, and placing it. */
+#ifndef KILN_VMM_BOOT_VMLINUX_H
+#define KILN_VMM_BOOT_VMLINUX_H
+
+#include "ram.h"
+
+/* vmlinux has four or five. */
+#define KILN__VMLINUX_MAX_SEGMENTS 16
+
+struct kiln__vmlinux_segment {
+	uint64_t offset; /* in the file */
+	uint64_t paddr;
+	uint64_t file_size;
+	uint64_t memory_size; /* the rest is zero */
+};
+
+/* Physical addresses, as linked. */
+struct kiln__vmlinux {
+	struct kiln__vmlinux_segment
+		segments[KILN__VMLINUX_MAX_SEGMENTS]; /* by address, none overlap */
+	unsigned count;
+	uint64_t base; /* of the first segment, and the end of the last */
+	uint64_t end;
+	uint64_t entry;     /* 64-bit; 0 if it lies in no segment */
+	uint64_t pvh_entry; /* 32-bit; 0 if there is none */
+	uint64_t file_end;  /* in the file: where what belongs to the ELF file ends */
+};
+
+/*
+ * Reads the headers and notes: two reads of the file. KILN_EFORMAT says what is wrong with it.
+ */
+int kiln__vmlinux_read(struct kiln__vmlinux *ret, const struct kiln__ram_file *file,
+		       kiln_error *err);
+
+/*
+ * Places the segments, each @shift bytes above where it was linked to lie (modulo 2^64, so below,
+ * too). The caller has seen to it that this is RAM from KILN__HIGH_RAM up.
+ */
+int kiln__vmlinux_load(struct kiln__ram *ram, const struct kiln__vmlinux *kernel,
+		       const struct kiln__ram_file *file, uint64_t shift, kiln_error *err);
+
+#endif
