@@ -272,6 +272,15 @@ static void on_started(void *data, int result, const kiln_error *err)
 		kiln__control_answer(call, NULL);
 }
 
+/* What the manager has found or made lies in the image cache. */
+static void vouch(struct runner *runner, json_t *params)
+{
+	const json_t *resolved = json_object_get(params, "resolved");
+
+	kiln__machine_vouch(runner->machine, json_object_get(resolved, "kernel"),
+			    json_object_get(resolved, "initrd"));
+}
+
 /* The disk that takes the root's writes, new for this start and thrown away after it. */
 static int add_overlay(struct runner *runner, json_t *params, kiln_error *err)
 {
@@ -298,6 +307,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
+	if (r == 0)
+		vouch(runner, params);
 	if (r == 0)
 		r = add_overlay(runner, params, err);
 	if (r == 0)

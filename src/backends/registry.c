@@ -4,6 +4,9 @@
 
 #include "err.h"
 #include "fake.h"
+#ifdef KILN_HAVE_BUILTIN
+#include "builtin.h"
+#endif
 #ifdef KILN_HAVE_QEMU
 #include "qemu.h"
 #endif
@@ -11,6 +14,9 @@
 #include <string.h>
 
 const struct kiln__backend *const kiln__backends[] = {
+#ifdef KILN_HAVE_BUILTIN
+	&kiln__backend_builtin,
+#endif
 #ifdef KILN_HAVE_QEMU
 	&kiln__backend_qemu,
 #endif

@@ -23,6 +23,7 @@ struct kiln__source {
 	kiln_fd fd;       /* or KILN_FD_NONE */
 	uint64_t offset;  /* where it begins */
 	uint64_t length;  /* 0: to the end */
+	bool immutable;   /* of kiln's cache: never changed, so that it can be mapped */
 };
 
 static inline bool kiln__source_is_set(const struct kiln__source *source)

@@ -100,6 +100,12 @@ struct kiln__backend {
 	 * report, not the code. */
 	void (*probe)(const char *arch, struct kiln__probe *ret);
 
+	/*
+	 * Whether "auto" may take it for guests of @arch: a quick answer, from a record, or why
+	 * not. NULL: whether it works shows in prepare().
+	 */
+	int (*works)(const char *arch, kiln_error *why);
+
 	/* Is this configuration possible? What cannot be done is refused by its key's path. No side
 	 * effects. */
 	int (*check)(const struct kiln__spec *spec, kiln_error *err);

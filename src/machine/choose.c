@@ -31,7 +31,7 @@ int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_
 /*
  * "auto" never means the fake backend, which runs nothing. Whether a backend's
  * program is there shows when it is prepared; asking each for a probe here would put
- * that work on every start.
+ * that work on every start. What was found out about KVM is on record.
  */
 int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backend **ret,
 			 kiln_error *err)
@@ -43,10 +43,11 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 
 		if (!(backend->features & (KILN__CAN_KVM | KILN__CAN_TCG)))
 			continue;
-		if (backend->check(spec, &why) == 0) {
-			*ret = backend;
-			return 0;
-		}
+		if (backend->check(spec, &why) < 0 ||
+		    (backend->works && backend->works(spec->arch, &why) < 0))
+			continue;
+		*ret = backend;
+		return 0;
 	}
 	if (!why.code)
 		kiln__fail(&why, KILN_ENOTSUP, "this kiln has no backend for this system");

@@ -97,6 +97,12 @@ void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
 	m->main_exit = exit;
 }
 
+void kiln__machine_vouch(kiln_machine *m, bool kernel, bool initrd)
+{
+	m->spec->kernel.immutable = kernel;
+	m->spec->initrd.immutable = initrd;
+}
+
 int kiln__machine_add_scratch(kiln_machine *m, const char *path, kiln_error *err)
 {
 	int r = kiln__spec_add_scratch(m->spec, path, err);

@@ -15,6 +15,12 @@
  */
 int kiln__machine_prepare(kiln_machine *machine, kiln_error *err);
 
+/*
+ * Before it is prepared: the kernel or the initramfs are files of kiln's cache, which nobody changes, so that
+ * they can be mapped into the guest.
+ */
+void kiln__machine_vouch(kiln_machine *machine, bool kernel, bool initrd);
+
 /* Before it is prepared: a disk more, for the root's writes of this life alone. */
 int kiln__machine_add_scratch(kiln_machine *machine, const char *path, kiln_error *err);
 

@@ -305,6 +305,11 @@ int kiln__vcpus_start(struct kiln__vcpus *v, kiln_error *err)
 	return status ? kiln__fail_errno(err, status, "cannot start a vCPU's thread") : 0;
 }
 
+bool kiln__vcpus_has_threads(const struct kiln__vcpus *v)
+{
+	return v && v->cpus[0].has_thread;
+}
+
 void kiln__vcpus_pause(struct kiln__vcpus *v)
 {
 	pthread_mutex_lock(&v->lock);

@@ -66,6 +66,9 @@ void kiln__vcpus_restart(struct kiln__vcpus *vcpus);
  * done. */
 void kiln__vcpus_end_guest(struct kiln__vcpus *vcpus, enum kiln__vcpus_end how);
 
+/* Whether there are any, so that an end is told. NULL: none. */
+bool kiln__vcpus_has_threads(const struct kiln__vcpus *vcpus);
+
 /* Stops and joins the threads. NULL is allowed. */
 void kiln__vcpus_free(struct kiln__vcpus *vcpus);
 

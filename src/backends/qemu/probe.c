@@ -6,8 +6,8 @@
 #include "probe.h"
 
 #include "err.h"
+#include "kvm.h"
 #include "os.h"
-#include "preflight.h"
 #include "program.h"
 
 #include <stdio.h>
@@ -49,33 +49,13 @@ int kiln__qemu_find(const char *configured, const char *arch, char **ret, kiln_e
 	       KILN_ENOENT;
 }
 
-/* Why KVM cannot be used for guests of @arch: 0 if it can. */
-static int kvm_reason(const char *arch, kiln_error *reason)
-{
-	kiln__autofree char *directory = NULL;
-	struct kiln__hv_report report;
-	int r;
-
-	if (strcmp(arch, kiln__os_arch()) != 0)
-		return kiln__fail(reason, KILN_ENOTSUP, "KVM runs %s guests only, this one is %s",
-				  kiln__os_arch(), arch);
-	r = kiln__os_runtime_dir(&directory, reason);
-	if (r == 0)
-		r = kiln__hv_preflight_cached(&report, directory, NULL, reason);
-	if (r < 0 || report.usable)
-		return r;
-	r = kiln__fail(reason, KILN_ENOTSUP, "%s", report.summary);
-	kiln__hint(reason, "%s", report.hint);
-	return r;
-}
-
 int kiln__qemu_use_kvm(const char *accel, const char *arch, kiln_error *reason, kiln_error *err)
 {
 	kiln_error why = KILN_ERROR_INIT;
 
 	if (strcmp(accel, "tcg") == 0)
 		return 0;
-	if (kvm_reason(arch, &why) == 0)
+	if (kiln__kvm_reason(arch, &why) == 0)
 		return 1;
 	if (reason)
 		*reason = why;

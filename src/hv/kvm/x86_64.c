@@ -4,10 +4,21 @@
 #include <kiln/hv_x86.h>
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+/* Of a vCPU, on its thread: it is made when its process has given up all else. */
+KILN__SYSCALLS(ioctl(1 = 0x8090ae81), ioctl(1 = 0x4090ae82), ioctl(1 = 0x8138ae83),
+	       ioctl(1 = 0x4138ae84), ioctl(1 = 0x4008ae90), ioctl(1 = 0xc008ae88),
+	       ioctl(1 = 0x4008ae89), ioctl(1 = 0xaea3));
+_Static_assert(KVM_GET_REGS == 0x8090ae81 && KVM_SET_REGS == 0x4090ae82 &&
+		       KVM_GET_SREGS == 0x8138ae83 && KVM_SET_SREGS == 0x4138ae84 &&
+		       KVM_SET_CPUID2 == 0x4008ae90 && KVM_GET_MSRS == 0xc008ae88 &&
+		       KVM_SET_MSRS == 0x4008ae89 && KVM_GET_TSC_KHZ == 0xaea3,
+	       "as declared");
 
 /*
  * Intel processors without "unrestricted guest" run real mode in a task that

@@ -2,10 +2,6 @@
 #include "cpu.h"
 
 #include "err.h"
-#include "syscalls.h"
-
-/* KVM_GET_TSC_KHZ, _SET_CPUID2, _SET_MSRS: see hv/kvm/x86_64.c. */
-KILN__SYSCALLS(ioctl(1 = 0xaea3), ioctl(1 = 0x4008ae90), ioctl(1 = 0x4008ae89));
 
 /* Leaves (SDM vol. 2, CPUID; AMD APM vol. 3, appendix E) and the hypervisor's (kernel
  * Documentation/virt/kvm/x86/cpuid.rst). */

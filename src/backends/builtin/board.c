@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "board.h"
+
+#include "acpi.h"
+#include "buf.h"
+#include "err.h"
+#include "log.h"
+#include "os.h"
+
+#include <string.h>
+
+/*
+ * Until a driver of its own is there, the kernel writes what is critical or worse to a port that
+ * is not announced: nothing, in a good boot. It is told not to look for serial ports where there
+ * might be some.
+ */
+#define CMDLINE "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 panic=-1 loglevel=3"
+
+/* --- parts -------------------------------------------------------------------------- */
+
+static int make_vm(struct kiln__board *b, kiln_error *err)
+{
+	kiln_hv_vm_options options = KILN_HV_VM_OPTIONS_INIT;
+	int r = kiln_hv_open(&b->hv, NULL, err);
+
+	options.irqchip = KILN_HV_IRQCHIP_FULL;
+	if (r == 0)
+		r = kiln_hv_vm_new(&b->vm, b->hv, &options, err);
+	return r < 0 ? r : kiln__cpuid_get(&b->cpuid, b->hv, err);
+}
+
+static int map_ram(struct kiln__board *b, kiln_error *err)
+{
+	const struct kiln__gmem *mem = kiln__ram_gmem(b->ram);
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < mem->count; i++)
+		r = kiln_hv_vm_map(b->vm, mem->regions[i].gpa, mem->regions[i].host,
+				   mem->regions[i].size, 0, err);
+	return r;
+}
+
+static int open_file(const struct kiln__source *source, const char *key, kiln_fd *ret,
+		     kiln_error *err)
+{
+	int r;
+
+	if (!kiln__source_is_set(source))
+		return 0;
+	if (source->fd != KILN_FD_NONE)
+		r = kiln__os_dup(ret, source->fd, err);
+	else
+		r = kiln__os_open(ret, source->path, KILN__OPEN_READ, err);
+	return r < 0 ? (kiln__prefix(err, "%s", key), r) : 0;
+}
+
+static struct kiln__boot_file boot_file(const struct kiln__source *source, kiln_fd fd)
+{
+	return (struct kiln__boot_file){
+		.fd = fd,
+		.start = source->offset,
+		.len = source->length,
+		.immutable = source->immutable,
+	};
+}
+
+static int load(struct kiln__board *b, kiln_error *err)
+{
+	const struct kiln__spec *spec = b->host->spec;
+	kiln__autofree char *cmdline = kiln__strf("%s%s%s", CMDLINE, spec->cmdline ? " " : "",
+						  spec->cmdline ? spec->cmdline : "");
+	const struct kiln__acpi_options acpi = {.cpus = spec->cpus, .pvpanic = true};
+	struct kiln__boot_options boot = {
+		.kernel = boot_file(&spec->kernel, b->kernel),
+		.initrd = boot_file(&spec->initrd, b->initrd),
+		.cmdline = cmdline,
+	};
+	int r;
+
+	if (!cmdline)
+		return kiln__fail_nomem(err);
+	r = kiln__acpi_build(b->ram, &acpi, &boot.rsdp, err);
+	return r < 0 ? r : kiln__boot_load(b->ram, &boot, &b->entry, err);
+}
+
+static void on_serial(void *data, uint8_t byte)
+{
+	kiln__mailbox_put(data, byte);
+}
+
+static void on_fault(void *data, const char *device, const char *what)
+{
+	const struct kiln__backend_host *host = data;
+
+	kiln__log(host->log, KILN_LOG_WARN, "the guest's driver of virtio-%s: %s", device, what);
+}
+
+/* --- the board ------------------------------------------------------------------------- */
+
+int kiln__board_check(const struct kiln__spec *spec, kiln_error *err)
+{
+	if (!kiln__source_is_set(&spec->kernel))
+		return kiln__fail(err, KILN_EINVAL, "kernel: the builtin backend needs one");
+	if (spec->cpus > KILN__MAX_VCPUS)
+		return kiln__fail(err, KILN_EINVAL, "cpus: at most %d", KILN__MAX_VCPUS);
+	return kiln__devices_check(spec, err);
+}
+
+static int make_devices(struct kiln__board *b, kiln_error *err)
+{
+	const struct kiln__virtio_bus bus = {
+		.vm = b->vm,
+		.loop = b->host->loop,
+		.pci = b->pci,
+		.mem = kiln__ram_gmem(b->ram),
+		.fault = on_fault,
+		.data = (void *)b->host,
+	};
+
+	return kiln__devices_init(&b->devices, b->host, &bus, err);
+}
+
+int kiln__board_init(struct kiln__board *b, const struct kiln__backend_host *host,
+		     struct kiln__mailbox *box, const struct kiln__pm_handler *pm_handler,
+		     void *pm_data, kiln_error *err)
+{
+	const struct kiln__spec *spec = host->spec;
+	int r;
+
+	*b = (struct kiln__board){.host = host, .kernel = KILN_FD_NONE, .initrd = KILN_FD_NONE};
+	r = open_file(&spec->kernel, "kernel", &b->kernel, err);
+	if (r == 0)
+		r = open_file(&spec->initrd, "initrd", &b->initrd, err);
+	if (r == 0)
+		r = kiln__ram_new(&b->ram, spec->memory, false, err);
+	if (r == 0)
+		r = load(b, err);
+	if (r == 0)
+		r = make_vm(b, err);
+	if (r == 0)
+		r = map_ram(b, err);
+	if (r == 0)
+		r = kiln__pci_new(&b->pci, b->vm, &b->bus, err);
+	if (r < 0)
+		return r;
+	kiln__pm_init(&b->pm, &b->bus, b->vm, pm_handler, pm_data);
+	kiln__uart_init(&b->uart, &b->bus, b->vm, false, on_serial, box);
+	return make_devices(b, err);
+}
+
+int kiln__board_reset(struct kiln__board *b, kiln_error *err)
+{
+	const struct kiln__gmem *mem = kiln__ram_gmem(b->ram);
+	int r = 0;
+
+	kiln__devices_reset(&b->devices);
+	kiln__pci_reset(b->pci);
+	for (unsigned i = 0; r == 0 && i < mem->count; i++)
+		r = kiln__ram_discard(b->ram, mem->regions[i].gpa, mem->regions[i].size, err);
+	return r < 0 ? r : load(b, err);
+}
+
+static kiln_hv_x86_segment segment(const struct kiln__boot_segment *from)
+{
+	return (kiln_hv_x86_segment){from->base, from->limit, from->selector, from->rights};
+}
+
+/* What the boot protocol says of the first processor; the others wait for its call (SDM vol.
+ * 3, 8.4). */
+int kiln__board_init_cpu(const struct kiln__board *b, unsigned index, kiln_hv_vcpu *vcpu,
+			 kiln_error *err)
+{
+	const struct kiln__boot_entry *entry = &b->entry;
+	kiln_hv_x86_segment data = segment(&entry->data);
+	const kiln_hv_x86_state state = {
+		.gpr = {[KILN_X86_RBX] = entry->rbx, [KILN_X86_RSI] = entry->rsi},
+		.rip = entry->rip,
+		.rflags = entry->rflags,
+		.cr0 = entry->cr0,
+		.cr3 = entry->cr3,
+		.cr4 = entry->cr4,
+		.efer = entry->efer,
+		.cs = segment(&entry->code),
+		.ds = data,
+		.es = data,
+		.fs = data,
+		.gs = data,
+		.ss = data,
+		.tr = segment(&entry->task),
+		.gdt = {.base = entry->gdt_base, .limit = entry->gdt_limit},
+	};
+	int r = kiln__cpu_init(vcpu, &b->cpuid, index, b->host->spec->cpus, err);
+
+	if (r < 0 || index != 0)
+		return r;
+	return kiln_hv_x86_set_state(vcpu, &state, err);
+}
+
+void kiln__board_done(struct kiln__board *b)
+{
+	kiln__devices_done(&b->devices);
+	kiln_hv_vm_free(b->vm);
+	kiln__pci_free(b->pci);
+	kiln__ram_free(b->ram);
+	kiln_hv_free(b->hv);
+	kiln__os_close(b->kernel);
+	kiln__os_close(b->initrd);
+	*b = (struct kiln__board){.kernel = KILN_FD_NONE, .initrd = KILN_FD_NONE};
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The devices of a built-in machine: made from its configuration, each on PCI. The order in which
+ * they are plugged in is the one in which the guest finds them.
+ */
+#ifndef KILN_BACKENDS_BUILTIN_DEVICES_H
+#define KILN_BACKENDS_BUILTIN_DEVICES_H
+
+#include "backend.h"
+#include "virtio_pci.h"
+#include "vsock.h"
+
+#define KILN__MAX_DEVICES 31 /* PCI's slots but the host bridge's */
+
+struct kiln__devices {
+	struct kiln__virtio_pci *transports[KILN__MAX_DEVICES];
+	size_t count;
+	struct kiln__vsock *vsock; /* NULL: none was asked for */
+};
+
+/* Refuses what these devices cannot do, by its key's path. */
+int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err);
+
+/* Opens what they need. What has been made so far is for kiln__devices_done() on failure too. */
+int kiln__devices_init(struct kiln__devices *devices, const struct kiln__backend_host *host,
+		       const struct kiln__virtio_bus *bus, kiln_error *err);
+
+/* As before the guest ran: no vCPU runs. */
+void kiln__devices_reset(struct kiln__devices *devices);
+
+/* No vCPU runs any more. */
+void kiln__devices_done(struct kiln__devices *devices);
+
+#endif
