@@ -276,6 +276,11 @@ static void needs_reset(void *data, unsigned queue, const char *fault)
 	signal_event(server->rings[queue].error);
 }
 
+/*
+ * No config_changed: the protocol tells of it over a second socket (SET_BACKEND_REQ_FD), which no
+ * device needs here; QEMU asks for configuration space when its guest reads it. No queue_fds: a
+ * back-end in the kernel is the front-end's business.
+ */
 static const struct kiln__virtio_transport transport = {
 	.notify = notify,
 	.needs_reset = needs_reset,

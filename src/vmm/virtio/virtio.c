@@ -14,10 +14,17 @@ void kiln__virtio_init(struct kiln__virtio *dev, const struct kiln__virtio_ops *
 		dev->queues[i].max_size = ops->queue_sizes[i];
 }
 
+static void stop_queue(struct kiln__virtio *dev, unsigned queue)
+{
+	if (dev->queues[queue].ready && dev->ops->stopping)
+		dev->ops->stopping(dev, queue);
+	kiln__queue_stop(&dev->queues[queue]);
+}
+
 void kiln__virtio_done(struct kiln__virtio *dev)
 {
 	for (unsigned i = 0; i < dev->ops->queue_count; i++)
-		kiln__queue_stop(&dev->queues[i]);
+		stop_queue(dev, i);
 }
 
 void kiln__virtio_attach(struct kiln__virtio *dev, const struct kiln__virtio_transport *transport,
@@ -31,6 +38,20 @@ void kiln__virtio_notify(struct kiln__virtio *dev, unsigned queue)
 {
 	if (kiln__queue_wants_notify(&dev->queues[queue]) && dev->transport)
 		dev->transport->notify(dev->transport_data, queue);
+}
+
+void kiln__virtio_config_changed(struct kiln__virtio *dev)
+{
+	if (dev->transport && dev->transport->config_changed)
+		dev->transport->config_changed(dev->transport_data);
+}
+
+int kiln__virtio_queue_fds(struct kiln__virtio *dev, unsigned queue, kiln_fd *ret_kick,
+			   kiln_fd *ret_call)
+{
+	if (!dev->transport || !dev->transport->queue_fds)
+		return KILN_ENOTSUP;
+	return dev->transport->queue_fds(dev->transport_data, queue, ret_kick, ret_call);
 }
 
 void kiln__virtio_fail(struct kiln__virtio *dev, unsigned queue)
@@ -72,7 +93,7 @@ int kiln__virtio_queue_start(struct kiln__virtio *dev, unsigned queue, const str
 void kiln__virtio_queue_stop(struct kiln__virtio *dev, unsigned queue)
 {
 	if (queue < dev->ops->queue_count)
-		kiln__queue_stop(&dev->queues[queue]);
+		stop_queue(dev, queue);
 }
 
 void kiln__virtio_kick(struct kiln__virtio *dev, unsigned queue)
@@ -118,7 +139,7 @@ int kiln__virtio_config_write(struct kiln__virtio *dev, uint32_t offset, const v
 void kiln__virtio_reset(struct kiln__virtio *dev)
 {
 	for (unsigned i = 0; i < dev->ops->queue_count; i++) {
-		kiln__queue_stop(&dev->queues[i]);
+		stop_queue(dev, i);
 		dev->queues[i].next_avail = 0;
 		dev->queues[i].fault = NULL;
 	}

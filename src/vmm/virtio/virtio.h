@@ -24,6 +24,7 @@
 
 #include <kiln/error.h>
 
+#include "fd.h"
 #include "gmem.h"
 #include "queue.h"
 
@@ -59,6 +60,12 @@ struct kiln__virtio_ops {
 	/* There may be something in the queue: it was kicked, or has just become ready. */
 	void (*notified)(struct kiln__virtio *dev, unsigned queue);
 
+	/*
+	 * The queue is about to stop: what the model still has under way in guest memory must be
+	 * over when this returns, and may be pushed in here. NULL: the model holds no chains.
+	 */
+	void (*stopping)(struct kiln__virtio *dev, unsigned queue);
+
 	/* Forget everything about the driver; all queues have been stopped. */
 	void (*reset)(struct kiln__virtio *dev);
 };
@@ -69,6 +76,18 @@ struct kiln__virtio_transport {
 	/* The driver broke its side of a queue: set DEVICE_NEEDS_RESET (2.1.2), or what comes near.
 	 */
 	void (*needs_reset)(void *data, unsigned queue, const char *fault);
+	/*
+	 * Configuration space has changed (2.5.1: a new generation), tell the driver. NULL: this
+	 * transport cannot; the driver sees it when it happens to read.
+	 */
+	void (*config_changed)(void *data);
+	/*
+	 * The descriptors of a queue that runs, for a back-end in the kernel: *ret_kick becomes
+	 * readable when the driver kicks, writing to *ret_call interrupts it. Both stay the
+	 * transport's and are valid until the queue stops; from here until then it does not look at
+	 * *ret_kick itself. NULL, or KILN_ENOTSUP: there are none, the model does the work itself.
+	 */
+	int (*queue_fds)(void *data, unsigned queue, kiln_fd *ret_kick, kiln_fd *ret_call);
 };
 
 /* Embedded as the first member by a model. */
@@ -96,6 +115,14 @@ static inline bool kiln__virtio_usable(const struct kiln__virtio *dev, unsigned 
 
 /* Tells the driver of what was pushed to a queue, if it wants to know. */
 void kiln__virtio_notify(struct kiln__virtio *dev, unsigned queue);
+
+/* Configuration space has changed by the host's doing: tells the driver, where the transport can.
+ */
+void kiln__virtio_config_changed(struct kiln__virtio *dev);
+
+/* What the transport's queue_fds gives; KILN_ENOTSUP if it cannot. */
+int kiln__virtio_queue_fds(struct kiln__virtio *dev, unsigned queue, kiln_fd *ret_kick,
+			   kiln_fd *ret_call);
 
 /*
  * Marks the device broken by its driver, once, for the fault of @queue (set by the
