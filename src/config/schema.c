@@ -260,12 +260,21 @@ static const struct kiln__key network_keys[] = {
 	{
 		.name = "kind",
 		.type = KILN__TYPE_ENUM,
-		.choices = CHOICES("user"), /* enum kiln__network_kind */
+		.choices = CHOICES("user", "tap"), /* enum kiln__network_kind */
 		.def = "user",
 		.field = FIELD(struct kiln__network, kind),
 		.doc = "How it reaches the world: by address translation that needs no rights on "
 		       "the host (user), by which the guest also reaches the host's loopback, as "
-		       "10.0.2.2.",
+		       "10.0.2.2; or by a TAP interface of the host's, which whoever administers "
+		       "that has made (tap).",
+	},
+	{
+		.name = "interface",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 15, /* IFNAMSIZ */
+		.field = FIELD(struct kiln__network, interface),
+		.doc = "The TAP interface's name on the host.",
 	},
 	{
 		.name = "mac",
@@ -350,7 +359,14 @@ static const struct kiln__key console_keys[] = {
 		.field = FIELD(struct kiln__spec, console_limit),
 		.doc = "How much of the console's output is kept; the oldest goes first.",
 	},
-	LATER_BUT("serial", "there is one serial console, always"),
+	{
+		.name = "serial",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, serial),
+		.doc = "The console is a serial port (a 16550, ttyS0), as it always is on QEMU, where "
+		       "the builtin backend has a virtio console (hvc0).",
+	},
 	END,
 };
 
@@ -746,7 +762,13 @@ static const struct kiln__key top_keys[] = {
 		.keys = log_keys,
 		.doc = "The log of the process's output.",
 	},
-	LATER("balloon"),
+	{
+		.name = "balloon",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, balloon),
+		.doc = "A balloon device: what the guest does not use it gives back to the host.",
+	},
 	{
 		.name = "rng",
 		.type = KILN__TYPE_BOOL,
@@ -794,10 +816,11 @@ static const struct kiln__key top_keys[] = {
 	{
 		.name = "on_reboot",
 		.type = KILN__TYPE_CHOICE,
-		.choices = CHOICES("stop"),
+		.choices = CHOICES("stop", "restart"),
 		.def = "stop",
 		.field = FIELD(struct kiln__spec, on_reboot),
-		.doc = "What a reboot by the guest does: it ends the machine (stop).",
+		.doc = "What a reboot by the guest does: it ends the machine (stop), or the guest boots "
+		       "again (restart).",
 	},
 	LATER("restart"),
 	LATER("time_to_live"),

@@ -93,10 +93,12 @@ struct kiln__tmpfs {
 
 enum kiln__network_kind {
 	KILN__NETWORK_USER, /* unprivileged NAT, no rights on the host needed */
+	KILN__NETWORK_TAP,  /* a TAP interface that is there */
 };
 
 struct kiln__network {
 	enum kiln__network_kind kind;
+	const char *interface; /* of TAP */
 	uint8_t mac[6]; /* all zero: made from the machine's id */
 };
 
@@ -166,6 +168,8 @@ struct kiln__spec {
 	bool vsock;             /* default true */
 	uint32_t cid;           /* guest context id; 0: chosen */
 	bool rng;               /* default true */
+	bool balloon;           /* default false */
+	bool serial;            /* the console is a 16550 in any case; default false */
 	uint64_t console_limit; /* bytes of console.log kept; default 1 MiB */
 	uint64_t log_limit;     /* bytes of the process log kept; default 10 MiB */
 
@@ -175,7 +179,7 @@ struct kiln__spec {
 	struct kiln__process process;
 	struct kiln__readiness readiness;
 	uint64_t stop_timeout_ms; /* default 10000 */
-	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine */
+	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;
 	size_t label_count;

@@ -56,10 +56,22 @@ static int find_guest(const char *arch, char **ret, kiln_error *err)
 
 /* --- modules -------------------------------------------------------------------------- */
 
-static bool is_pci(const struct kiln__spec *spec)
+static bool is_x86(const struct kiln__spec *spec)
 {
-	return strcmp(spec->arch, "x86_64") != 0 ||
+	return strcmp(spec->arch, "x86_64") == 0;
+}
+
+/* Which bus the devices are on is the backend's choice, and with "auto" not known yet. */
+static bool may_be_pci(const struct kiln__spec *spec)
+{
+	return !is_x86(spec) || strcmp(spec->backend, "qemu") != 0 ||
 	       (spec->qemu_machine && strcmp(spec->qemu_machine, "q35") == 0);
+}
+
+static bool may_be_mmio(const struct kiln__spec *spec)
+{
+	return is_x86(spec) && strcmp(spec->backend, "builtin") != 0 &&
+	       (!spec->qemu_machine || strcmp(spec->qemu_machine, "q35") != 0);
 }
 
 /* In the order in which they are wanted: the sooner vsock works, the sooner the guest says hello.
@@ -68,7 +80,10 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 {
 	size_t n = 0;
 
-	wanted[n++] = is_pci(spec) ? "virtio_pci" : "virtio_mmio";
+	if (may_be_pci(spec))
+		wanted[n++] = "virtio_pci";
+	if (may_be_mmio(spec))
+		wanted[n++] = "virtio_mmio";
 	if (spec->vsock)
 		wanted[n++] = "vmw_vsock_virtio_transport";
 	if (spec->root.kind != KILN__ROOT_NONE || spec->disk_count)

@@ -14,7 +14,9 @@
  * is not announced: nothing, in a good boot. It is told not to look for serial ports where there
  * might be some.
  */
-#define CMDLINE "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 panic=-1 loglevel=3"
+#define EARLY_CONSOLE "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0"
+#define SERIAL_CONSOLE "console=ttyS0"
+#define CMDLINE        "panic=-1 loglevel=3"
 
 /* --- parts -------------------------------------------------------------------------- */
 
@@ -117,7 +119,7 @@ static int make_devices(struct kiln__board *b, kiln_error *err)
 		.data = (void *)b->host,
 	};
 
-	return kiln__devices_init(&b->devices, b->host, &bus, err);
+	return kiln__devices_init(&b->devices, b->host, &bus, b->ram, err);
 }
 
 int kiln__board_init(struct kiln__board *b, const struct kiln__backend_host *host,
@@ -144,7 +146,7 @@ int kiln__board_init(struct kiln__board *b, const struct kiln__backend_host *hos
 	if (r < 0)
 		return r;
 	kiln__pm_init(&b->pm, &b->bus, b->vm, pm_handler, pm_data);
-	kiln__uart_init(&b->uart, &b->bus, b->vm, false, on_serial, box);
+	kiln__uart_init(&b->uart, &b->bus, b->vm, spec->serial, on_serial, box);
 	return make_devices(b, err);
 }
 

@@ -7,6 +7,12 @@
 #define KILN_BACKENDS_BUILTIN_DEVICES_H
 
 #include "backend.h"
+#include "balloon.h"
+#include "blk.h"
+#include "console.h"
+#include "net.h"
+#include "ram.h"
+#include "rng.h"
 #include "virtio_pci.h"
 #include "vsock.h"
 
@@ -16,6 +22,13 @@ struct kiln__devices {
 	struct kiln__virtio_pci *transports[KILN__MAX_DEVICES];
 	size_t count;
 	struct kiln__vsock *vsock; /* NULL: none was asked for */
+	struct kiln__blk *disks[KILN__MAX_DEVICES];
+	size_t disk_count;
+	struct kiln__net *nets[KILN__MAX_DEVICES];
+	size_t net_count;
+	struct kiln__console *console; /* NULL: a serial port is */
+	struct kiln__rng *rng;
+	struct kiln__balloon *balloon;
 };
 
 /* Refuses what these devices cannot do, by its key's path. */
@@ -23,7 +36,7 @@ int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err);
 
 /* Opens what they need. What has been made so far is for kiln__devices_done() on failure too. */
 int kiln__devices_init(struct kiln__devices *devices, const struct kiln__backend_host *host,
-		       const struct kiln__virtio_bus *bus, kiln_error *err);
+		       const struct kiln__virtio_bus *bus, struct kiln__ram *ram, kiln_error *err);
 
 /* As before the guest ran: no vCPU runs. */
 void kiln__devices_reset(struct kiln__devices *devices);

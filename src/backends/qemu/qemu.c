@@ -403,6 +403,14 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 		return r;
 	if (!kiln__source_is_set(&spec->kernel))
 		return kiln__fail(err, KILN_EINVAL, "kernel: the qemu backend needs one");
+	if (strcmp(spec->on_reboot, "restart") == 0)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "on_reboot: the qemu backend cannot restart a guest; builtin can");
+	for (size_t i = 0; i < spec->network_count; i++)
+		if (spec->networks[i].kind == KILN__NETWORK_TAP)
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "networks[%zu].kind: the qemu backend has no tap; builtin has",
+					  i);
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);

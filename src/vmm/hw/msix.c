@@ -44,14 +44,30 @@ static bool is_masked(const struct kiln__msix *msix, unsigned vector)
 	return msix->masked || kiln__load32(&entry_of(msix, vector)->control) & CONTROL_MASKED;
 }
 
-static void send(const struct kiln__msix *msix, unsigned vector)
+bool kiln__msix_message(const struct kiln__msix *msix, unsigned vector, uint64_t *ret_address,
+			uint32_t *ret_data)
 {
-	const struct entry *entry = entry_of(msix, vector);
-	uint64_t address = kiln__load32(&entry->address_low) |
-			   (uint64_t)kiln__load32(&entry->address_high) << 32;
+	const struct entry *entry;
 
-	/* A message that reaches no processor is the guest's own fault, and lost. */
-	kiln_hv_vm_send_msi(msix->vm, address, kiln__load32(&entry->data), NULL);
+	if (!msix->enabled || vector >= msix->count || is_masked(msix, vector))
+		return false;
+	entry = entry_of(msix, vector);
+	*ret_address = kiln__load32(&entry->address_low) |
+		       (uint64_t)kiln__load32(&entry->address_high) << 32;
+	*ret_data = kiln__load32(&entry->data);
+	return true;
+}
+
+/* A message that reaches no processor is the guest's own fault, and lost. */
+static bool send(const struct kiln__msix *msix, unsigned vector)
+{
+	uint64_t address;
+	uint32_t data;
+
+	if (!kiln__msix_message(msix, vector, &address, &data))
+		return false;
+	kiln_hv_vm_send_msi(msix->vm, address, data, NULL);
+	return true;
 }
 
 /* What has waited for the mask to go. */
@@ -59,10 +75,8 @@ static void flush(struct kiln__msix *msix, unsigned vector)
 {
 	uint8_t bit = (uint8_t)(1u << vector % 8);
 
-	if (!(msix->pending[vector / 8] & bit) || is_masked(msix, vector))
-		return;
-	msix->pending[vector / 8] &= (uint8_t)~bit;
-	send(msix, vector);
+	if (msix->pending[vector / 8] & bit && send(msix, vector))
+		msix->pending[vector / 8] &= (uint8_t)~bit;
 }
 
 void kiln__msix_write(struct kiln__msix *msix, uint64_t offset, uint8_t size, uint64_t value)
@@ -74,8 +88,7 @@ void kiln__msix_write(struct kiln__msix *msix, uint64_t offset, uint8_t size, ui
 
 		kiln__store32(at, (uint32_t)(value >> 8 * done));
 	}
-	if (msix->enabled)
-		flush(msix, (unsigned)(offset / KILN__MSIX_ENTRY));
+	flush(msix, (unsigned)(offset / KILN__MSIX_ENTRY));
 }
 
 void kiln__msix_control(struct kiln__msix *msix, uint16_t control)
@@ -88,10 +101,6 @@ void kiln__msix_control(struct kiln__msix *msix, uint16_t control)
 
 void kiln__msix_fire(struct kiln__msix *msix, unsigned vector)
 {
-	if (!msix->enabled || vector >= msix->count)
-		return;
-	if (is_masked(msix, vector))
+	if (msix->enabled && vector < msix->count && !send(msix, vector))
 		msix->pending[vector / 8] |= (uint8_t)(1u << vector % 8);
-	else
-		send(msix, vector);
 }

@@ -37,6 +37,10 @@ void kiln__msix_write(struct kiln__msix *msix, uint64_t offset, uint8_t size, ui
 /* The guest has written the message control word (6.8.2.3). */
 void kiln__msix_control(struct kiln__msix *msix, uint16_t control);
 
+/* Where a vector's message goes, if it may be sent now. */
+bool kiln__msix_message(const struct kiln__msix *msix, unsigned vector, uint64_t *ret_address,
+			uint32_t *ret_data);
+
 /* Sends a vector's message, or marks it pending. What is no vector is ignored. */
 void kiln__msix_fire(struct kiln__msix *msix, unsigned vector);
 

@@ -70,12 +70,14 @@ struct setting {
 	uint32_t rings[3][2]; /* descriptors, driver's, device's: low and high */
 };
 
-/* A queue's kicks. The loop's. */
+/* A queue's kicks, and its interrupts where something in the kernel raises them. The loop's. */
 struct bell {
 	struct kiln__virtio_pci *transport;
 	struct kiln__watch *watch;
 	int fd; /* -1: none */
 	uint64_t address;
+	int call; /* -1: the model's interrupts go by messages */
+	bool routed;
 };
 
 struct config_write {
@@ -100,6 +102,7 @@ struct kiln__virtio_pci {
 	uint8_t isr;
 	bool activate; /* for the loop to do */
 	bool reset;
+	bool has_calls;  /* some interrupts go by routes */
 	uint32_t kicked; /* queues, by exits */
 	struct config_write log[MAX_CONFIG_LOG];
 	unsigned log_count;
@@ -292,8 +295,12 @@ static void write_page(struct kiln__virtio_pci *t, unsigned offset, uint8_t size
 		write_common(t, offset, size, value);
 	else if (offset >= AT_CONFIG && offset < AT_CONFIG + CONFIG_MAX)
 		write_config(t, offset - AT_CONFIG, size, value);
-	else if (offset >= AT_TABLE && offset + size <= AT_TABLE + t->msix.count * KILN__MSIX_ENTRY)
+	else if (offset >= AT_TABLE &&
+		 offset + size <= AT_TABLE + t->msix.count * KILN__MSIX_ENTRY) {
 		kiln__msix_write(&t->msix, offset - AT_TABLE, size, value);
+		if (t->has_calls)
+			kiln__waker_wake(t->waker); /* routes follow */
+	}
 }
 
 /* A kick that is no doorbell (yet): the loop may not have come to it. */
@@ -367,6 +374,7 @@ static void on_configured(struct kiln__pci_function *fn, unsigned offset)
 		pthread_mutex_lock(&t->lock);
 		kiln__msix_control(&t->msix, control);
 		pthread_mutex_unlock(&t->lock);
+		kiln__waker_wake(t->waker);
 	} else if (fn->window && offset >= fn->window + 4u && offset < fn->window + 20u) {
 		aim_window(t, fn->window, offset == fn->window + 16u);
 	} else if (offset == KILN__PCI_COMMAND || offset == KILN__PCI_BAR + 4) {
@@ -407,10 +415,11 @@ static void on_needs_reset(void *data, unsigned queue, const char *fault)
 		t->bus.fault(t->bus.data, t->device->ops->name, fault);
 }
 
-static const struct kiln__virtio_transport transport_ops = {
-	.notify = on_notify,
-	.needs_reset = on_needs_reset,
-};
+static void on_config_changed(void *data)
+{
+	show_config(data);
+	tell_config(data, 0);
+}
 
 /* --- doorbells
  * -------------------------------------------------------------------------------------- */
@@ -460,8 +469,102 @@ static void hang_bells(struct kiln__virtio_pci *t)
 	}
 }
 
+/* --- interrupts by descriptor ------------------------------------------------------------------- */
+
+#define ROUTES_A_SLOT (KILN_HV_MAX_ROUTES / KILN__PCI_MAX_FUNCTIONS)
+
+static void unroute(struct kiln__virtio_pci *t, struct bell *bell)
+{
+	unsigned route = t->fn.slot * ROUTES_A_SLOT + (unsigned)(bell - t->bells);
+
+	if (bell->routed)
+		kiln_hv_vm_remove_irq(t->bus.vm, route, bell->call, NULL);
+	bell->routed = false;
+}
+
+/*
+ * Follows what the driver has set of a queue's vector. While that is masked, what the kernel raises stays in
+ * the descriptor.
+ */
+static void reroute(struct kiln__virtio_pci *t, struct bell *bell)
+{
+	unsigned queue = (unsigned)(bell - t->bells);
+	unsigned route = t->fn.slot * ROUTES_A_SLOT + queue;
+	uint64_t address;
+	uint32_t message;
+	bool open;
+
+	if (bell->call < 0)
+		return;
+	pthread_mutex_lock(&t->lock);
+	open = kiln__msix_message(&t->msix, t->settings[queue].vector, &address, &message);
+	pthread_mutex_unlock(&t->lock);
+	if (!open)
+		unroute(t, bell);
+	else if (kiln_hv_vm_set_route(t->bus.vm, route, address, message, NULL) == 0 &&
+		 !bell->routed)
+		bell->routed =
+			kiln_hv_vm_add_irq(t->bus.vm, route, bell->call, NULL) == 0;
+}
+
+static void set_has_calls(struct kiln__virtio_pci *t)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < t->device->ops->queue_count; i++)
+		any |= t->bells[i].call >= 0;
+	pthread_mutex_lock(&t->lock);
+	t->has_calls = any;
+	pthread_mutex_unlock(&t->lock);
+}
+
+static void drop_call(struct kiln__virtio_pci *t, struct bell *bell)
+{
+	if (bell->call < 0)
+		return;
+	unroute(t, bell);
+	close(bell->call);
+	bell->call = -1;
+	set_has_calls(t);
+}
+
+static int on_queue_fds(void *data, unsigned queue, kiln_fd *ret_kick, kiln_fd *ret_call)
+{
+	struct kiln__virtio_pci *t = data;
+	struct bell *bell = &t->bells[queue];
+
+	if (!ret_kick) { /* given back */
+		drop_call(t, bell);
+		if (bell->watch)
+			kiln__watch_set(bell->watch, KILN__READABLE);
+		return 0;
+	}
+	if (queue >= ROUTES_A_SLOT || bell->fd < 0)
+		return KILN_ENOTSUP;
+	if (bell->call < 0)
+		bell->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (bell->call < 0)
+		return KILN_ESYSTEM;
+	kiln__watch_set(bell->watch, 0);
+	set_has_calls(t);
+	reroute(t, bell);
+	*ret_kick = bell->fd;
+	*ret_call = bell->call;
+	return 0;
+}
+
+static const struct kiln__virtio_transport transport_ops = {
+	.notify = on_notify,
+	.needs_reset = on_needs_reset,
+	.config_changed = on_config_changed,
+	.queue_fds = on_queue_fds,
+};
+
+/* --- a queue's descriptors --------------------------------------------------------------------------- */
+
 static void remove_bell(struct kiln__virtio_pci *t, struct bell *bell)
 {
+	drop_call(t, bell);
 	if (bell->fd < 0)
 		return;
 	silence(t, bell);
@@ -539,9 +642,9 @@ static void activate(struct kiln__virtio_pci *t)
 
 static void reset_device(struct kiln__virtio_pci *t)
 {
+	kiln__virtio_reset(t->device); /* first: it may use the bells */
 	for (unsigned i = 0; i < t->device->ops->queue_count; i++)
 		remove_bell(t, &t->bells[i]);
-	kiln__virtio_reset(t->device);
 	show_config(t);
 	pthread_mutex_lock(&t->lock);
 	t->active = t->reset = false;
@@ -583,6 +686,8 @@ static void on_wake(void *data)
 		activate(t);
 	else
 		hang_bells(t);
+	for (unsigned i = 0; i < t->device->ops->queue_count; i++)
+		reroute(t, &t->bells[i]);
 	write_configs(t, log, count);
 	for (unsigned i = 0; kicked; i++, kicked >>= 1)
 		if (kicked & 1)
@@ -709,7 +814,7 @@ int kiln__virtio_pci_new(struct kiln__virtio_pci **ret, const struct kiln__virti
 	t->bus = *bus;
 	t->device = device;
 	for (unsigned i = 0; i < MAX_QUEUES; i++)
-		t->bells[i].fd = -1;
+		t->bells[i].fd = t->bells[i].call = -1;
 	pthread_mutex_init(&t->lock, NULL);
 	r = kiln__waker_new(&t->waker, bus->loop, on_wake, t, err);
 	if (r == 0)
@@ -734,12 +839,12 @@ void kiln__virtio_pci_free(struct kiln__virtio_pci *t)
 {
 	if (!t)
 		return;
-	for (unsigned i = 0; i < MAX_QUEUES; i++)
-		remove_bell(t, &t->bells[i]);
 	if (t->device->transport_data == t) {
 		kiln__virtio_reset(t->device);
 		kiln__virtio_attach(t->device, NULL, NULL);
 	}
+	for (unsigned i = 0; i < MAX_QUEUES; i++)
+		remove_bell(t, &t->bells[i]);
 	kiln__waker_free(t->waker);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
