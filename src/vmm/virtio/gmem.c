@@ -61,6 +61,20 @@ void *kiln__gmem_ptr(const struct kiln__gmem *mem, uint64_t gpa, size_t len)
 	return host;
 }
 
+bool kiln__gmem_gpa(const struct kiln__gmem *mem, const void *host, uint64_t *ret_gpa)
+{
+	for (unsigned i = 0; i < mem->count; i++) {
+		const struct kiln__gmem_region *region = &mem->regions[i];
+		uintptr_t offset = (uintptr_t)host - (uintptr_t)region->host;
+
+		if (offset < region->size) {
+			*ret_gpa = region->gpa + offset;
+			return true;
+		}
+	}
+	return false;
+}
+
 bool kiln__gmem_contains(const struct kiln__gmem *mem, uint64_t gpa, uint64_t len)
 {
 	void *host;

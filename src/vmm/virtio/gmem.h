@@ -51,6 +51,9 @@ size_t kiln__gmem_run(const struct kiln__gmem *mem, uint64_t gpa, size_t len, vo
 /* Host memory of @len bytes in one piece at @gpa, or NULL. */
 void *kiln__gmem_ptr(const struct kiln__gmem *mem, uint64_t gpa, size_t len);
 
+/* The guest physical address of host memory in the table; false if it is in no region. */
+bool kiln__gmem_gpa(const struct kiln__gmem *mem, const void *host, uint64_t *ret_gpa);
+
 /* Whether all of [@gpa, @gpa + @len) is memory. */
 bool kiln__gmem_contains(const struct kiln__gmem *mem, uint64_t gpa, uint64_t len);
 

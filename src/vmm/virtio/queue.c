@@ -320,6 +320,20 @@ int kiln__queue_pop(struct kiln__queue *queue, struct kiln__chain *ret_chain)
 	return 1;
 }
 
+void kiln__queue_unpop(struct kiln__queue *queue, unsigned count)
+{
+	queue->next_avail = (uint16_t)(queue->next_avail - count);
+}
+
+void kiln__queue_move(struct kiln__queue *queue, uint16_t next_avail)
+{
+	if (!queue->ready)
+		return;
+	queue->next_avail = next_avail;
+	queue->next_used = kiln__load16(&queue->used[USED_IDX]);
+	queue->signaled_valid = false;
+}
+
 /* --- giving chains back ---------------------------------------------------------- */
 
 void kiln__queue_push(struct kiln__queue *queue, uint16_t head, uint32_t written)

@@ -89,6 +89,15 @@ void kiln__queue_stop(struct kiln__queue *queue);
  */
 int kiln__queue_pop(struct kiln__queue *queue, struct kiln__chain *ret_chain);
 
+/*
+ * Puts the @count chains that were popped last back, as if they had not been: none of them pushed,
+ * and none that was popped after them either.
+ */
+void kiln__queue_unpop(struct kiln__queue *queue, unsigned count);
+
+/* Somebody else (a back-end in the kernel) has taken chains up to this count, and pushed them. */
+void kiln__queue_move(struct kiln__queue *queue, uint16_t next_avail);
+
 /* Whether a chain waits. False for a queue that is not ready or broken. */
 bool kiln__queue_has_chain(struct kiln__queue *queue);
 

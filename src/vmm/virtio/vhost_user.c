@@ -107,13 +107,15 @@ static void stop_ring(struct ring *ring)
 
 	if (!running(ring))
 		return;
+	kiln__watch_free(ring->watch);
+	ring->watch = NULL;
+	/* The device may put back what it has not dealt with: only then it is known how far it
+	 * came. */
+	kiln__virtio_queue_stop(server->device, ring->index);
 	ring->place.base = server->device->queues[ring->index].next_avail;
 	ring->left = ring->place;
 	ring->has_left = true;
 	server->left_features = server->features;
-	kiln__watch_free(ring->watch);
-	ring->watch = NULL;
-	kiln__virtio_queue_stop(server->device, ring->index);
 }
 
 static void stop_rings(struct kiln__vhost_user *server)

@@ -84,8 +84,9 @@ struct kiln__virtio_transport {
 	/*
 	 * The descriptors of a queue that runs, for a back-end in the kernel: *ret_kick becomes
 	 * readable when the driver kicks, writing to *ret_call interrupts it. Both stay the
-	 * transport's and are valid until the queue stops; from here until then it does not look at
-	 * *ret_kick itself. NULL, or KILN_ENOTSUP: there are none, the model does the work itself.
+	 * transport's and are valid until the queue stops; from here until then, or until they are
+	 * given back (NULL, NULL), it does not look at *ret_kick itself. NULL, or KILN_ENOTSUP:
+	 * there are none, the model does the work itself.
 	 */
 	int (*queue_fds)(void *data, unsigned queue, kiln_fd *ret_kick, kiln_fd *ret_call);
 };
@@ -120,7 +121,7 @@ void kiln__virtio_notify(struct kiln__virtio *dev, unsigned queue);
  */
 void kiln__virtio_config_changed(struct kiln__virtio *dev);
 
-/* What the transport's queue_fds gives; KILN_ENOTSUP if it cannot. */
+/* The transport's queue_fds; KILN_ENOTSUP if it has none. */
 int kiln__virtio_queue_fds(struct kiln__virtio *dev, unsigned queue, kiln_fd *ret_kick,
 			   kiln_fd *ret_call);
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio entropy device (virtio 1.2, section 5.4): randomness from this host's kernel.
+ * For the thread of the device's loop.
+ */
+#ifndef KILN_VMM_RNG_H
+#define KILN_VMM_RNG_H
+
+#include <kiln/error.h>
+
+#include "loop.h"
+#include "virtio.h"
+
+struct kiln__rng;
+
+int kiln__rng_new(struct kiln__rng **ret, kiln_loop *loop, kiln_error *err);
+
+/* Frees the device, from which the transport must have parted. NULL is allowed. */
+void kiln__rng_free(struct kiln__rng *rng);
+
+/* The device for its transport. Lives as long as @rng. */
+struct kiln__virtio *kiln__rng_device(struct kiln__rng *rng);
+
+#endif
