@@ -54,6 +54,13 @@ static void on_agent_up(void *data)
 	process_start(runner->process);
 }
 
+static void on_rebooted(void *data)
+{
+	struct runner *runner = data;
+
+	process_rebooted(runner->process);
+}
+
 static void on_console(void *data, const void *bytes, size_t len)
 {
 	struct runner *runner = data;
@@ -313,6 +320,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 		r = add_overlay(runner, params, err);
 	if (r == 0)
 		kiln__machine_on_agent_up(runner->machine, on_agent_up, runner);
+	if (r == 0)
+		kiln__machine_on_rebooted(runner->machine, on_rebooted, runner);
 	if (r == 0)
 		r = open_files(runner, err);
 	if (r == 0)

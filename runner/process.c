@@ -331,6 +331,12 @@ void process_vm_ended(struct process *p)
 	}
 }
 
+void process_rebooted(struct process *p)
+{
+	drop_session(p);
+	p->started = p->wanted = false;
+}
+
 int process_signal(struct process *p, unsigned number, kiln_error *err)
 {
 	if (!p->session || !p->pid)

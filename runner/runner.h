@@ -133,6 +133,8 @@ void process_start(struct process *process);
 void process_release(struct process *process);
 
 /* The VM has ended: clients are told how. */
+void process_rebooted(struct process *process); /* it is gone with its guest, which boots again: it
+						   starts anew */
 void process_vm_ended(struct process *process);
 
 /*

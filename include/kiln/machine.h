@@ -11,6 +11,7 @@
  *
  *   created --start--> starting --VMM runs--> running --guest is ready--> ready
  *   running, ready --pause--> paused --resume--> where it was
+ *   ready --the guest reboots, and may (on_reboot)--> running
  *   any of these but created --stop--> stopping --> stopped
  *   starting, running, ready, paused, stopping --VM ends--> stopped or failed
  *

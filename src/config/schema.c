@@ -364,7 +364,8 @@ static const struct kiln__key console_keys[] = {
 		.type = KILN__TYPE_BOOL,
 		.def = "false",
 		.field = FIELD(struct kiln__spec, serial),
-		.doc = "The console is a serial port (a 16550, ttyS0), as it always is on QEMU, where "
+		.doc = "The console is a serial port (a 16550, ttyS0), as it always is on QEMU, "
+		       "where "
 		       "the builtin backend has a virtio console (hvc0).",
 	},
 	END,
@@ -819,7 +820,8 @@ static const struct kiln__key top_keys[] = {
 		.choices = CHOICES("stop", "restart"),
 		.def = "stop",
 		.field = FIELD(struct kiln__spec, on_reboot),
-		.doc = "What a reboot by the guest does: it ends the machine (stop), or the guest boots "
+		.doc = "What a reboot by the guest does: it ends the machine (stop), or the guest "
+		       "boots "
 		       "again (restart).",
 	},
 	LATER("restart"),

@@ -80,6 +80,13 @@ struct kiln__backend_host {
 	void (*ended)(void *data, enum kiln__end how, const kiln_error *err);
 	/* The guest panicked; its end follows. */
 	void (*panicked)(void *data);
+	/*
+	 * The guest asks for a reset, on a VMM that can start it again in place: whether it is to.
+	 * If not, its end follows; else rebooted(), when it runs again: the machine may free the
+	 * instance in that.
+	 */
+	bool (*rebooting)(void *data);
+	void (*rebooted)(void *data);
 	/* Bytes from the console. */
 	void (*console)(void *data, const void *bytes, size_t len);
 	/*

@@ -63,6 +63,12 @@ void kiln__machine_on_agent_up(kiln_machine *m, void (*fn)(void *data), void *da
 	m->agent_up_data = data;
 }
 
+void kiln__machine_on_rebooted(kiln_machine *m, void (*fn)(void *data), void *data)
+{
+	m->rebooted = fn;
+	m->rebooted_data = data;
+}
+
 size_t kiln__machine_console_write(kiln_machine *m, const void *bytes, size_t len)
 {
 	return m->instance ? m->backend->console_write(m->instance, bytes, len) : 0;

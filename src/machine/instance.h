@@ -43,6 +43,8 @@ struct kiln_machine {
 	void *incoming_data;
 	void (*agent_up)(void *data);
 	void *agent_up_data;
+	void (*rebooted)(void *data);
+	void *rebooted_data;
 };
 
 #endif

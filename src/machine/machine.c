@@ -420,6 +420,40 @@ static const struct kiln__ready_handler ready_handler = {
 	.panicked = on_guest_panic,
 };
 
+/* --- a guest that reboots: called by the backend ---------------------------------------------- */
+
+/* One that was to end, or that panicked, ends. */
+static bool on_rebooting(void *data)
+{
+	const kiln_machine *m = data;
+
+	return strcmp(m->spec->on_reboot, "restart") == 0 && !m->ending && !m->failure.code &&
+	       !m->panic[0] && (m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY);
+}
+
+/* It is a running guest again, which is not ready yet. */
+static void on_rebooted(void *data)
+{
+	kiln_machine *m = data;
+	struct kiln__ready *ready;
+	kiln_error err;
+
+	if (kiln__ready_new(&ready, m, &ready_handler, m, &err) < 0) {
+		fail_running(m, "boot", &err);
+		return;
+	}
+	kiln__ready_free(m->ready);
+	m->ready = ready;
+	m->main_exit = (kiln_exit){.kind = KILN_EXIT_NONE};
+	if (m->rebooted)
+		m->rebooted(m->rebooted_data);
+	if (m->spec->readiness.kind != KILN__READY_NONE)
+		kiln__timer_start(m->ready_timer, m->spec->readiness.timeout_ms);
+	if (m->state == KILN_STATE_READY && !enter(m, KILN_STATE_RUNNING))
+		return;
+	kiln__ready_begin(m->ready);
+}
+
 /* --- making and freeing ------------------------------------------------------------------- */
 
 static void set_names(kiln_machine *m)
@@ -573,6 +607,8 @@ int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 		.data = m,
 		.ended = on_ended,
 		.panicked = on_panicked,
+		.rebooting = on_rebooting,
+		.rebooted = on_rebooted,
 		.console = on_console,
 		.incoming = on_incoming,
 	};

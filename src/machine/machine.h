@@ -16,8 +16,8 @@
 int kiln__machine_prepare(kiln_machine *machine, kiln_error *err);
 
 /*
- * Before it is prepared: the kernel or the initramfs are files of kiln's cache, which nobody changes, so that
- * they can be mapped into the guest.
+ * Before it is prepared: the kernel or the initramfs are files of kiln's cache, which nobody
+ * changes, so that they can be mapped into the guest.
  */
 void kiln__machine_vouch(kiln_machine *machine, bool kernel, bool initrd);
 
@@ -41,6 +41,9 @@ void kiln__machine_on_incoming(kiln_machine *machine,
  * machine is ready. Once a boot; may be NULL.
  */
 void kiln__machine_on_agent_up(kiln_machine *machine, void (*fn)(void *data), void *data);
+
+/* Who is told that the guest has begun to boot again: nothing of before runs in it. May be NULL. */
+void kiln__machine_on_rebooted(kiln_machine *machine, void (*fn)(void *data), void *data);
 
 size_t kiln__machine_console_write(kiln_machine *machine, const void *bytes, size_t len);
 

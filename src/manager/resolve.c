@@ -103,6 +103,10 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 		wanted[n++] = "virtio_net";
 	if (spec->rng)
 		wanted[n++] = "virtio_rng?";
+	if (spec->balloon)
+		wanted[n++] = "virtio_balloon?";
+	if (!spec->serial && may_be_pci(spec) && strcmp(spec->backend, "qemu") != 0)
+		wanted[n++] = "virtio_console?";
 	wanted[n] = NULL;
 }
 

@@ -67,6 +67,8 @@ static const struct subject fake = {
 /* --- QEMU, with the guest of guest.S ---------------------------------------------------- */
 
 #ifdef CONTRACT_GUEST
+#include "kvm.h"
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -126,10 +128,55 @@ static const struct subject qemu = {
 };
 #endif
 
+/* --- kiln's own VMM, with the same guest ---------------------------------------------------- */
+
+#ifdef CONTRACT_GUEST
+static const char *builtin_missing(void)
+{
+	static kiln_error why;
+
+	return kiln__kvm_reason("x86_64", &why) < 0 ? why.message : NULL;
+}
+
+static void builtin_configure(kiln_config *config)
+{
+	set(config, "backend", "builtin");
+	set(config, "arch", "x86_64");
+	set(config, "memory", "32M");
+	set(config, "kernel", CONTRACT_GUEST_BUILTIN);
+	set(config, "console.serial", "true");
+	set(config, "vsock.enabled", "false");
+	set(config, "rng", "false");
+	set(config, "readiness.kind", "console");
+}
+
+static void builtin_cannot_prepare(struct vm *vm)
+{
+	vm_set(vm, "kernel", "/nonexistent/vmlinux");
+}
+
+static void builtin_crash(struct vm *vm)
+{
+	vm_type(vm, "crash\n");
+}
+
+static const struct subject builtin = {
+	.name = "builtin",
+	.missing = builtin_missing,
+	.configure = builtin_configure,
+	.never_ready = qemu_never_ready,
+	.cannot_prepare = builtin_cannot_prepare,
+	.crash = builtin_crash,
+	.will_ignore_stop = nothing,
+	.ignore_stop = qemu_ignore_stop,
+};
+#endif
+
 static const struct subject *const subjects[] = {
 	&fake,
 #ifdef CONTRACT_GUEST
 	&qemu,
+	&builtin,
 #endif
 };
 

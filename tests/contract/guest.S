@@ -7,14 +7,22 @@
  *	p	powers off
  *	r	resets
  *	k	panics, as Linux does with panic=-1
+ *	c	crashes: a triple fault
  *	i	makes it ignore the power button, which otherwise powers off
- * The power button is the event device of ACPI (ACPI 6.4, 5.6.9) where QEMU's microvm has it.
+ * The power button is the event device of ACPI (ACPI 6.4, 5.6.9), the ends are its sleep and reset
+ * registers: where QEMU's microvm has them or, with BUILTIN, kiln's own machine (src/vmm/layout.h).
  */
 #define COM1      0x3f8
 #define COM1_LSR  (COM1 + 5)
 #define LSR_DATA  0x01 /* PC16550D, 8.6.3 */
 #define LSR_EMPTY 0x20
 
+#ifdef BUILTIN
+#define PM_SLEEP   0x600
+#define PM_RESET   0x602
+#define PM_EVENTS  0x604
+#define SLEEP_S5   (1 << 5 | 5 << 2)
+#else
 #define GED        0xfea00000         /* QEMU: include/hw/acpi/generic_event_device.h, GED_MMIO_BASE */
 #define GED_EVENTS GED                /* reading clears them */
 #define GED_BUTTON 0x2
@@ -22,6 +30,7 @@
 #define SLEEP_S5   (1 << 5 | 5 << 2)  /* SLP_EN, SLP_TYP of \_S5 in QEMU's tables */
 #define GED_RESET  (GED + 0x202)
 #define RESET      0x42
+#endif
 
 	.code32
 	.section .note.Xen, "a", @note
@@ -42,7 +51,13 @@ new_line:
 	xor	%ebx, %ebx                 /* the line's first character */
 wait:
 	pause
+#ifdef BUILTIN
+	mov	$PM_EVENTS, %edx
+	in	%dx, %eax
+	test	$1, %eax
+#else
 	testl	$GED_BUTTON, GED_EVENTS
+#endif
 	jz	1f
 	test	%ebp, %ebp
 	jz	power_off
@@ -67,6 +82,8 @@ line:
 	je	reset
 	cmp	$'k', %ebx
 	je	panic
+	cmp	$'c', %ebx
+	je	crash
 	cmp	$'i', %ebx
 	jne	new_line
 	mov	$1, %ebp
@@ -75,7 +92,13 @@ line:
 	jmp	new_line
 
 power_off:
+#ifdef BUILTIN
+	mov	$SLEEP_S5, %al
+	mov	$PM_SLEEP, %edx
+	out	%al, %dx
+#else
 	movb	$SLEEP_S5, GED_SLEEP
+#endif
 1:	hlt
 	jmp	1b
 
@@ -83,9 +106,19 @@ panic:
 	mov	$panicked, %esi
 	call	print
 reset:
+#ifdef BUILTIN
+	mov	$1, %al
+	mov	$PM_RESET, %edx
+	out	%al, %dx
+#else
 	movb	$RESET, GED_RESET
+#endif
 1:	hlt
 	jmp	1b
+
+crash:
+	lidt	no_idt
+	int3
 
 /* Writes %al. */
 put:
@@ -109,6 +142,8 @@ print:
 1:	ret
 
 	.section .rodata
+no_idt:	.short	0
+	.long	0
 ready:	.asciz	"KILN_READY\n"
 deaf:	.asciz	"ignoring the power button\n"
 panicked:

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "os.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /*
@@ -14,7 +15,7 @@
  * is not announced: nothing, in a good boot. It is told not to look for serial ports where there
  * might be some.
  */
-#define EARLY_CONSOLE "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0"
+#define EARLY_CONSOLE  "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0"
 #define SERIAL_CONSOLE "console=ttyS0"
 #define CMDLINE        "panic=-1 loglevel=3"
 
@@ -69,9 +70,14 @@ static struct kiln__boot_file boot_file(const struct kiln__source *source, kiln_
 static int load(struct kiln__board *b, kiln_error *err)
 {
 	const struct kiln__spec *spec = b->host->spec;
-	kiln__autofree char *cmdline = kiln__strf("%s%s%s", CMDLINE, spec->cmdline ? " " : "",
-						  spec->cmdline ? spec->cmdline : "");
-	const struct kiln__acpi_options acpi = {.cpus = spec->cpus, .pvpanic = true};
+	kiln__autofree char *cmdline =
+		kiln__strf("%s " CMDLINE "%s%s", spec->serial ? SERIAL_CONSOLE : EARLY_CONSOLE,
+			   spec->cmdline ? " " : "", spec->cmdline ? spec->cmdline : "");
+	const struct kiln__acpi_options acpi = {
+		.cpus = spec->cpus,
+		.pvpanic = true,
+		.serial = spec->serial,
+	};
 	struct kiln__boot_options boot = {
 		.kernel = boot_file(&spec->kernel, b->kernel),
 		.initrd = boot_file(&spec->initrd, b->initrd),
@@ -106,6 +112,11 @@ int kiln__board_check(const struct kiln__spec *spec, kiln_error *err)
 	if (spec->cpus > KILN__MAX_VCPUS)
 		return kiln__fail(err, KILN_EINVAL, "cpus: at most %d", KILN__MAX_VCPUS);
 	return kiln__devices_check(spec, err);
+}
+
+static bool may_restart(const struct kiln__board *b)
+{
+	return strcmp(b->host->spec->on_reboot, "restart") == 0;
 }
 
 static int make_devices(struct kiln__board *b, kiln_error *err)
@@ -147,7 +158,10 @@ int kiln__board_init(struct kiln__board *b, const struct kiln__backend_host *hos
 		return r;
 	kiln__pm_init(&b->pm, &b->bus, b->vm, pm_handler, pm_data);
 	kiln__uart_init(&b->uart, &b->bus, b->vm, spec->serial, on_serial, box);
-	return make_devices(b, err);
+	r = make_devices(b, err);
+	if (r == 0 && may_restart(b))
+		r = kiln_hv_vm_save(b->vm, &b->vm_state.bytes, &b->vm_state.size, err);
+	return r;
 }
 
 int kiln__board_reset(struct kiln__board *b, kiln_error *err)
@@ -159,6 +173,8 @@ int kiln__board_reset(struct kiln__board *b, kiln_error *err)
 	kiln__pci_reset(b->pci);
 	for (unsigned i = 0; r == 0 && i < mem->count; i++)
 		r = kiln__ram_discard(b->ram, mem->regions[i].gpa, mem->regions[i].size, err);
+	if (r == 0)
+		r = kiln_hv_vm_load(b->vm, b->vm_state.bytes, b->vm_state.size, err);
 	return r < 0 ? r : load(b, err);
 }
 
@@ -169,8 +185,7 @@ static kiln_hv_x86_segment segment(const struct kiln__boot_segment *from)
 
 /* What the boot protocol says of the first processor; the others wait for its call (SDM vol.
  * 3, 8.4). */
-int kiln__board_init_cpu(const struct kiln__board *b, unsigned index, kiln_hv_vcpu *vcpu,
-			 kiln_error *err)
+static int enter_boot(const struct kiln__board *b, kiln_hv_vcpu *vcpu, kiln_error *err)
 {
 	const struct kiln__boot_entry *entry = &b->entry;
 	kiln_hv_x86_segment data = segment(&entry->data);
@@ -191,11 +206,23 @@ int kiln__board_init_cpu(const struct kiln__board *b, unsigned index, kiln_hv_vc
 		.tr = segment(&entry->task),
 		.gdt = {.base = entry->gdt_base, .limit = entry->gdt_limit},
 	};
-	int r = kiln__cpu_init(vcpu, &b->cpuid, index, b->host->spec->cpus, err);
 
-	if (r < 0 || index != 0)
-		return r;
 	return kiln_hv_x86_set_state(vcpu, &state, err);
+}
+
+int kiln__board_init_cpu(struct kiln__board *b, unsigned index, kiln_hv_vcpu *vcpu, kiln_error *err)
+{
+	struct kiln__blob *first = &b->cpu_states[index];
+	int r;
+
+	if (first->bytes) {
+		r = kiln_hv_vcpu_load(vcpu, first->bytes, first->size, err);
+	} else {
+		r = kiln__cpu_init(vcpu, &b->cpuid, index, b->host->spec->cpus, err);
+		if (r == 0 && may_restart(b))
+			r = kiln_hv_vcpu_save(vcpu, &first->bytes, &first->size, err);
+	}
+	return r < 0 || index != 0 ? r : enter_boot(b, vcpu, err);
 }
 
 void kiln__board_done(struct kiln__board *b)
@@ -207,5 +234,8 @@ void kiln__board_done(struct kiln__board *b)
 	kiln_hv_free(b->hv);
 	kiln__os_close(b->kernel);
 	kiln__os_close(b->initrd);
+	free(b->vm_state.bytes);
+	for (unsigned i = 0; i < KILN__MAX_VCPUS; i++)
+		free(b->cpu_states[i].bytes);
 	*b = (struct kiln__board){.kernel = KILN_FD_NONE, .initrd = KILN_FD_NONE};
 }

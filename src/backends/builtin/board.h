@@ -29,8 +29,12 @@ struct kiln__board {
 	struct kiln__devices devices;
 	struct kiln__cpuid cpuid;
 	struct kiln__boot_entry entry;
-	kiln_fd kernel; /* kept open for a guest that may start again */
+	kiln_fd kernel; /* kept open for a guest that may start again, as are states: */
 	kiln_fd initrd;
+	struct kiln__blob {
+		void *bytes;
+		size_t size;
+	} vm_state, cpu_states[KILN__MAX_VCPUS];
 };
 
 /* Whether a kernel, a command line and devices like these are possible. */
@@ -48,7 +52,7 @@ int kiln__board_init(struct kiln__board *board, const struct kiln__backend_host 
 int kiln__board_reset(struct kiln__board *board, kiln_error *err);
 
 /* A vCPU's first state, on its thread. */
-int kiln__board_init_cpu(const struct kiln__board *board, unsigned index, kiln_hv_vcpu *vcpu,
+int kiln__board_init_cpu(struct kiln__board *board, unsigned index, kiln_hv_vcpu *vcpu,
 			 kiln_error *err);
 
 /* No vCPU runs any more. */

@@ -19,7 +19,6 @@
 #include "log.h"
 #include "mailbox.h"
 #include "os.h"
-#include "preflight.h"
 #include "vcpus.h"
 
 #include <stdio.h>
@@ -70,7 +69,7 @@ static const struct kiln__pm_handler pm_handler = {
 
 static int on_init_cpu(void *data, unsigned index, kiln_hv_vcpu *vcpu, kiln_error *err)
 {
-	const struct kiln__instance *vm = data;
+	struct kiln__instance *vm = data;
 
 	return kiln__board_init_cpu(&vm->board, index, vcpu, err);
 }
@@ -148,12 +147,31 @@ static void tell_end(struct kiln__instance *vm, enum kiln__end how, const kiln_e
 	vm->host.ended(vm->host.data, how, err);
 }
 
-/* The threads of a guest that has reset itself still wait: its end is theirs. */
+/* The same VM from the beginning: its vCPUs are parked. */
+static bool restart(struct kiln__instance *vm)
+{
+	kiln_error err;
+
+	if (kiln__board_reset(&vm->board, &err) < 0) {
+		kiln__log(vm->host.log, KILN_LOG_ERROR, "the guest cannot boot again: %s",
+			  err.message);
+		return false;
+	}
+	kiln__vcpus_restart(vm->vcpus);
+	return true;
+}
+
+/* The threads of a guest that has reset itself still wait: if it may not boot again, its end is
+ * theirs. */
 static void on_ended(void *data, enum kiln__vcpus_end how, const kiln_error *err)
 {
 	struct kiln__instance *vm = data;
 
-	tell_end(vm, end_of(how), err);
+	kiln__mailbox_flush(&vm->mailbox);
+	if (how == KILN__VCPUS_RESET && vm->host.rebooting(vm->host.data) && restart(vm))
+		vm->host.rebooted(vm->host.data);
+	else
+		tell_end(vm, end_of(how), err);
 }
 
 static const struct kiln__vcpus_handler vcpus_handler = {
@@ -285,6 +303,8 @@ static void builtin_connect(struct kiln__instance *vm, uint32_t port, kiln__conn
 
 static size_t builtin_console_write(struct kiln__instance *vm, const void *bytes, size_t len)
 {
+	if (vm->board.devices.console)
+		return kiln__console_write(vm->board.devices.console, 0, bytes, len);
 	return kiln__uart_input(&vm->board.uart, bytes, len);
 }
 

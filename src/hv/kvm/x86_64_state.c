@@ -10,12 +10,35 @@
 #include <kiln/hv_x86.h>
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+/* Of vCPUs and VMs whose process has given up all else: to save, to load, and what both ask. */
+KILN__SYSCALLS(ioctl(1 = 0xc008ae91), ioctl(1 = 0x8188aea6), ioctl(1 = 0x9000aea4),
+	       ioctl(1 = 0x81a0ae8c), ioctl(1 = 0x8080aea1), ioctl(1 = 0x8400ae8e),
+	       ioctl(1 = 0x8004ae98), ioctl(1 = 0xc004ae02), ioctl(1 = 0x8040ae9f),
+	       ioctl(1 = 0xc208ae62), ioctl(1 = 0x8030ae7c), ioctl(1 = 0xae03));
+KILN__SYSCALLS(ioctl(1 = 0x4188aea7), ioctl(1 = 0x5000aea5), ioctl(1 = 0x41a0ae8d),
+	       ioctl(1 = 0x4080aea2), ioctl(1 = 0x4400ae8f), ioctl(1 = 0x4004ae99),
+	       ioctl(1 = 0x4040aea0), ioctl(1 = 0x8208ae63), ioctl(1 = 0x4030ae7b));
+_Static_assert(KVM_GET_CPUID2 == 0xc008ae91 && KVM_GET_XCRS == 0x8188aea6 &&
+		       KVM_GET_XSAVE == 0x9000aea4 && KVM_GET_FPU == 0x81a0ae8c &&
+		       KVM_GET_DEBUGREGS == 0x8080aea1 && KVM_GET_LAPIC == 0x8400ae8e &&
+		       KVM_GET_MP_STATE == 0x8004ae98 && KVM_GET_MSR_INDEX_LIST == 0xc004ae02 &&
+		       KVM_GET_VCPU_EVENTS == 0x8040ae9f && KVM_GET_IRQCHIP == 0xc208ae62 &&
+		       KVM_GET_CLOCK == 0x8030ae7c && KVM_CHECK_EXTENSION == 0xae03,
+	       "as declared");
+_Static_assert(KVM_SET_XCRS == 0x4188aea7 && KVM_SET_XSAVE == 0x5000aea5 &&
+		       KVM_SET_FPU == 0x41a0ae8d && KVM_SET_DEBUGREGS == 0x4080aea2 &&
+		       KVM_SET_LAPIC == 0x4400ae8f && KVM_SET_MP_STATE == 0x4004ae99 &&
+		       KVM_SET_VCPU_EVENTS == 0x4040aea0 && KVM_SET_IRQCHIP == 0x8208ae63 &&
+		       KVM_SET_CLOCK == 0x4030ae7b,
+	       "as declared");
 
 enum section {
 	FINGERPRINT = 1,

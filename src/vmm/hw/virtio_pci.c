@@ -469,7 +469,8 @@ static void hang_bells(struct kiln__virtio_pci *t)
 	}
 }
 
-/* --- interrupts by descriptor ------------------------------------------------------------------- */
+/* --- interrupts by descriptor -------------------------------------------------------------------
+ */
 
 #define ROUTES_A_SLOT (KILN_HV_MAX_ROUTES / KILN__PCI_MAX_FUNCTIONS)
 
@@ -483,8 +484,8 @@ static void unroute(struct kiln__virtio_pci *t, struct bell *bell)
 }
 
 /*
- * Follows what the driver has set of a queue's vector. While that is masked, what the kernel raises stays in
- * the descriptor.
+ * Follows what the driver has set of a queue's vector. While that is masked, what the kernel raises
+ * stays in the descriptor.
  */
 static void reroute(struct kiln__virtio_pci *t, struct bell *bell)
 {
@@ -503,8 +504,7 @@ static void reroute(struct kiln__virtio_pci *t, struct bell *bell)
 		unroute(t, bell);
 	else if (kiln_hv_vm_set_route(t->bus.vm, route, address, message, NULL) == 0 &&
 		 !bell->routed)
-		bell->routed =
-			kiln_hv_vm_add_irq(t->bus.vm, route, bell->call, NULL) == 0;
+		bell->routed = kiln_hv_vm_add_irq(t->bus.vm, route, bell->call, NULL) == 0;
 }
 
 static void set_has_calls(struct kiln__virtio_pci *t)
@@ -560,7 +560,8 @@ static const struct kiln__virtio_transport transport_ops = {
 	.queue_fds = on_queue_fds,
 };
 
-/* --- a queue's descriptors --------------------------------------------------------------------------- */
+/* --- a queue's descriptors
+ * --------------------------------------------------------------------------- */
 
 static void remove_bell(struct kiln__virtio_pci *t, struct bell *bell)
 {
