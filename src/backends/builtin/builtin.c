@@ -36,6 +36,7 @@ struct kiln__instance {
 	kiln_done_fn paused; /* a pause under way */
 	void *paused_data;
 	struct kiln__deferred *dying; /* killed before any thread was started */
+	bool over;                    /* the end was told */
 };
 
 /* --- from the guest: on vCPU threads ------------------------------------------------------ */
@@ -138,6 +139,9 @@ static void tell_end(struct kiln__instance *vm, enum kiln__end how, const kiln_e
 	kiln_done_fn done = vm->started;
 	kiln_error over;
 
+	if (vm->over)
+		return;
+	vm->over = true;
 	kiln__mailbox_flush(&vm->mailbox);
 	kiln__fail(&over, KILN_EDIED, "the virtual machine has ended");
 	vm->started = NULL;
@@ -244,10 +248,24 @@ static int builtin_prepare(struct kiln__instance *vm, kiln_error *err)
 	return r;
 }
 
+/* Completes an operation on a VM that has ended; false: it has not. */
+static bool refuse_dead(const struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (vm->over && done) {
+		kiln__fail(&err, KILN_EDIED, "the virtual machine has ended");
+		done(data, err.code, &err);
+	}
+	return vm->over;
+}
+
 static void builtin_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
 	kiln_error err;
 
+	if (refuse_dead(vm, done, data))
+		return;
 	vm->started = done;
 	vm->started_data = data;
 	if (kiln__vcpus_start(vm->vcpus, &err) == 0)
@@ -260,8 +278,11 @@ static void builtin_start(struct kiln__instance *vm, kiln_done_fn done, void *da
 static void builtin_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
 	kiln_error err;
-	int r = kiln__pm_press(&vm->board.pm, KILN__EVENT_POWER, &err);
+	int r;
 
+	if (refuse_dead(vm, done, data))
+		return;
+	r = kiln__pm_press(&vm->board.pm, KILN__EVENT_POWER, &err);
 	if (done)
 		done(data, r, r < 0 ? &err : NULL);
 }
@@ -276,6 +297,8 @@ static void builtin_kill(struct kiln__instance *vm)
 
 static void builtin_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
+	if (refuse_dead(vm, done, data))
+		return;
 	vm->paused = done;
 	vm->paused_data = data;
 	kiln__vcpus_pause(vm->vcpus);
@@ -283,6 +306,8 @@ static void builtin_pause(struct kiln__instance *vm, kiln_done_fn done, void *da
 
 static void builtin_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
+	if (refuse_dead(vm, done, data))
+		return;
 	kiln__vcpus_resume(vm->vcpus);
 	if (done)
 		done(data, 0, NULL);
@@ -293,6 +318,11 @@ static void builtin_connect(struct kiln__instance *vm, uint32_t port, kiln__conn
 {
 	kiln_error err;
 
+	if (vm->over) {
+		kiln__fail(&err, KILN_EDIED, "the virtual machine has ended");
+		done(data, NULL, &err);
+		return;
+	}
 	if (vm->board.devices.vsock) {
 		kiln__vsock_connect(vm->board.devices.vsock, port, done, data);
 		return;
