@@ -96,14 +96,18 @@ static const struct kiln__mailbox_handler mailbox_handler = {
 	.panicked = on_panicked,
 };
 
-static void on_started(void *data)
+static void complete_start(struct kiln__instance *vm, const kiln_error *err)
 {
-	struct kiln__instance *vm = data;
 	kiln_done_fn done = vm->started;
 
 	vm->started = NULL;
 	if (done)
-		done(vm->started_data, 0, NULL);
+		done(vm->started_data, err ? err->code : 0, err);
+}
+
+static void on_started(void *data)
+{
+	complete_start(data, NULL);
 }
 
 static void complete_pause(struct kiln__instance *vm, const kiln_error *err)
@@ -136,7 +140,6 @@ static enum kiln__end end_of(enum kiln__vcpus_end how)
 
 static void tell_end(struct kiln__instance *vm, enum kiln__end how, const kiln_error *err)
 {
-	kiln_done_fn done = vm->started;
 	kiln_error over;
 
 	if (vm->over)
@@ -144,9 +147,7 @@ static void tell_end(struct kiln__instance *vm, enum kiln__end how, const kiln_e
 	vm->over = true;
 	kiln__mailbox_flush(&vm->mailbox);
 	kiln__fail(&over, KILN_EDIED, "the virtual machine has ended");
-	vm->started = NULL;
-	if (done)
-		done(vm->started_data, over.code, err ? err : &over);
+	complete_start(vm, err ? err : &over);
 	complete_pause(vm, &over);
 	vm->host.ended(vm->host.data, how, err);
 }
@@ -333,6 +334,8 @@ static void builtin_connect(struct kiln__instance *vm, uint32_t port, kiln__conn
 
 static size_t builtin_console_write(struct kiln__instance *vm, const void *bytes, size_t len)
 {
+	if (vm->over)
+		return 0;
 	if (vm->board.devices.console)
 		return kiln__console_write(vm->board.devices.console, 0, bytes, len);
 	return kiln__uart_input(&vm->board.uart, bytes, len);
@@ -351,9 +354,14 @@ static int64_t builtin_pid(const struct kiln__instance *vm)
 
 static void builtin_free(struct kiln__instance *vm)
 {
+	kiln_error err;
+
 	if (!vm)
 		return;
 	kiln__vcpus_free(vm->vcpus);
+	kiln__fail(&err, KILN_EDIED, "the virtual machine was freed");
+	complete_start(vm, &err);
+	complete_pause(vm, &err);
 	kiln__board_done(&vm->board);
 	kiln__deferred_free(vm->dying);
 	kiln__mailbox_done(&vm->mailbox);
