@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static const char magic[8] = "KILNHV";
+static const char magic[8] = "KILNKVM"; /* what is in the sections is KVM's */
 
 #if defined(__x86_64__)
 #define ARCH 1
