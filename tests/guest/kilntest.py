@@ -24,6 +24,10 @@ SOAK = os.environ.get("KILN_SOAK") == "1"
 DEADLINE = 300  # seconds for one command: TCG on a busy machine, ten times slower than a good one
 
 
+# What examples/tinyvm.c prints, wherever it runs.
+TINYVM_OUTPUT = "Hello from real mode\n64-bit mode adds up to 5050\nand stores 5050 in a device\n"
+
+
 class Skip(Exception):
     """Raised with the reason why a test cannot run here."""
 
@@ -181,6 +185,14 @@ def chunks(mib):
 def need_qemu():
     if not shutil.which("qemu-system-x86_64"):
         raise Skip("qemu-system-x86_64 is not installed")
+
+
+def need_kvm():
+    """A /dev/kvm, if only one for small programs."""
+    if os.uname().machine != "x86_64":
+        raise Skip("it is a program for x86_64")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise Skip("/dev/kvm cannot be opened here")
 
 
 def main(module):

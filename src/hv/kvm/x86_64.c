@@ -59,6 +59,24 @@ enum kiln_hv_irqchip kiln__kvm_irqchip(const kiln_hv *hv)
 	return kiln__kvm_cap(hv, KVM_CAP_IRQCHIP) ? KILN_HV_IRQCHIP_FULL : KILN_HV_IRQCHIP_NONE;
 }
 
+/*
+ * A new PIC of KVM's has nothing masked and delivers vectors from 0 on: a guest without drivers for
+ * it would have each of the first lines twice, the second time as an exception. So all is masked,
+ * as firmware leaves it, until a guest programs it (8259A data sheet, OCW1). The second PIC goes by
+ * the first.
+ */
+static int mask_pic(kiln_hv_vm *vm, kiln_error *err)
+{
+	struct kvm_irqchip chip = {
+		.chip_id = KVM_IRQCHIP_PIC_MASTER,
+		.chip.pic = {.imr = 0xff, .elcr_mask = 0xf8}, /* lines 0 to 2 are never level */
+	};
+
+	if (kiln__kvm_ioctl_p(vm->fd, KVM_SET_IRQCHIP, &chip) < 0)
+		return kiln__fail_errno(err, errno, "KVM_SET_IRQCHIP");
+	return 0;
+}
+
 int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err)
 {
 	if (vm->irqchip == KILN_HV_IRQCHIP_LOCAL) {
@@ -73,7 +91,7 @@ int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err)
 	}
 	if (kiln__kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return kiln__fail_errno(err, errno, "KVM_CREATE_IRQCHIP");
-	return 0;
+	return mask_pic(vm, err);
 }
 
 /* What it can offer includes VMX or SVM only where its module says so. */
