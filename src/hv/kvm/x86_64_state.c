@@ -198,23 +198,42 @@ static int save_msrs(kiln_hv_vcpu *vcpu, struct kiln__buf *blob, kiln_error *err
 	return 0;
 }
 
+/* Whether an MSR has this value already: KVM lets some be read that it does not let be set. */
+static bool has_msr(kiln_hv_vcpu *vcpu, const struct kvm_msr_entry *wanted)
+{
+	union msrs arg = {.kvm = {.nmsrs = 1}};
+
+	arg.kvm.entries[0].index = wanted->index;
+	return kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_MSRS, &arg) == 1 &&
+	       arg.kvm.entries[0].data == wanted->data;
+}
+
 static int load_msrs(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
 {
 	size_t len = 0;
-	const void *entries = kiln__blob_find(blob, size, MSRS, &len);
+	const uint8_t *entries = kiln__blob_find(blob, size, MSRS, &len);
 	size_t count = len / sizeof(struct kvm_msr_entry);
-	union msrs arg = {.kvm = {.nmsrs = (uint32_t)count}};
-	int n;
+	size_t n;
 
 	if (!entries || len % sizeof(struct kvm_msr_entry) || count > MAX_MSRS)
 		return kiln__fail(err, KILN_EFORMAT, "the state's MSRs are damaged");
-	memcpy(arg.kvm.entries, entries, len);
-	n = kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_MSRS, &arg);
-	if (n < 0)
-		return kiln__fail_errno(err, errno, "KVM_SET_MSRS");
-	if ((size_t)n < count)
-		return kiln__fail(err, KILN_ENOTSUP, "this KVM does not take MSR 0x%x",
-				  arg.kvm.entries[n].index);
+	for (size_t i = 0; i < count; i += n) {
+		union msrs arg = {.kvm = {.nmsrs = (uint32_t)(count - i)}};
+		int set;
+
+		memcpy(arg.kvm.entries, entries + i * sizeof(struct kvm_msr_entry),
+		       (count - i) * sizeof(struct kvm_msr_entry));
+		set = kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_MSRS, &arg);
+		if (set < 0)
+			return kiln__fail_errno(err, errno, "KVM_SET_MSRS");
+		n = (size_t)set;
+		if (n == count - i)
+			break;
+		if (!has_msr(vcpu, &arg.kvm.entries[n]))
+			return kiln__fail(err, KILN_ENOTSUP, "this KVM does not take MSR 0x%x",
+					  arg.kvm.entries[n].index);
+		n++;
+	}
 	return 0;
 }
 
@@ -361,6 +380,16 @@ int kiln_hv_vcpu_save(kiln_hv_vcpu *vcpu, void **ret, size_t *ret_size, kiln_err
 	return code < 0 ? code : kiln__blob_finish(&blob, ret, ret_size, err);
 }
 
+#define CPUID_1_ECX_XSAVE (1u << 26)
+
+static bool has_xsave(const void *blob, size_t size)
+{
+	size_t len = 0;
+	const uint8_t *cpuid = kiln__blob_find(blob, size, CPUID, &len);
+
+	return told(cpuid, len, &feature_words[0]) & CPUID_1_ECX_XSAVE;
+}
+
 static int load_registers(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
 {
 	struct kvm_regs regs;
@@ -373,7 +402,7 @@ static int load_registers(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kil
 
 	if (code == 0)
 		code = LOAD(REGS, KVM_SET_REGS, regs);
-	if (code == 0 && kiln__blob_find(blob, size, XCRS, &len))
+	if (code == 0 && (kiln__blob_find(blob, size, XCRS, &len) || has_xsave(blob, size)))
 		code = LOAD(XCRS, KVM_SET_XCRS, xcrs);
 	if (code == 0)
 		code = LOAD(XSAVE, KVM_SET_XSAVE, xsave);
