@@ -317,8 +317,8 @@ KILN_PUBLIC void kiln_hv_exit_describe(const kiln_hv_exit *exit, char *text, siz
  * A blob is loaded into a vCPU of the same hypervisor, in a VM with the same interrupt controller
  * (KILN_EINVAL) and with its memory in place. On a processor that lacks what the guest was told
  * of: KILN_ENOTSUP, naming it. A blob that is damaged, or of another kind, version or architecture:
- * KILN_EFORMAT. Its checksum finds damage, no forgery: a forged one is refused by the hypervisor, or
- * is a state like any other. A vCPU or VM whose load has failed is good for nothing but another
+ * KILN_EFORMAT. Its checksum finds damage, no forgery: a forged one is refused by the hypervisor,
+ * or is a state like any other. A vCPU or VM whose load has failed is good for nothing but another
  * load.
  */
 KILN_PUBLIC int kiln_hv_vcpu_save(kiln_hv_vcpu *vcpu, void **ret, size_t *ret_size,

@@ -20,6 +20,14 @@ guest_\name:
 guest_\name\()_end:
 	.endm
 
+/* A store of 32 bits anywhere. */
+	.macro store value, address
+	push	%ebx
+	mov	$\address, %ebx
+	movl	$\value, (%ebx)
+	pop	%ebx
+	.endm
+
 /* Says that it runs, then never comes out. */
 guest spin
 	out	%al, $PORT_BELL
@@ -68,9 +76,9 @@ end ring
  * LINE for VECTOR_LINE (82093AA data sheet, 3.2.4), says that it is ready, and waits.
  */
 guest apic
-	addr32 movl $0x1ff, 0xfee000f0
-	addr32 movl $(0x10 + 2 * LINE), 0xfec00000
-	addr32 movl $VECTOR_LINE, 0xfec00010
+	store	0x1ff, 0xfee000f0
+	store	(0x10 + 2 * LINE), 0xfec00000
+	store	VECTOR_LINE, 0xfec00010
 	out	%al, $PORT_READY
 	out	%al, $PORT_BELL
 	sti
@@ -80,7 +88,7 @@ end apic
 
 /* The same with a local APIC alone. */
 guest lapic
-	addr32 movl $0x1ff, 0xfee000f0
+	store	0x1ff, 0xfee000f0
 	out	%al, $PORT_READY
 	sti
 1:	hlt
@@ -95,7 +103,7 @@ guest handlers
 	push	%ax
 	mov	$i, %al
 	out	%al, $PORT_SAY
-	addr32 movl $0, 0xfee000b0
+	store	0, 0xfee000b0
 	pop	%ax
 	iret
 	.set	i, i + 1
