@@ -10,9 +10,10 @@
  * processor's own part is in <kiln/hv_x86.h> and <kiln/hv_arm64.h>.
  *
  * Threads: a hypervisor and its VMs may be used on any thread, one at a time per
- * VM; kiln_hv_vm_send_msi() and kiln_hv_vm_set_line() on several at once. A vCPU is
- * made, attached, run and freed on one thread of its own; kiln_hv_vcpu_kick() alone may be
- * called from any.
+ * VM; kiln_hv_vm_send_msi() and kiln_hv_vm_set_line() on several at once, and so
+ * kiln_hv_vm_read() and kiln_hv_vm_write() while no memory is mapped or unmapped. A vCPU is
+ * made, attached, run and freed on one thread of its own, whatever happens to its VM
+ * meanwhile; kiln_hv_vcpu_kick() alone may be called from any.
  *
  * Trust: what comes out of an exit (ports, addresses, sizes, data) was chosen by
  * the guest. Sizes are within the bounds given at kiln_hv_access; everything else is the
@@ -52,7 +53,8 @@ KILN_PUBLIC void kiln_hv_free(kiln_hv *hv); /* NULL is allowed */
 /* Who delivers interrupts to the processors. */
 enum kiln_hv_irqchip {
 	KILN_HV_IRQCHIP_NONE = 0,  /* the caller emulates all of it */
-	KILN_HV_IRQCHIP_LOCAL = 1, /* local APICs (redistributors); the caller has the I/O APIC */
+	KILN_HV_IRQCHIP_LOCAL = 1, /* local APICs (redistributors), so MSI; the caller has the I/O
+				      APIC, of whose level-triggered lines it hears no EOI */
 	KILN_HV_IRQCHIP_FULL = 2,  /* local and I/O APIC, or a whole GIC; MSI and lines */
 };
 
@@ -73,7 +75,7 @@ typedef struct kiln_hv_capabilities {
 		.size = sizeof(kiln_hv_capabilities)                                               \
 	}
 
-/* What this hypervisor has. Fills @ret as far as its size says. */
+/* What this hypervisor has. Fills @ret as far as its size says; KILN_EINVAL if it says nothing. */
 KILN_PUBLIC int kiln_hv_get_capabilities(const kiln_hv *hv, kiln_hv_capabilities *ret,
 					 kiln_error *err);
 
@@ -87,8 +89,7 @@ KILN_PUBLIC int kiln_hv_check_features(const kiln_hv *hv, kiln_error *err);
 
 typedef struct kiln_hv_vm_options {
 	size_t size;
-	enum kiln_hv_irqchip
-		irqchip; /* what the VM is to have; KILN_ENOTSUP beyond the capability */
+	enum kiln_hv_irqchip irqchip; /* what it is to have; KILN_ENOTSUP beyond the capability */
 } kiln_hv_vm_options;
 
 #define KILN_HV_VM_OPTIONS_INIT                                                                    \
@@ -107,13 +108,15 @@ KILN_PUBLIC void kiln_hv_vm_free(kiln_hv_vm *vm); /* after its vCPUs; NULL is al
 
 /* --- guest memory --------------------------------------------------------------------- */
 
-#define KILN_HV_MAP_READONLY  1 /* guest writes become MMIO exits */
-#define KILN_HV_MAP_LOG_DIRTY 2 /* what the guest writes to is noted */
+#define KILN_HV_MAP_READONLY  1 /* guest writes become MMIO exits; by capability */
+#define KILN_HV_MAP_LOG_DIRTY 2 /* what the guest writes to is noted: kiln_hv_vm_dirty_log() */
 
 /*
  * Makes @size bytes at @host the guest's memory at @address, all three multiples
- * of the page size. The memory is borrowed and must stay mapped until unmapped here
- * or the VM is freed. Overlapping what is mapped already: KILN_EEXIST.
+ * of the host's page size (KILN_EINVAL). The memory is borrowed, must be writable, and must stay
+ * mapped until unmapped here or the VM is freed. Overlapping what is mapped already: KILN_EEXIST;
+ * empty, beyond 64 bits, or more than the capability's max_maps: KILN_EOVERFLOW. Also while vCPUs
+ * run.
  */
 KILN_PUBLIC int kiln_hv_vm_map(kiln_hv_vm *vm, uint64_t address, void *host, uint64_t size,
 			       unsigned flags, kiln_error *err);
@@ -126,11 +129,11 @@ enum kiln_hv_memory_kind {
 };
 
 /*
- * Makes memory of this kind and maps it: it is the VM's, and goes with kiln_hv_vm_unmap() or the
- * VM.
- * @descriptor and @offset (a multiple of the page size) are for SHARED and FILE; the descriptor may
- * be closed afterwards, and the file must not be shortened. *@ret_host (if not NULL) is where it
- * lies in this process.
+ * Makes memory of this kind and maps it as kiln_hv_vm_map() does: it is the VM's, and goes with
+ * kiln_hv_vm_unmap() or the VM. @descriptor and @offset (a multiple of the page size) are for
+ * SHARED (open for writing, too) and FILE (for reading). A file that ends before the last page:
+ * KILN_EOVERFLOW; it must not be shortened later, but the descriptor may be closed. *@ret_host (if
+ * not NULL) is where the memory lies in this process.
  */
 KILN_PUBLIC int kiln_hv_vm_add_memory(kiln_hv_vm *vm, uint64_t address, uint64_t size,
 				      enum kiln_hv_memory_kind kind, intptr_t descriptor,
@@ -151,27 +154,36 @@ KILN_PUBLIC int kiln_hv_vm_write(kiln_hv_vm *vm, uint64_t address, const void *b
 				 kiln_error *err);
 
 /*
- * Fetches and clears what has been written to of a mapping that logs: a bit per page, the first
- * page's the lowest of @bitmap[0]. @words must suffice for the mapping (KILN_EOVERFLOW).
+ * Fetches and clears what the guest has written to of the mapping at exactly @address: a bit per
+ * page of the host's size, the first page's the lowest of @bitmap[0]. What this process writes is
+ * not noted. @words must suffice for the mapping (KILN_EOVERFLOW). KILN_ENOENT if there is no such
+ * mapping, KILN_ESTATE if it was made without KILN_HV_MAP_LOG_DIRTY.
  */
 KILN_PUBLIC int kiln_hv_vm_dirty_log(kiln_hv_vm *vm, uint64_t address, uint64_t *bitmap,
 				     size_t words, kiln_error *err);
 
-/* --- interrupts: with KILN_HV_IRQCHIP_FULL -------------------------------------------------- */
+/* --- interrupts ------------------------------------------------------------------------------ */
 
-/* Raises or lowers a line of the I/O APIC (GIC). Any thread. */
+/*
+ * Raises or lowers a line of the I/O APIC (0 to 23) or GIC. Any thread. With KILN_HV_IRQCHIP_FULL,
+ * else KILN_ENOTSUP. KILN_EOVERFLOW: there is no such line.
+ */
 KILN_PUBLIC int kiln_hv_vm_set_line(kiln_hv_vm *vm, unsigned line, bool level, kiln_error *err);
 
-/* Delivers a message-signalled interrupt, as a write of @data to @address would. Any thread. */
+/*
+ * Delivers a message-signalled interrupt, as a write of @data to @address would: 0 also if no
+ * processor takes it. Any thread. Needs KILN_HV_IRQCHIP_LOCAL or FULL, else KILN_ENOTSUP.
+ */
 KILN_PUBLIC int kiln_hv_vm_send_msi(kiln_hv_vm *vm, uint64_t address, uint32_t data,
 				    kiln_error *err);
 
 /* --- notification by descriptor: capability "notify" ---------------------------------------- */
 
 /*
- * A doorbell: a guest's write of @size bytes (1, 2, 4, 8; 0: any) to @address makes @descriptor (an
- * eventfd on Linux) readable, and does not end kiln_hv_vcpu_run(). With @match only a write of
- * @value does.
+ * A doorbell: a guest's write of @size bytes (1, 2, 4, 8; 0: any, without @match) to @address makes
+ * @descriptor (an eventfd on Linux) readable, and does not end kiln_hv_vcpu_run(). With @match only
+ * a write of @value does. The same one twice: KILN_EEXIST; to remove one that is not there:
+ * KILN_ENOENT. The descriptor is borrowed until then, or until it is closed.
  */
 typedef struct kiln_hv_doorbell {
 	uint64_t address;
@@ -189,8 +201,9 @@ KILN_PUBLIC int kiln_hv_vm_remove_doorbell(kiln_hv_vm *vm, const kiln_hv_doorbel
 /*
  * Interrupts by descriptor: when @descriptor is written to, by whomever (a device in the kernel,
  * say), the message of @route is delivered. Routes are numbers from 0 to KILN_HV_MAX_ROUTES - 1 of
- * the caller's choice; changing one while it is in use is allowed, and costs some microseconds or
- * more.
+ * the caller's choice (KILN_EOVERFLOW); changing one while it is in use is allowed, and costs some
+ * microseconds or more. A route without a message: KILN_ENOENT; a descriptor in use: KILN_EBUSY.
+ * Needs KILN_HV_IRQCHIP_LOCAL or FULL.
  */
 #define KILN_HV_MAX_ROUTES 256
 
@@ -203,7 +216,9 @@ KILN_PUBLIC int kiln_hv_vm_remove_irq(kiln_hv_vm *vm, unsigned route, intptr_t d
 
 /*
  * The VM's own state beside memory and vCPUs (interrupt controller, clock), as a versioned blob for
- * kiln_hv_vm_load(), malloc'ed. While no vCPU runs; a VM is loaded before its vCPUs are.
+ * kiln_hv_vm_load(), malloc'ed. Maps, doorbells and routes are not in it: the caller made them, and
+ * makes them again. While no vCPU runs; a VM is loaded before its vCPUs are. Errors as those of
+ * kiln_hv_vcpu_load().
  */
 KILN_PUBLIC int kiln_hv_vm_save(kiln_hv_vm *vm, void **ret, size_t *ret_size, kiln_error *err);
 KILN_PUBLIC int kiln_hv_vm_load(kiln_hv_vm *vm, const void *blob, size_t size, kiln_error *err);
@@ -265,21 +280,25 @@ KILN_PUBLIC void kiln_hv_vcpu_free(kiln_hv_vcpu *vcpu); /* detached; NULL is all
  * Makes the calling thread the one that runs this vCPU. On Linux this blocks one
  * real-time signal (SIGRTMAX) in this thread, which kicks interrupt the guest with:
  * no handler is installed, and the program must not send it to itself.
- * Detach on the same thread before it ends or the vCPU is freed; it restores the mask.
+ * Detach on the same thread before it ends or the vCPU is freed; it restores the mask. One vCPU a
+ * thread at a time. KILN_ESTATE if it is attached already.
  */
 KILN_PUBLIC int kiln_hv_vcpu_attach(kiln_hv_vcpu *vcpu, kiln_error *err);
 KILN_PUBLIC void kiln_hv_vcpu_detach(kiln_hv_vcpu *vcpu);
 
 /*
  * Runs the guest until something is for the caller to do. After a reading PORT or
- * MMIO exit fill access.data before the next run, which completes the instruction.
- * Returns 0 with @ret filled (FAILED included), or an error if the call itself failed.
+ * MMIO exit fill access.data before the next run, which completes the instruction: until then
+ * the processor's state may still be that before it. What sets or saves state completes it, too.
+ * Returns 0 with @ret filled (FAILED included), or an error if the call itself failed
+ * (KILN_ESTATE: not attached).
  */
 KILN_PUBLIC int kiln_hv_vcpu_run(kiln_hv_vcpu *vcpu, kiln_hv_exit *ret, kiln_error *err);
 
 /*
  * Makes the current run, or the next one, return KICKED. Any thread; the vCPU must be
- * attached. A kick that comes while another is being reported may be reported again.
+ * attached, and stay so until this returns. Kicks before one report are one; a kick that comes
+ * while another is being reported may be reported again.
  */
 KILN_PUBLIC void kiln_hv_vcpu_kick(kiln_hv_vcpu *vcpu);
 
@@ -291,9 +310,16 @@ KILN_PUBLIC void kiln_hv_exit_describe(const kiln_hv_exit *exit, char *text, siz
 
 /*
  * The whole state of a vCPU as a versioned blob, malloc'ed, with a fingerprint of the processor.
- * Loading it on a processor that lacks what the guest was told of fails with KILN_ENOTSUP, naming
- * it; a blob that is damaged or of another kind with KILN_EFORMAT. Between runs, on the vCPU's
- * thread.
+ * Between runs, on the vCPU's thread. An access that was reported is completed first, with what is
+ * in access.data; KILN_ESTATE if the instruction goes on with another, which the next run
+ * reports. KILN_ENOTSUP for a guest that is a hypervisor itself.
+ *
+ * A blob is loaded into a vCPU of the same hypervisor, in a VM with the same interrupt controller
+ * (KILN_EINVAL) and with its memory in place. On a processor that lacks what the guest was told
+ * of: KILN_ENOTSUP, naming it. A blob that is damaged, or of another kind, version or architecture:
+ * KILN_EFORMAT. Its checksum finds damage, no forgery: a forged one is refused by the hypervisor,
+ * or is a state like any other. A vCPU or VM whose load has failed is good for nothing but another
+ * load.
  */
 KILN_PUBLIC int kiln_hv_vcpu_save(kiln_hv_vcpu *vcpu, void **ret, size_t *ret_size,
 				  kiln_error *err);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The port's x86-64 part: processor state as Intel SDM vol. 3 names it, and CPUID. */
+/*
+ * The port's x86-64 part: processor state as Intel SDM vol. 3 names it, and CPUID.
+ *
+ * Nothing may be mapped at guest-physical 0xfffbc000 to 0xfffbffff: some processors need it to run
+ * real mode. Everything that takes a vCPU is called on its thread, between runs.
+ */
 #ifndef KILN_HV_X86_H
 #define KILN_HV_X86_H
 
@@ -68,8 +73,12 @@ typedef struct kiln_hv_x86_state {
 
 #define KILN_X86_RFLAGS_FIXED 0x2u /* bit 1 is always set */
 
-/* On the vCPU's thread, between runs. Pending events and what is not in the struct stay as they
- * are. */
+/*
+ * Pending events and what is not in the struct stay as they are. After a PORT or MMIO exit the
+ * state read is that before or within the instruction; setting completes that one first (and fails
+ * with KILN_ESTATE as kiln_hv_vcpu_save() does). KILN_EINVAL if no processor could be in this
+ * state: in 64-bit mode CR4.PAE, EFER.LME and EFER.LMA are all set, TR is a busy TSS.
+ */
 KILN_PUBLIC int kiln_hv_x86_get_state(kiln_hv_vcpu *vcpu, kiln_hv_x86_state *ret, kiln_error *err);
 KILN_PUBLIC int kiln_hv_x86_set_state(kiln_hv_vcpu *vcpu, const kiln_hv_x86_state *state,
 				      kiln_error *err);
@@ -86,11 +95,12 @@ typedef struct kiln_hv_x86_cpuid {
 
 #define KILN_HV_MAX_CPUID 256
 
-/* What this host can offer a guest, up to KILN_HV_MAX_CPUID entries. Returns their count. */
+/* What this host can offer a guest. @entries has room for KILN_HV_MAX_CPUID. Returns their count.
+ */
 KILN_PUBLIC int kiln_hv_x86_host_cpuid(const kiln_hv *hv, kiln_hv_x86_cpuid *entries,
 				       kiln_error *err);
 
-/* What this guest is told. Before the vCPU's first run. */
+/* What this guest is told, at most KILN_HV_MAX_CPUID entries. Before the vCPU's first run. */
 KILN_PUBLIC int kiln_hv_x86_set_cpuid(kiln_hv_vcpu *vcpu, const kiln_hv_x86_cpuid *entries,
 				      size_t count, kiln_error *err);
 
@@ -100,8 +110,12 @@ typedef struct kiln_hv_x86_msr {
 	uint64_t value;
 } kiln_hv_x86_msr;
 
-/* Reads into the values of @msrs, or sets them, in their order. KILN_EINVAL names the first one
- * that this hypervisor does not take. */
+#define KILN_HV_MAX_MSRS 64 /* of one call; more: KILN_EOVERFLOW */
+
+/*
+ * Reads into the values of @msrs, or sets them, in their order. KILN_EINVAL names the first one
+ * that this hypervisor does not have or take; those before it are set then, but none is read.
+ */
 KILN_PUBLIC int kiln_hv_x86_get_msrs(kiln_hv_vcpu *vcpu, kiln_hv_x86_msr *msrs, size_t count,
 				     kiln_error *err);
 KILN_PUBLIC int kiln_hv_x86_set_msrs(kiln_hv_vcpu *vcpu, const kiln_hv_x86_msr *msrs, size_t count,
@@ -114,7 +128,11 @@ KILN_PUBLIC int kiln_hv_x86_get_fpu(kiln_hv_vcpu *vcpu, uint8_t ret[KILN_HV_X86_
 KILN_PUBLIC int kiln_hv_x86_set_fpu(kiln_hv_vcpu *vcpu, const uint8_t fpu[KILN_HV_X86_FPU_SIZE],
 				    kiln_error *err);
 
-/* What is pending between two instructions (SDM vol. 3, 6.9). */
+/*
+ * What is pending between two instructions (SDM vol. 3, 6.9). What the hypervisor keeps beside
+ * these stays as it is when they are set. An exception's vector is below 32 and not 2
+ * (KILN_EINVAL).
+ */
 typedef struct kiln_hv_x86_events {
 	bool exception; /* is to be delivered: vector, and an error code if it has one */
 	bool has_error;
@@ -132,8 +150,11 @@ KILN_PUBLIC int kiln_hv_x86_get_events(kiln_hv_vcpu *vcpu, kiln_hv_x86_events *r
 KILN_PUBLIC int kiln_hv_x86_set_events(kiln_hv_vcpu *vcpu, const kiln_hv_x86_events *events,
 				       kiln_error *err);
 
-/* Delivers an external interrupt at the next run: without an interrupt controller of the
- * hypervisor's. */
+/*
+ * Delivers an external interrupt at the next run, in a VM with KILN_HV_IRQCHIP_NONE (else
+ * KILN_ENOTSUP). KILN_EBUSY if the guest takes none now: then a run ends as KICKED as soon as it
+ * does.
+ */
 KILN_PUBLIC int kiln_hv_x86_interrupt(kiln_hv_vcpu *vcpu, uint8_t vector, kiln_error *err);
 
 /* How fast the guest's time stamp counter counts; KILN_ENOTSUP if the hypervisor does not know. */

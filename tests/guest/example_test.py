@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The programs of examples/, as somebody who has only libkiln would run them."""
+import os
 import subprocess
 import sys
 
 import kilntest
-from kilntest import BUILD, SOURCE, busybox_root, need_qemu
+from kilntest import BUILD, SOURCE, TINYVM_OUTPUT, busybox_root, need_kvm, need_qemu
 
 
 def example(home, name, *args):
@@ -31,9 +32,16 @@ def test_exec_says_what_is_wrong_and_leaves_nothing(home):
     home.assert_clean()
 
 
-def test_exec_is_shorter_than_sixty_lines(home):
-    lines = (SOURCE / "examples" / "exec.c").read_text().count("\n")
-    assert lines < 60, lines
+def test_tinyvm_runs_both_of_its_programs_to_their_end(home):
+    need_kvm()
+    r = example(home, "tinyvm")
+    assert (r.code, r.out, r.err) == (0, TINYVM_OUTPUT, ""), r
+
+
+def test_examples_are_short(home):
+    for name, limit in (("exec", 60), ("tinyvm", 120)):
+        lines = (SOURCE / "examples" / (name + ".c")).read_text().count("\n")
+        assert lines < limit, (name, lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import kilntest
-from kilntest import BUILD, SOURCE, busybox_root, need_qemu, shown
+from kilntest import BUILD, SOURCE, TINYVM_OUTPUT, busybox_root, need_kvm, need_qemu, shown
 
 EXAMPLE = SOURCE / "examples" / "exec.c"
 
@@ -100,6 +100,19 @@ def test_programs_compile_and_link_with_pkg_config(home):
         assert (r.code, r.out) == (5, "from the guest\n"), (program, r)
         home.assert_clean()
     shown("examples/exec.c, compiled against the installed tree by pkg-config, shared and static, boots a VM")
+
+
+def test_tinyvm_compiles_and_runs_with_what_is_installed(home):
+    need_kvm()
+    root, prefix = install(home)
+    flags = ["-Wall", "-Wextra", "-Werror", *pkg_config(root, prefix, "--cflags")]
+    source, shared, static = SOURCE / "examples" / "tinyvm.c", home.dir / "tinyvm", home.dir / "tinyvm-static"
+    run("cc", *flags, source, "-o", shared, *pkg_config(root, prefix, "--libs"))
+    run("cc", "-static", *flags, source, "-o", static, *pkg_config(root, prefix, "--static", "--libs"))
+    library = str(only(prefix, "libkiln.so").parent)
+    assert run(shared, env=dict(os.environ, LD_LIBRARY_PATH=library)) == TINYVM_OUTPUT
+    assert run(static) == TINYVM_OUTPUT
+    shown("examples/tinyvm.c, compiled against the installed tree, runs real-mode and 64-bit code on /dev/kvm")
 
 
 def test_pages_and_completions_are_installed(home):

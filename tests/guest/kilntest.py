@@ -24,6 +24,9 @@ SOAK = os.environ.get("KILN_SOAK") == "1"
 DEADLINE = 300  # seconds for one command: TCG on a busy machine, ten times slower than a good one
 
 
+TINYVM_OUTPUT = (SOURCE / "tests" / "rig" / "tinyvm.out").read_text()  # of examples/tinyvm.c, wherever it runs
+
+
 class Skip(Exception):
     """Raised with the reason why a test cannot run here."""
 
@@ -181,6 +184,14 @@ def chunks(mib):
 def need_qemu():
     if not shutil.which("qemu-system-x86_64"):
         raise Skip("qemu-system-x86_64 is not installed")
+
+
+def need_kvm():
+    """A /dev/kvm, if only one for small programs."""
+    if os.uname().machine != "x86_64":
+        raise Skip("it is a program for x86_64")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise Skip("/dev/kvm cannot be opened here")
 
 
 def main(module):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What libkiln shows is what its headers declare, and each header stands alone, in C and in C++.
 
-usage: exports.py LIBRARY INCLUDE-DIRECTORY
+usage: exports.py LIBRARY INCLUDE-DIRECTORY PROCESSOR-FAMILY
 """
 import pathlib
 import re
@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 
-library, include = sys.argv[1], pathlib.Path(sys.argv[2])
+library, include, processor = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
 headers = sorted((include / "kiln").glob("*.h"))
+# A part of one processor is not in the library of another.
+of_processor = {"hv_arm64.h": "aarch64", "hv_x86.h": "x86_64"}
 failed = False
 
 
@@ -24,6 +26,8 @@ def complain(text):
 def declared():
     names = set()
     for header in headers:
+        if of_processor.get(header.name, processor) != processor:
+            continue
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
         names |= set(re.findall(r"KILN_PUBLIC\b[^;{]*?\b(kiln_\w+)\s*\(", text))
     return names

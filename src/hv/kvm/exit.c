@@ -57,6 +57,10 @@ void kiln__kvm_decode_exit(struct kvm_run *run, kiln_hv_exit *ret)
 	case KVM_EXIT_HLT:
 		ret->kind = KILN_HV_EXIT_HALT;
 		return;
+	case KVM_EXIT_IRQ_WINDOW_OPEN: /* asked for by kiln_hv_x86_interrupt() */
+		run->request_interrupt_window = 0;
+		ret->kind = KILN_HV_EXIT_KICKED;
+		return;
 	case KVM_EXIT_INTR:
 		ret->kind = KILN_HV_EXIT_KICKED;
 		return;
@@ -111,6 +115,7 @@ void kiln_hv_exit_describe(const kiln_hv_exit *exit, char *text, size_t size)
 {
 	const kiln_hv_access *access = &exit->access;
 
+	snprintf(text, size, "exit of unknown kind %d", (int)exit->kind);
 	switch (exit->kind) {
 	case KILN_HV_EXIT_PORT:
 		snprintf(text, size, "%s port 0x%llx, %u bytes",

@@ -247,6 +247,7 @@ void kiln__preflight_explain_open(const struct kiln__preflight *run, kiln_error 
 		break;
 	case EACCES:
 	case EPERM:
+		error->hint[0] = '\0'; /* what follows knows more than kiln_hv_open() */
 		explain_refused(run, error);
 		break;
 	default:

@@ -10,7 +10,6 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <time.h>
 
 #define KILN__KVM_MAX_SLOTS 64
@@ -24,7 +23,8 @@ struct kiln__kvm_slot {
 	uint64_t address;
 	uint64_t size; /* 0: free */
 	void *host;
-	bool owned; /* made by kiln_hv_vm_add_memory() */
+	unsigned flags; /* KILN_HV_MAP_... */
+	bool owned;     /* made by kiln_hv_vm_add_memory() */
 };
 
 struct kiln__kvm_routes; /* irq.c */
@@ -44,9 +44,10 @@ struct kiln_hv_vcpu {
 	size_t run_size;
 	bool attached;
 	bool has_timer;
-	pid_t tid;          /* of the thread attached to */
-	atomic_bool kicked; /* a kick signal may be pending in that thread */
-	sigset_t old_mask;  /* of that thread */
+	bool unfinished;   /* the last exit was an access that the next KVM_RUN completes */
+	bool untold;       /* run holds an exit that kiln_hv_vcpu_run() has yet to report */
+	pid_t tid;         /* of the thread attached to */
+	sigset_t old_mask; /* of that thread */
 	timer_t kicker;
 	timer_t timer; /* made by the first deadline */
 };
@@ -61,6 +62,13 @@ int kiln__kvm_cap(const kiln_hv *hv, int cap);
 
 /* What a run has ended with. */
 void kiln__kvm_decode_exit(struct kvm_run *run, kiln_hv_exit *ret);
+
+/*
+ * Completes the access that the last exit reported, so that the state read or set next is that
+ * between two instructions (api.rst, the note at KVM_EXIT_MMIO). KILN_ESTATE if the instruction
+ * makes a further one: that is what the next run reports.
+ */
+int kiln__kvm_finish_access(kiln_hv_vcpu *vcpu, kiln_error *err);
 
 void kiln__kvm_free_memory(kiln_hv_vm *vm);
 void kiln__kvm_free_routes(kiln_hv_vm *vm);

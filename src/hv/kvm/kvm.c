@@ -53,11 +53,11 @@ static int open_device(const char *path, kiln_error *err)
 	int version;
 
 	if (fd < 0) {
-		kiln__fail_errno(err, code, "cannot open %s", path);
+		version = kiln__fail_errno(err, code, "cannot open %s", path);
 		if (code == EACCES)
 			kiln__hint(err, "let this user use it: it belongs to the group kvm on most "
 					"systems");
-		return err ? err->code : KILN_EACCES;
+		return version;
 	}
 	version = kiln__kvm_ioctl(fd, KVM_GET_API_VERSION, 0);
 	if (version == KVM_API_VERSION)
@@ -110,7 +110,6 @@ int kiln_hv_get_capabilities(const kiln_hv *hv, kiln_hv_capabilities *ret, kiln_
 	unsigned slots = (unsigned)kiln__kvm_cap(hv, KVM_CAP_NR_MEMSLOTS);
 	unsigned vcpus = (unsigned)kiln__kvm_cap(hv, KVM_CAP_MAX_VCPUS);
 	kiln_hv_capabilities found = {
-		.size = ret->size,
 		.irqchip = kiln__kvm_irqchip(hv),
 		.max_maps = slots && slots < KILN__KVM_MAX_SLOTS ? slots : KILN__KVM_MAX_SLOTS,
 		.readonly_maps = kiln__kvm_cap(hv, KVM_CAP_READONLY_MEM),
@@ -120,12 +119,13 @@ int kiln_hv_get_capabilities(const kiln_hv *hv, kiln_hv_capabilities *ret, kiln_
 		.nested = kiln__kvm_is_nested(hv),
 	};
 
+	if (ret->size < sizeof(ret->size))
+		return kiln__fail(err, KILN_EINVAL, "kiln_hv_capabilities without a size");
 	/* api.rst: without KVM_CAP_MAX_VCPUS it is KVM_CAP_NR_VCPUS, without that 4. */
 	if (!vcpus)
 		vcpus = (unsigned)kiln__kvm_cap(hv, KVM_CAP_NR_VCPUS);
 	found.max_vcpus = vcpus ? vcpus : 4;
-	if (ret->size < sizeof(ret->size))
-		return kiln__fail(err, KILN_EINVAL, "kiln_hv_capabilities without a size");
+	found.size = ret->size;
 	memcpy(ret, &found, ret->size < sizeof(found) ? ret->size : sizeof(found));
 	return 0;
 }
@@ -138,6 +138,7 @@ static const struct kiln__kvm_feature features[] = {
 	{KVM_CAP_IRQFD, "irqfd"},
 	{KVM_CAP_IOEVENTFD, "ioeventfd"},
 	{KVM_CAP_MP_STATE, "mp-state"},
+	{KVM_CAP_IMMEDIATE_EXIT, "immediate-exit"},
 	{0, NULL},
 };
 
@@ -180,6 +181,8 @@ int kiln_hv_vm_new(kiln_hv_vm **ret, kiln_hv *hv, const kiln_hv_vm_options *opti
 	kiln_hv_vm *vm;
 	int code;
 
+	if (options && options->size < sizeof(options->size))
+		return kiln__fail(err, KILN_EINVAL, "kiln_hv_vm_options without a size");
 	if (options)
 		memcpy(&given, options,
 		       options->size < sizeof(given) ? options->size : sizeof(given));

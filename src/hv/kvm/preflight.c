@@ -4,7 +4,7 @@
  * lets the architecture's part run its guest code in it, step by step.
  *
  * It all happens on the caller's thread. A guest that never exits is kicked by the
- * vCPU's deadline timer (kvm.c), so neither a second process nor a signal handler is
+ * vCPU's deadline timer (vcpu.c), so neither a second process nor a signal handler is
  * needed to bound it: a forked child could be killed just as well, but would copy the
  * address space of whatever program embeds this library, and could do little that is
  * safe after a fork among threads. What is not bounded are system calls other than

@@ -4,9 +4,10 @@
 #include "err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
-static const char magic[8] = "KILNHV";
+static const char magic[8] = "KILNKVM"; /* what is in the sections is KVM's */
 
 #if defined(__x86_64__)
 #define ARCH 1
@@ -19,12 +20,23 @@ struct header {
 	uint16_t version;
 	uint16_t arch;
 	uint32_t kind;
+	uint64_t sum; /* of all that follows */
 };
 
 struct section {
 	uint32_t number;
 	uint32_t len;
 };
+
+/* FNV-1a of 64 bits: finds what was damaged, not what was forged. */
+static uint64_t sum_of(const uint8_t *bytes, size_t len)
+{
+	uint64_t sum = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ bytes[i]) * 0x100000001b3;
+	return sum;
+}
 
 #define PADDED(len) (((len) + 7) & ~(size_t)7)
 
@@ -50,10 +62,13 @@ int kiln__blob_finish(struct kiln__buf *blob, void **ret, size_t *ret_size, kiln
 {
 	size_t size = blob->len;
 	bool failed = blob->failed;
-	void *bytes = kiln__buf_steal(blob);
+	char *bytes = kiln__buf_steal(blob);
+	uint64_t sum;
 
 	if (failed || !bytes)
 		return kiln__fail_nomem(err);
+	sum = sum_of((uint8_t *)bytes + sizeof(struct header), size - sizeof(struct header));
+	memcpy(bytes + offsetof(struct header, sum), &sum, sizeof(sum));
 	*ret = bytes;
 	*ret_size = size;
 	return 0;
@@ -86,6 +101,8 @@ int kiln__blob_check(const void *blob, size_t size, enum kiln__blob_kind kind, k
 	if (header.arch != ARCH || header.kind != kind)
 		return kiln__fail(err, KILN_EFORMAT, "the state is of another %s",
 				  header.arch != ARCH ? "architecture" : "object");
+	if (header.sum != sum_of((const uint8_t *)blob + at, size - at))
+		return kiln__fail(err, KILN_EFORMAT, "the state is damaged: its checksum is wrong");
 	while (next(blob, size, &at, &section))
 		;
 	if (at != size)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * State as a blob: a header, then sections, each a number, a length and bytes padded to eight.
- * Little-endian as the processors that it is of; read back with every bound checked, since it may
- * come from a file.
+ * State as a blob: a header with a checksum, then sections, each a number, a length and bytes
+ * padded to eight. Little-endian as the processors that it is of; read back with every bound
+ * checked, since it may come from a file, and from somebody who can reckon a checksum.
  */
 #ifndef KILN_HV_KVM_STATE_H
 #define KILN_HV_KVM_STATE_H

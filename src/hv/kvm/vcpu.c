@@ -111,6 +111,8 @@ int kiln_hv_vcpu_attach(kiln_hv_vcpu *vcpu, kiln_error *err)
 	int status;
 	int code;
 
+	if (vcpu->attached)
+		return kiln__fail(err, KILN_ESTATE, "the vCPU is attached already");
 	vcpu->tid = gettid();
 	code = new_timer(vcpu, &vcpu->kicker, err);
 	if (code < 0)
@@ -132,14 +134,16 @@ int kiln_hv_vcpu_attach(kiln_hv_vcpu *vcpu, kiln_error *err)
 	return 0;
 }
 
-/* Takes pending kicks off this thread's queue; costs a system call only if there may be one. */
-static void drain_kicks(kiln_hv_vcpu *vcpu)
+/*
+ * Takes pending kicks off this thread's queue: one a timer at most. Always looked for, never
+ * remembered in a flag: one that is set before the signal is there could be cleared before, too,
+ * and a signal that nobody takes ends every run that follows.
+ */
+static void drain_kicks(void)
 {
 	const struct timespec now = {0};
 	sigset_t kick;
 
-	if (!atomic_exchange(&vcpu->kicked, false))
-		return;
 	sigemptyset(&kick);
 	sigaddset(&kick, KICK_SIGNAL);
 	while (sigtimedwait(&kick, NULL, &now) > 0)
@@ -154,7 +158,7 @@ void kiln_hv_vcpu_detach(kiln_hv_vcpu *vcpu)
 	if (vcpu->has_timer)
 		timer_delete(vcpu->timer);
 	vcpu->has_timer = false;
-	drain_kicks(vcpu);
+	drain_kicks();
 	pthread_sigmask(SIG_SETMASK, &vcpu->old_mask, NULL);
 	vcpu->attached = false;
 }
@@ -164,7 +168,6 @@ void kiln_hv_vcpu_kick(kiln_hv_vcpu *vcpu)
 	/* A timer reaches no thread but its own, so a filter can allow it. */
 	const struct itimerspec now = {.it_value = {.tv_nsec = 1}};
 
-	atomic_store(&vcpu->kicked, true);
 	timer_settime(vcpu->kicker, 0, &now, NULL);
 }
 
@@ -173,39 +176,65 @@ int kiln_hv_vcpu_deadline(kiln_hv_vcpu *vcpu, unsigned ms, kiln_error *err)
 	struct itimerspec when = {
 		.it_value = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000},
 	};
-
 	int code;
 
+	if (!vcpu->attached)
+		return kiln__fail(err, KILN_ESTATE, "the vCPU is not attached to a thread");
 	if (!vcpu->has_timer) {
 		code = ms ? new_timer(vcpu, &vcpu->timer, err) : 0;
 		if (!ms || code < 0)
 			return code;
 		vcpu->has_timer = true;
 	}
-	/* It may fire from now on, and nobody is there to note it when it does. */
-	if (ms)
-		atomic_store(&vcpu->kicked, true);
 	if (timer_settime(vcpu->timer, 0, &when, NULL) < 0)
 		return kiln__fail_errno(err, errno, "cannot arm a timer");
 	return 0;
 }
 
+static void report(kiln_hv_vcpu *vcpu, kiln_hv_exit *ret)
+{
+	*ret = (kiln_hv_exit){0};
+	kiln__kvm_decode_exit(vcpu->run, ret);
+	vcpu->unfinished = ret->kind == KILN_HV_EXIT_PORT || ret->kind == KILN_HV_EXIT_MMIO;
+	vcpu->untold = false;
+}
+
 int kiln_hv_vcpu_run(kiln_hv_vcpu *vcpu, kiln_hv_exit *ret, kiln_error *err)
 {
-	for (;;) {
-		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
-			kiln__kvm_decode_exit(vcpu->run, ret);
-			break;
-		}
+	if (!vcpu->attached)
+		return kiln__fail(err, KILN_ESTATE, "the vCPU is not attached to a thread");
+	while (!vcpu->untold && ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 		if (errno == EAGAIN) /* a processor that waits to be started was woken */
 			continue;
 		if (errno != EINTR)
 			return kiln__fail_errno(err, errno, "KVM_RUN");
-		ret->kind = KILN_HV_EXIT_KICKED;
+		vcpu->run->exit_reason = KVM_EXIT_INTR;
 		break;
 	}
+	report(vcpu, ret);
 	if (ret->kind == KILN_HV_EXIT_KICKED)
-		drain_kicks(vcpu);
+		drain_kicks();
+	return 0;
+}
+
+int kiln__kvm_finish_access(kiln_hv_vcpu *vcpu, kiln_error *err)
+{
+	int n;
+
+	if (!vcpu->unfinished)
+		return 0;
+	vcpu->run->immediate_exit = 1;
+	n = vcpu->untold ? 0 : ioctl(vcpu->fd, KVM_RUN, 0);
+	vcpu->run->immediate_exit = 0;
+	if (n == 0) {
+		vcpu->untold = true;
+		return kiln__fail(
+			err, KILN_ESTATE,
+			"the vCPU is within an instruction that has not ended: run it on");
+	}
+	if (errno != EINTR)
+		return kiln__fail_errno(err, errno, "KVM_RUN");
+	vcpu->unfinished = false;
 	return 0;
 }
 

@@ -31,6 +31,8 @@ _Static_assert(KVM_GET_REGS == 0x8090ae81 && KVM_SET_REGS == 0x4090ae82 &&
 
 #define IOAPIC_PINS 24
 
+#define RFLAGS_IF (1u << 9)
+
 #define CPUID_1_ECX_VMX        (1u << 5)
 #define CPUID_80000001_ECX_SVM (1u << 2)
 
@@ -68,18 +70,39 @@ enum kiln_hv_irqchip kiln__kvm_irqchip(const kiln_hv *hv)
 	return kiln__kvm_cap(hv, KVM_CAP_IRQCHIP) ? KILN_HV_IRQCHIP_FULL : KILN_HV_IRQCHIP_NONE;
 }
 
+/*
+ * A new PIC of KVM's has nothing masked and delivers vectors from 0 on: a guest without drivers for
+ * it would have each of the first lines twice, the second time as an exception. So all is masked,
+ * as firmware leaves it, until a guest programs it (8259A data sheet, OCW1). The second PIC goes by
+ * the first.
+ */
+static int mask_pic(kiln_hv_vm *vm, kiln_error *err)
+{
+	struct kvm_irqchip chip = {
+		.chip_id = KVM_IRQCHIP_PIC_MASTER,
+		.chip.pic = {.imr = 0xff, .elcr_mask = 0xf8}, /* lines 0 to 2 are never level */
+	};
+
+	if (kiln__kvm_ioctl_p(vm->fd, KVM_SET_IRQCHIP, &chip) < 0)
+		return kiln__fail_errno(err, errno, "KVM_SET_IRQCHIP");
+	return 0;
+}
+
 int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err)
 {
 	if (vm->irqchip == KILN_HV_IRQCHIP_LOCAL) {
 		struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
 
+		if (!kiln__kvm_cap(vm->hv, KVM_CAP_SPLIT_IRQCHIP))
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "this KVM has no local APICs without an I/O APIC");
 		if (kiln__kvm_ioctl_p(vm->fd, KVM_ENABLE_CAP, &split) < 0)
 			return kiln__fail_errno(err, errno, "KVM_CAP_SPLIT_IRQCHIP");
 		return 0;
 	}
 	if (kiln__kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return kiln__fail_errno(err, errno, "KVM_CREATE_IRQCHIP");
-	return 0;
+	return mask_pic(vm, err);
 }
 
 /* What it can offer includes VMX or SVM only where its module says so. */
@@ -202,7 +225,10 @@ int kiln_hv_x86_set_state(kiln_hv_vcpu *vcpu, const kiln_hv_x86_state *state, ki
 {
 	struct kvm_regs regs;
 	struct kvm_sregs s;
+	int code = kiln__kvm_finish_access(vcpu, err);
 
+	if (code < 0)
+		return code;
 	/* Read first: it also holds the local APIC's base and pending interrupts, which stay. */
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_SREGS, &s) < 0)
 		return kiln__fail_errno(err, errno, "KVM_GET_SREGS");
@@ -296,11 +322,9 @@ int kiln_hv_x86_set_cpuid(kiln_hv_vcpu *vcpu, const kiln_hv_x86_cpuid *entries, 
 
 /* --- MSRs, FPU, events ------------------------------------------------------------------ */
 
-#define MAX_MSRS 64 /* of one call */
-
 union msrs_arg {
 	struct kvm_msrs kvm;
-	uint8_t bytes[sizeof(struct kvm_msrs) + MAX_MSRS * sizeof(struct kvm_msr_entry)];
+	uint8_t bytes[sizeof(struct kvm_msrs) + KILN_HV_MAX_MSRS * sizeof(struct kvm_msr_entry)];
 };
 
 static int move_msrs(kiln_hv_vcpu *vcpu, const kiln_hv_x86_msr *msrs, kiln_hv_x86_msr *ret,
@@ -309,7 +333,7 @@ static int move_msrs(kiln_hv_vcpu *vcpu, const kiln_hv_x86_msr *msrs, kiln_hv_x8
 	union msrs_arg arg = {.kvm = {.nmsrs = (uint32_t)count}};
 	int n;
 
-	if (count > MAX_MSRS)
+	if (count > KILN_HV_MAX_MSRS)
 		return kiln__fail(err, KILN_EOVERFLOW, "too many MSRs: %zu", count);
 	for (size_t i = 0; i < count; i++)
 		arg.kvm.entries[i] =
@@ -336,42 +360,42 @@ int kiln_hv_x86_set_msrs(kiln_hv_vcpu *vcpu, const kiln_hv_x86_msr *msrs, size_t
 	return move_msrs(vcpu, msrs, NULL, count, err);
 }
 
-/* FXSAVE's layout: control words and pointers, MXCSR at 24, eight x87 registers from 32, sixteen of
- * SSE from 160. */
-int kiln_hv_x86_get_fpu(kiln_hv_vcpu *vcpu, uint8_t ret[KILN_HV_X86_FPU_SIZE], kiln_error *err)
+/*
+ * By XSAVE, whose first part is laid out as FXSAVE's (SDM vol. 1, 13.4.1): KVM_GET_FPU and
+ * KVM_SET_FPU leave MXCSR out. This size holds all state but what a process must ask the system for
+ * (AMX).
+ */
+static int get_xsave(kiln_hv_vcpu *vcpu, struct kvm_xsave *ret, kiln_error *err)
 {
-	struct kvm_fpu fpu;
-
-	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_FPU, &fpu) < 0)
-		return kiln__fail_errno(err, errno, "KVM_GET_FPU");
-	memset(ret, 0, KILN_HV_X86_FPU_SIZE);
-	memcpy(ret, &fpu.fcw, 2);
-	memcpy(ret + 2, &fpu.fsw, 2);
-	ret[4] = fpu.ftwx;
-	memcpy(ret + 6, &fpu.last_opcode, 2);
-	memcpy(ret + 8, &fpu.last_ip, 8);
-	memcpy(ret + 16, &fpu.last_dp, 8);
-	memcpy(ret + 24, &fpu.mxcsr, 4);
-	memcpy(ret + 32, fpu.fpr, sizeof(fpu.fpr));
-	memcpy(ret + 160, fpu.xmm, sizeof(fpu.xmm));
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_XSAVE, ret) < 0)
+		return kiln__fail_errno(err, errno, "KVM_GET_XSAVE");
 	return 0;
 }
+
+int kiln_hv_x86_get_fpu(kiln_hv_vcpu *vcpu, uint8_t ret[KILN_HV_X86_FPU_SIZE], kiln_error *err)
+{
+	struct kvm_xsave xsave;
+	int code = get_xsave(vcpu, &xsave, err);
+
+	if (code == 0)
+		memcpy(ret, xsave.region, KILN_HV_X86_FPU_SIZE);
+	return code;
+}
+
+#define XSTATE_BV (512 / sizeof(uint32_t)) /* SDM vol. 1, 13.4.2; bit 0 is x87, bit 1 is SSE */
 
 int kiln_hv_x86_set_fpu(kiln_hv_vcpu *vcpu, const uint8_t from[KILN_HV_X86_FPU_SIZE],
 			kiln_error *err)
 {
-	struct kvm_fpu fpu = {.ftwx = from[4]};
+	struct kvm_xsave xsave;
+	int code = get_xsave(vcpu, &xsave, err);
 
-	memcpy(&fpu.fcw, from, 2);
-	memcpy(&fpu.fsw, from + 2, 2);
-	memcpy(&fpu.last_opcode, from + 6, 2);
-	memcpy(&fpu.last_ip, from + 8, 8);
-	memcpy(&fpu.last_dp, from + 16, 8);
-	memcpy(&fpu.mxcsr, from + 24, 4);
-	memcpy(fpu.fpr, from + 32, sizeof(fpu.fpr));
-	memcpy(fpu.xmm, from + 160, sizeof(fpu.xmm));
-	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_FPU, &fpu) < 0)
-		return kiln__fail_errno(err, errno, "KVM_SET_FPU");
+	if (code < 0)
+		return code;
+	memcpy(xsave.region, from, KILN_HV_X86_FPU_SIZE);
+	xsave.region[XSTATE_BV] |= 3;
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_XSAVE, &xsave) < 0)
+		return kiln__fail_errno(err, errno, "KVM_SET_XSAVE");
 	return 0;
 }
 
@@ -398,7 +422,10 @@ int kiln_hv_x86_get_events(kiln_hv_vcpu *vcpu, kiln_hv_x86_events *ret, kiln_err
 int kiln_hv_x86_set_events(kiln_hv_vcpu *vcpu, const kiln_hv_x86_events *events, kiln_error *err)
 {
 	struct kvm_vcpu_events e = {0};
+	int code = kiln__kvm_finish_access(vcpu, err);
 
+	if (code < 0)
+		return code;
 	/* Read first: it also holds what this port does not show, which stays. */
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0)
 		return kiln__fail_errno(err, errno, "KVM_GET_VCPU_EVENTS");
@@ -408,7 +435,8 @@ int kiln_hv_x86_set_events(kiln_hv_vcpu *vcpu, const kiln_hv_x86_events *events,
 	e.exception.error_code = events->error;
 	e.interrupt.injected = events->interrupt;
 	e.interrupt.nr = events->interrupt_vector;
-	e.interrupt.shadow = events->shadow;
+	if (!events->shadow || !e.interrupt.shadow) /* of which kind, KVM knows: it stays */
+		e.interrupt.shadow = events->shadow ? KVM_X86_SHADOW_INT_MOV_SS : 0;
 	e.nmi.injected = 0;
 	e.nmi.pending = events->nmi_pending;
 	e.nmi.masked = events->nmi_masked;
@@ -418,10 +446,36 @@ int kiln_hv_x86_set_events(kiln_hv_vcpu *vcpu, const kiln_hv_x86_events *events,
 	return 0;
 }
 
+/* What SDM vol. 3, 6.8 says, and nothing else being delivered. KVM does not look itself. */
+static int takes_interrupts(kiln_hv_vcpu *vcpu, kiln_error *err)
+{
+	struct kvm_vcpu_events e = {0};
+	struct kvm_regs regs;
+
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0)
+		return kiln__fail_errno(err, errno, "KVM_GET_VCPU_EVENTS");
+	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_REGS, &regs) < 0)
+		return kiln__fail_errno(err, errno, "KVM_GET_REGS");
+	return regs.rflags & RFLAGS_IF && !e.interrupt.shadow && !e.interrupt.injected &&
+	       !e.exception.injected && !e.exception.pending && !e.nmi.injected;
+}
+
 int kiln_hv_x86_interrupt(kiln_hv_vcpu *vcpu, uint8_t vector, kiln_error *err)
 {
 	struct kvm_interrupt irq = {.irq = vector};
+	int code;
 
+	if (vcpu->vm->irqchip != KILN_HV_IRQCHIP_NONE)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "interrupts of this VM go by its interrupt controller");
+	code = kiln__kvm_finish_access(vcpu, err);
+	if (code == 0)
+		code = takes_interrupts(vcpu, err);
+	if (code < 0)
+		return code;
+	vcpu->run->request_interrupt_window = code == 0;
+	if (code == 0)
+		return kiln__fail(err, KILN_EBUSY, "the guest takes no interrupt now");
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_INTERRUPT, &irq) < 0)
 		return kiln__fail_errno(err, errno, "KVM_INTERRUPT");
 	return 0;

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The whole state of x86-64 vCPUs and VMs on KVM as blobs: KVM's own structures, one a
- * section. Order matters when it is loaded (api.rst): CPUID before what depends on it, XCR0
- * before the extended state, the time stamp counter among the last, what is pending at the end.
+ * section. Order matters. Reading whether a vCPU runs or waits first takes INIT and SIPI that have
+ * come, which change the rest, and reading what is pending comes last. Set are CPUID before what
+ * depends on it, XCR0 before the extended state, the local APIC before the MSRs (the deadline
+ * timer's needs its mode), what is pending at the end, since setting registers clears it.
+ *
+ * A blob may come from a file: its structure is checked here, what is in the structures by KVM.
  */
 #include "internal.h"
 #include "state.h"
@@ -10,10 +14,12 @@
 #include <kiln/hv_x86.h>
 
 #include "err.h"
+#include "printable.h"
 #include "syscalls.h"
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -47,7 +53,6 @@ enum section {
 	SREGS,
 	XCRS,
 	XSAVE,
-	FPU, /* where there is no XSAVE */
 	DEBUGREGS,
 	LAPIC,
 	MSRS,
@@ -57,6 +62,7 @@ enum section {
 	PIC_SLAVE,
 	IOAPIC,
 	CLOCK,
+	TSC_KHZ,
 };
 
 /* --- the processor ------------------------------------------------------------------------- */
@@ -64,8 +70,8 @@ enum section {
 /* What the processor that a state was made on could do; all of it must be here, too. */
 struct fingerprint {
 	char vendor[16];
-	uint32_t signature; /* family, model and stepping: CPUID 1, EAX */
-	uint32_t features[8];
+	uint32_t signature;   /* family, model and stepping: CPUID 1, EAX; for people */
+	uint32_t features[8]; /* in the order of feature_words */
 };
 
 static void take_fingerprint(struct fingerprint *ret)
@@ -86,29 +92,61 @@ static void take_fingerprint(struct fingerprint *ret)
 		ret->features[7] = a; /* state that XSAVE can save */
 }
 
+/* Where each word of the features is in CPUID. */
+static const struct feature_word {
+	const char *name;
+	uint32_t leaf;
+	size_t reg; /* its offset in an entry */
+} feature_words[] = {
+#define WORD(leaf, reg)                                                                            \
+	{                                                                                          \
+#leaf "." #reg, leaf, offsetof(struct kvm_cpuid_entry2, reg)                       \
+	}
+	WORD(1, ecx), WORD(1, edx),          WORD(7, ebx),          WORD(7, ecx),
+	WORD(7, edx), WORD(0x80000001, ecx), WORD(0x80000001, edx), WORD(0xd, eax),
+#undef WORD
+};
+
+/* What the guest was told there: what it was not told of, it does not miss. */
+static uint32_t told(const uint8_t *cpuid, size_t len, const struct feature_word *word)
+{
+	struct kvm_cpuid_entry2 entry;
+	uint32_t bits = 0;
+
+	for (size_t at = 0; at + sizeof(entry) <= len; at += sizeof(entry)) {
+		memcpy(&entry, cpuid + at, sizeof(entry));
+		if (entry.function == word->leaf && entry.index == 0)
+			memcpy(&bits, (const uint8_t *)&entry + word->reg, sizeof(bits));
+	}
+	return bits;
+}
+
 static int check_fingerprint(const void *blob, size_t size, kiln_error *err)
 {
-	static const char *const registers[] = {"1.ecx", "1.edx",        "7.ebx",        "7.ecx",
-						"7.edx", "80000001.ecx", "80000001.edx", "d.eax"};
 	struct fingerprint there;
 	struct fingerprint here;
+	size_t len = 0;
+	const uint8_t *cpuid = kiln__blob_find(blob, size, CPUID, &len);
 	int code = kiln__blob_get(blob, size, FINGERPRINT, &there, sizeof(there), err);
 
 	if (code < 0)
 		return code;
 	take_fingerprint(&here);
-	if (memcmp(there.vendor, here.vendor, sizeof(here.vendor)) != 0)
+	there.vendor[sizeof(there.vendor) - 1] = '\0';
+	if (strcmp(there.vendor, here.vendor) != 0)
 		return kiln__fail(err, KILN_ENOTSUP,
-				  "the state is of a processor by %.12s, this one is by %.12s",
-				  there.vendor, here.vendor);
-	for (size_t i = 0; i < sizeof(registers) / sizeof(registers[0]); i++) {
-		uint32_t lacking = there.features[i] & ~here.features[i];
+				  "the state is of a processor by %s, this one is by %s",
+				  kiln__printable(there.vendor), here.vendor);
+	for (size_t i = 0; i < sizeof(feature_words) / sizeof(feature_words[0]); i++) {
+		uint32_t lacking =
+			there.features[i] & ~here.features[i] & told(cpuid, len, &feature_words[i]);
 
 		if (lacking)
 			return kiln__fail(err, KILN_ENOTSUP,
-					  "this processor lacks what the state's had: CPUID %s, "
-					  "bits 0x%x",
-					  registers[i], lacking);
+					  "this processor (signature 0x%x) lacks what the state's "
+					  "(0x%x) had: CPUID %s, bits 0x%x",
+					  here.signature, there.signature, feature_words[i].name,
+					  lacking);
 	}
 	return 0;
 }
@@ -134,8 +172,9 @@ static int load(int fd, const void *blob, size_t size, enum section section, uns
 	return code;
 }
 
+/* In functions with vcpu and blob (and size) in scope. */
 #define SAVE(section, request, room)                                                               \
-	save(vcpu->fd, &blob, section, request, #request, &(room), sizeof(room), err)
+	save(vcpu->fd, blob, section, request, #request, &(room), sizeof(room), err)
 #define LOAD(section, request, room)                                                               \
 	load(vcpu->fd, blob, size, section, request, #request, &(room), sizeof(room), err)
 
@@ -182,28 +221,46 @@ static int save_msrs(kiln_hv_vcpu *vcpu, struct kiln__buf *blob, kiln_error *err
 	return 0;
 }
 
+/* Whether an MSR has this value already: KVM lets some be read that it does not let be set. */
+static bool has_msr(kiln_hv_vcpu *vcpu, const struct kvm_msr_entry *wanted)
+{
+	union msrs arg = {.kvm = {.nmsrs = 1}};
+
+	arg.kvm.entries[0].index = wanted->index;
+	return kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_MSRS, &arg) == 1 &&
+	       arg.kvm.entries[0].data == wanted->data;
+}
+
 static int load_msrs(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
 {
 	size_t len = 0;
-	const struct kvm_msr_entry *entries = kiln__blob_find(blob, size, MSRS, &len);
-	size_t count = len / sizeof(*entries);
-	union msrs arg = {.kvm = {.nmsrs = (uint32_t)count}};
-	int n;
+	const uint8_t *entries = kiln__blob_find(blob, size, MSRS, &len);
+	size_t count = len / sizeof(struct kvm_msr_entry);
+	size_t n;
 
-	if (!entries || len % sizeof(*entries) || count > MAX_MSRS)
+	if (!entries || len % sizeof(struct kvm_msr_entry) || count > MAX_MSRS)
 		return kiln__fail(err, KILN_EFORMAT, "the state's MSRs are damaged");
-	memcpy(arg.kvm.entries, entries, len);
-	n = kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_MSRS, &arg);
-	if (n < 0)
-		return kiln__fail_errno(err, errno, "KVM_SET_MSRS");
-	if ((size_t)n < count)
-		return kiln__fail(err, KILN_ENOTSUP, "this KVM does not take MSR 0x%x",
-				  entries[n].index);
+	for (size_t i = 0; i < count; i += n) {
+		union msrs arg = {.kvm = {.nmsrs = (uint32_t)(count - i)}};
+		int set;
+
+		memcpy(arg.kvm.entries, entries + i * sizeof(struct kvm_msr_entry),
+		       (count - i) * sizeof(struct kvm_msr_entry));
+		set = kiln__kvm_ioctl_p(vcpu->fd, KVM_SET_MSRS, &arg);
+		if (set < 0)
+			return kiln__fail_errno(err, errno, "KVM_SET_MSRS");
+		n = (size_t)set;
+		if (n == count - i)
+			break;
+		if (!has_msr(vcpu, &arg.kvm.entries[n]))
+			return kiln__fail(err, KILN_ENOTSUP, "this KVM does not take MSR 0x%x",
+					  arg.kvm.entries[n].index);
+		n++;
+	}
 	return 0;
 }
 
-/* --- CPUID, as it was set ----------------------------------------------------------------------
- */
+/* --- CPUID, as it was set ------------------------------------------------------------------- */
 
 union cpuid_arg {
 	struct kvm_cpuid2 kvm;
@@ -225,11 +282,11 @@ static int save_cpuid(kiln_hv_vcpu *vcpu, struct kiln__buf *blob, kiln_error *er
 static int load_cpuid(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
 {
 	size_t len = 0;
-	const struct kvm_cpuid_entry2 *entries = kiln__blob_find(blob, size, CPUID, &len);
-	size_t count = len / sizeof(*entries);
+	const void *entries = kiln__blob_find(blob, size, CPUID, &len);
+	size_t count = len / sizeof(struct kvm_cpuid_entry2);
 	union cpuid_arg arg = {.kvm = {.nent = KILN_HV_MAX_CPUID}};
 
-	if (!entries || len % sizeof(*entries) || count > KILN_HV_MAX_CPUID)
+	if (!entries || len % sizeof(struct kvm_cpuid_entry2) || count > KILN_HV_MAX_CPUID)
 		return kiln__fail(err, KILN_EFORMAT, "the state's CPUID is damaged");
 	if (kiln__kvm_ioctl_p(vcpu->fd, KVM_GET_CPUID2, &arg) == 0 && arg.kvm.nent == count &&
 	    memcmp(arg.kvm.entries, entries, len) == 0)
@@ -241,8 +298,33 @@ static int load_cpuid(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_er
 	return 0;
 }
 
-/* --- vCPUs ---------------------------------------------------------------------------------------
- */
+/* --- the time stamp counter's frequency ------------------------------------------------------- */
+
+static void save_tsc_khz(kiln_hv_vcpu *vcpu, struct kiln__buf *blob)
+{
+	int khz = kiln__kvm_ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+	uint32_t value = khz > 0 ? (uint32_t)khz : 0; /* 0: it is not known */
+
+	kiln__blob_add(blob, TSC_KHZ, &value, sizeof(value));
+}
+
+static int load_tsc_khz(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
+{
+	int here = kiln__kvm_ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+	uint32_t khz;
+	int code = kiln__blob_get(blob, size, TSC_KHZ, &khz, sizeof(khz), err);
+
+	if (code < 0 || khz == 0 || (here > 0 && (uint32_t)here == khz))
+		return code;
+	if (kiln__kvm_ioctl(vcpu->fd, KVM_SET_TSC_KHZ, khz) < 0)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "this processor's time stamp counter cannot count at the state's "
+				  "%u kHz",
+				  khz);
+	return 0;
+}
+
+/* --- vCPUs ------------------------------------------------------------------------------------ */
 
 /* The part that only a VM with local APICs of KVM's has. */
 static bool has_lapic(const kiln_hv_vcpu *vcpu)
@@ -250,81 +332,123 @@ static bool has_lapic(const kiln_hv_vcpu *vcpu)
 	return vcpu->vm->irqchip != KILN_HV_IRQCHIP_NONE;
 }
 
-static int save_fpu(kiln_hv_vcpu *vcpu, struct kiln__buf *into, kiln_error *err)
+#define CR4_VMXE  (1u << 13) /* SDM vol. 3, 24.7 */
+#define EFER_SVME (1u << 12) /* AMD64 manual vol. 2, 3.1.7 */
+
+static int save_registers(kiln_hv_vcpu *vcpu, struct kiln__buf *blob, kiln_error *err)
 {
-	struct kiln__buf blob = *into;
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_debugregs debugregs;
+	int code = SAVE(SREGS, KVM_GET_SREGS, sregs);
+
+	if (code == 0 && (sregs.cr4 & CR4_VMXE || sregs.efer & EFER_SVME))
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"the guest is a hypervisor itself: the state of its VMs cannot be saved");
+	if (code == 0)
+		code = SAVE(REGS, KVM_GET_REGS, regs);
+	if (code == 0)
+		code = SAVE(DEBUGREGS, KVM_GET_DEBUGREGS, debugregs);
+	return code;
+}
+
+static int save_extended(kiln_hv_vcpu *vcpu, struct kiln__buf *blob, kiln_error *err)
+{
 	struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs;
-	struct kvm_fpu fpu;
 	int code = 0;
 
 	if (kiln__kvm_cap(vcpu->vm->hv, KVM_CAP_XCRS))
 		code = SAVE(XCRS, KVM_GET_XCRS, xcrs);
-	if (code == 0 && kiln__kvm_cap(vcpu->vm->hv, KVM_CAP_XSAVE))
-		code = SAVE(XSAVE, KVM_GET_XSAVE, xsave);
-	else if (code == 0)
-		code = SAVE(FPU, KVM_GET_FPU, fpu);
-	*into = blob;
-	return code;
+	return code < 0 ? code : SAVE(XSAVE, KVM_GET_XSAVE, xsave);
+}
+
+static int save_vcpu(kiln_hv_vcpu *vcpu, struct kiln__buf *blob, kiln_error *err)
+{
+	struct fingerprint fingerprint;
+	struct kvm_lapic_state lapic;
+	struct kvm_mp_state mp_state;
+	struct kvm_vcpu_events events = {0};
+	int code = 0;
+
+	take_fingerprint(&fingerprint);
+	kiln__blob_add(blob, FINGERPRINT, &fingerprint, sizeof(fingerprint));
+	if (has_lapic(vcpu))
+		code = SAVE(MP_STATE, KVM_GET_MP_STATE, mp_state);
+	if (code == 0)
+		code = save_cpuid(vcpu, blob, err);
+	if (code == 0)
+		code = save_registers(vcpu, blob, err);
+	if (code == 0)
+		code = save_extended(vcpu, blob, err);
+	if (code == 0 && has_lapic(vcpu))
+		code = SAVE(LAPIC, KVM_GET_LAPIC, lapic);
+	if (code < 0)
+		return code;
+	save_tsc_khz(vcpu, blob);
+	code = save_msrs(vcpu, blob, err);
+	return code < 0 ? code : SAVE(EVENTS, KVM_GET_VCPU_EVENTS, events);
 }
 
 int kiln_hv_vcpu_save(kiln_hv_vcpu *vcpu, void **ret, size_t *ret_size, kiln_error *err)
 {
 	kiln__autobuf blob = KILN__BUF_INIT;
-	struct fingerprint fingerprint;
-	struct kvm_regs regs;
-	struct kvm_sregs sregs;
-	struct kvm_debugregs debugregs;
-	struct kvm_lapic_state lapic;
-	struct kvm_mp_state mp_state;
-	struct kvm_vcpu_events events = {0};
-	int code;
+	int code = kiln__kvm_finish_access(vcpu, err);
 
+	if (code < 0)
+		return code;
 	kiln__blob_begin(&blob, KILN__BLOB_VCPU);
-	take_fingerprint(&fingerprint);
-	kiln__blob_add(&blob, FINGERPRINT, &fingerprint, sizeof(fingerprint));
-	code = save_cpuid(vcpu, &blob, err);
-	if (code == 0)
-		code = SAVE(REGS, KVM_GET_REGS, regs);
-	if (code == 0)
-		code = SAVE(SREGS, KVM_GET_SREGS, sregs);
-	if (code == 0)
-		code = save_fpu(vcpu, &blob, err);
-	if (code == 0)
-		code = SAVE(DEBUGREGS, KVM_GET_DEBUGREGS, debugregs);
-	if (code == 0 && has_lapic(vcpu))
-		code = SAVE(LAPIC, KVM_GET_LAPIC, lapic);
-	if (code == 0 && has_lapic(vcpu))
-		code = SAVE(MP_STATE, KVM_GET_MP_STATE, mp_state);
-	if (code == 0)
-		code = save_msrs(vcpu, &blob, err);
-	if (code == 0)
-		code = SAVE(EVENTS, KVM_GET_VCPU_EVENTS, events);
+	code = save_vcpu(vcpu, &blob, err);
 	return code < 0 ? code : kiln__blob_finish(&blob, ret, ret_size, err);
 }
 
-static int load_fpu(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
+#define CPUID_1_ECX_XSAVE (1u << 26)
+
+static bool has_xsave(const void *blob, size_t size)
 {
+	size_t len = 0;
+	const uint8_t *cpuid = kiln__blob_find(blob, size, CPUID, &len);
+
+	return told(cpuid, len, &feature_words[0]) & CPUID_1_ECX_XSAVE;
+}
+
+static int load_registers(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
+{
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_debugregs debugregs;
 	struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs;
-	struct kvm_fpu fpu;
 	size_t len;
-	int code = 0;
+	int code = LOAD(SREGS, KVM_SET_SREGS, sregs);
 
-	if (kiln__blob_find(blob, size, XCRS, &len))
+	if (code == 0)
+		code = LOAD(REGS, KVM_SET_REGS, regs);
+	if (code == 0 && (kiln__blob_find(blob, size, XCRS, &len) || has_xsave(blob, size)))
 		code = LOAD(XCRS, KVM_SET_XCRS, xcrs);
-	if (code < 0)
-		return code;
-	if (kiln__blob_find(blob, size, XSAVE, &len))
-		return LOAD(XSAVE, KVM_SET_XSAVE, xsave);
-	return LOAD(FPU, KVM_SET_FPU, fpu);
+	if (code == 0)
+		code = LOAD(XSAVE, KVM_SET_XSAVE, xsave);
+	if (code == 0)
+		code = LOAD(DEBUGREGS, KVM_SET_DEBUGREGS, debugregs);
+	return code;
+}
+
+/* Whether the blob has what this kind of VM needs, and nothing that would be lost. */
+static int check_irqchip(const void *blob, size_t size, enum section section, bool has,
+			 kiln_error *err)
+{
+	size_t len;
+	bool saved = kiln__blob_find(blob, size, section, &len) != NULL;
+
+	if (saved == has)
+		return 0;
+	return kiln__fail(err, KILN_EINVAL, "the state is of a VM %s such an interrupt controller",
+			  saved ? "with" : "without");
 }
 
 int kiln_hv_vcpu_load(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_error *err)
 {
-	struct kvm_regs regs;
-	struct kvm_sregs sregs;
-	struct kvm_debugregs debugregs;
 	struct kvm_lapic_state lapic;
 	struct kvm_mp_state mp_state;
 	struct kvm_vcpu_events events;
@@ -333,15 +457,15 @@ int kiln_hv_vcpu_load(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_er
 	if (code == 0)
 		code = check_fingerprint(blob, size, err);
 	if (code == 0)
+		code = check_irqchip(blob, size, LAPIC, has_lapic(vcpu), err);
+	if (code == 0)
+		code = kiln__kvm_finish_access(vcpu, err);
+	if (code == 0)
 		code = load_cpuid(vcpu, blob, size, err);
 	if (code == 0)
-		code = LOAD(SREGS, KVM_SET_SREGS, sregs);
+		code = load_tsc_khz(vcpu, blob, size, err);
 	if (code == 0)
-		code = LOAD(REGS, KVM_SET_REGS, regs);
-	if (code == 0)
-		code = load_fpu(vcpu, blob, size, err);
-	if (code == 0)
-		code = LOAD(DEBUGREGS, KVM_SET_DEBUGREGS, debugregs);
+		code = load_registers(vcpu, blob, size, err);
 	if (code == 0 && has_lapic(vcpu))
 		code = LOAD(LAPIC, KVM_SET_LAPIC, lapic);
 	if (code == 0)
@@ -353,8 +477,7 @@ int kiln_hv_vcpu_load(kiln_hv_vcpu *vcpu, const void *blob, size_t size, kiln_er
 	return code;
 }
 
-/* --- VMs
- * --------------------------------------------------------------------------------------------- */
+/* --- VMs -------------------------------------------------------------------------------------- */
 
 static const struct chip {
 	enum section section;
@@ -391,6 +514,8 @@ int kiln_hv_vm_load(kiln_hv_vm *vm, const void *blob, size_t size, kiln_error *e
 	struct kvm_clock_data clock;
 	int code = kiln__blob_check(blob, size, KILN__BLOB_VM, err);
 
+	if (code == 0)
+		code = check_irqchip(blob, size, IOAPIC, vm->irqchip == KILN_HV_IRQCHIP_FULL, err);
 	for (size_t i = 0; code == 0 && vm->irqchip == KILN_HV_IRQCHIP_FULL && i < CHIPS; i++) {
 		struct kvm_irqchip chip;
 

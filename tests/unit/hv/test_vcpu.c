@@ -167,6 +167,79 @@ static void a_deadline_ends_a_guest_that_never_exits(void **state)
 	kiln_hv_vcpu_detach(vcpu);
 }
 
+/* The deadline's signal comes when the kick's has been taken: it must be taken, too, or it would
+ * end every run from then on, and detaching the process. */
+static void a_deadline_behind_a_kick_is_told_and_leaves_no_signal(void **state)
+{
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_hv_exit exit;
+
+	(void)state;
+	load_spin();
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
+	ok(kiln_hv_vcpu_deadline(vcpu, 200, &err), &err);
+	kiln_hv_vcpu_kick(vcpu);
+	run_expecting(KILN_HV_EXIT_KICKED, &exit);
+	assert_false(kick_pending());
+	run_expecting(KILN_HV_EXIT_KICKED, &exit);
+	assert_false(kick_pending());
+	kiln_hv_vcpu_detach(vcpu);
+}
+
+static void what_needs_a_thread_is_refused_without_one(void **state)
+{
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_hv_exit exit;
+
+	(void)state;
+	assert_int_equal(kiln_hv_vcpu_run(vcpu, &exit, &err), KILN_ESTATE);
+	assert_int_equal(kiln_hv_vcpu_deadline(vcpu, 10, &err), KILN_ESTATE);
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
+	assert_int_equal(kiln_hv_vcpu_attach(vcpu, &err), KILN_ESTATE);
+	kiln_hv_vcpu_detach(vcpu);
+	kiln_hv_vcpu_detach(vcpu); /* nothing more to do */
+	ok(kiln_hv_vcpu_attach(vcpu, &err), &err);
+	kiln_hv_vcpu_detach(vcpu);
+}
+
+static void capabilities_are_told_as_far_as_there_is_room(void **state)
+{
+	kiln_hv_capabilities all = KILN_HV_CAPABILITIES_INIT;
+	kiln_hv_capabilities some = {.size = offsetof(kiln_hv_capabilities, max_maps)};
+	kiln_hv_vm_options options = {.size = sizeof(options), .irqchip = KILN_HV_IRQCHIP_FULL + 1};
+	kiln_hv_vm *other = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+
+	(void)state;
+	ok(kiln_hv_get_capabilities(hv, &all, &err), &err);
+	assert_true(all.max_vcpus > 0);
+	assert_true(all.max_maps > 1);
+	assert_int_equal(all.size, sizeof(all));
+	some.max_maps = 77;
+	ok(kiln_hv_get_capabilities(hv, &some, &err), &err);
+	assert_int_equal(some.max_vcpus, all.max_vcpus);
+	assert_int_equal(some.max_maps, 77);
+	some.size = 0;
+	assert_int_equal(kiln_hv_get_capabilities(hv, &some, &err), KILN_EINVAL);
+
+	assert_int_equal(kiln_hv_vm_new(&other, hv, &options, &err), KILN_ENOTSUP);
+	options = (kiln_hv_vm_options){.irqchip = KILN_HV_IRQCHIP_NONE};
+	assert_int_equal(kiln_hv_vm_new(&other, hv, &options, &err), KILN_EINVAL);
+	assert_null(other);
+}
+
+static void what_is_no_hypervisor_is_refused(void **state)
+{
+	kiln_hv *other = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(kiln_hv_open(&other, "/nowhere/kvm", &err), KILN_ENOENT);
+	assert_int_equal(kiln_hv_open(&other, "/nowhere/kvm", NULL), KILN_ENOENT);
+	assert_int_equal(kiln_hv_open(&other, "/dev/null", &err), KILN_ENOTSUP);
+	assert_null(other);
+}
+
 static void detaching_restores_the_threads_mask_and_leaves_no_signal(void **state)
 {
 	kiln_error err = KILN_ERROR_INIT;
@@ -233,9 +306,9 @@ static void state_reads_back_as_it_was_set(void **state)
 	set.rip = 0x1234;
 	set.rflags = KILN_X86_RFLAGS_FIXED | 1;
 	set.es = (kiln_hv_x86_segment){.base = 0x5000,
-					       .limit = 0xffffffff,
-					       .selector = 0x500,
-					       .rights = KILN_X86_RIGHTS_DATA};
+				       .limit = 0xffffffff,
+				       .selector = 0x500,
+				       .rights = KILN_X86_RIGHTS_DATA};
 	set.gdt = (kiln_hv_x86_table){.base = 0x2000, .limit = 0x27};
 	ok(kiln_hv_x86_set_state(vcpu, &set, &err), &err);
 	ok(kiln_hv_x86_get_state(vcpu, &got, &err), &err);
@@ -270,17 +343,14 @@ static void failures_are_described_by_kind_and_bytes(void **state)
 {
 	kiln_hv_exit exit = {
 		.kind = KILN_HV_EXIT_FAILED,
-		.failure = {.kind = KILN_HV_FAILURE_EMULATION,
-			    .insn_len = 2,
-			    .insn = {0x0f, 0xc7}},
+		.failure = {.kind = KILN_HV_FAILURE_EMULATION, .insn_len = 2, .insn = {0x0f, 0xc7}},
 	};
 	char text[160];
 
 	(void)state;
 	kiln_hv_exit_describe(&exit, text, sizeof(text));
 	assert_string_equal(text, "KVM internal error: emulation failure, instruction bytes 0f c7");
-	exit.failure =
-		(kiln_hv_failure){.kind = KILN_HV_FAILURE_ENTRY, .code = 0x80000021};
+	exit.failure = (kiln_hv_failure){.kind = KILN_HV_FAILURE_ENTRY, .code = 0x80000021};
 	kiln_hv_exit_describe(&exit, text, sizeof(text));
 	assert_non_null(strstr(text, "0x80000021"));
 	kiln_hv_exit_describe(&exit, text, 8); /* cut, not overrun */
@@ -294,6 +364,10 @@ int main(void)
 		TEST(a_kick_from_another_thread_ends_a_run),
 		TEST(a_kick_before_the_run_is_not_lost_and_told_once),
 		TEST(a_deadline_ends_a_guest_that_never_exits),
+		TEST(a_deadline_behind_a_kick_is_told_and_leaves_no_signal),
+		TEST(what_needs_a_thread_is_refused_without_one),
+		TEST(capabilities_are_told_as_far_as_there_is_room),
+		TEST(what_is_no_hypervisor_is_refused),
 		TEST(detaching_restores_the_threads_mask_and_leaves_no_signal),
 		TEST(an_access_outside_memory_is_a_decoded_exit),
 #if defined(__x86_64__)
