@@ -179,6 +179,18 @@ static void the_mcfg_has_one_bus(void **state)
 	kiln__ram_free(ram);
 }
 
+static void the_reset_vector_resets(void **state)
+{
+	static const unsigned char code[] = {0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xf4, 0xeb, 0xfd};
+	const struct kiln__acpi_options options = {.cpus = 1};
+	uint64_t rsdp;
+	struct kiln__ram *ram = make(&options, &rsdp);
+
+	(void)state;
+	assert_memory_equal(at(ram, 0xffff0, 16), code, sizeof(code));
+	kiln__ram_free(ram);
+}
+
 static void processors_that_cannot_be_are_refused(void **state)
 {
 	const uint8_t ids[] = {0, 255};
@@ -327,6 +339,7 @@ int main(int argc, char **argv)
 		kiln_test(the_fadt_denies_what_is_not_there),
 		kiln_test(the_madt_names_every_processor),
 		kiln_test(the_mcfg_has_one_bus),
+		kiln_test(the_reset_vector_resets),
 		kiln_test(processors_that_cannot_be_are_refused),
 		kiln_test(lengths_have_their_shortest_encoding),
 		kiln_test(integers_have_their_shortest_encoding),

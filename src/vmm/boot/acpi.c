@@ -386,6 +386,28 @@ static void write_rsdp(struct tables *tables, uint64_t xsdt)
 	memcpy(tables->bytes, &rsdp, sizeof(rsdp));
 }
 
+/*
+ * Linux takes no reset register on hardware-reduced ACPI, but EFI's service (reboot_init() in
+ * arch/x86/kernel/reboot.c); and where there is no EFI, it jumps in real mode to where a BIOS
+ * begins. Sixteen bytes of firmware do there what it meant.
+ */
+static void write_reset_vector(struct kiln__ram *ram)
+{
+	static const unsigned char code[] = {
+		0xba,
+		KILN__PM_RESET & 0xff,
+		KILN__PM_RESET >> 8, /* mov dx, KILN__PM_RESET */
+		0xb0,
+		KILN__PM_RESET_VALUE, /* mov al, its value */
+		0xee,                 /* out dx, al */
+		0xf4,
+		0xeb,
+		0xfd, /* hlt, for ever */
+	};
+
+	kiln__gmem_write(kiln__ram_gmem(ram), KILN__RESET_VECTOR, code, sizeof(code));
+}
+
 static int check(const struct kiln__acpi_options *options, kiln_error *err)
 {
 	if (options->cpus < 1 || options->cpus > KILN__ACPI_MAX_CPUS)
@@ -422,6 +444,7 @@ int kiln__acpi_build(struct kiln__ram *ram, const struct kiln__acpi_options *opt
 	finish(&tables, xsdt, sizeof(struct header) + sizeof(named));
 	write_rsdp(&tables, address_of(xsdt));
 	kiln__gmem_write(kiln__ram_gmem(ram), KILN__ACPI_BASE, tables.bytes, tables.len);
+	write_reset_vector(ram);
 	*ret_rsdp = KILN__ACPI_BASE;
 	return 0;
 }
