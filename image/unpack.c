@@ -15,10 +15,13 @@
 
 #define MAX_WRAPPINGS 4 /* gzip around zboot around an Image is three */
 
+#define SIZE_BYTES 4
+
 /*
- * The vmlinux in a bzImage's payload. Whatever the compression, the kernel's
- * build puts the unpacked size into the last four bytes (scripts/Makefile.lib,
- * "size_append"; gzip has it there by itself), so a short or damaged payload shows.
+ * The vmlinux in a bzImage's payload, and the table of relocations behind it. Whatever the
+ * compression, the payload's last four bytes are the unpacked size (scripts/Makefile.lib,
+ * "size_append"): a part of gzip's own format, but garbage behind the others', which their
+ * decoders take for a damaged block.
  */
 static int unpack_bzimage(const char *name, const uint8_t *bytes,
 			  const struct kiln__kernel_info *info, struct unpacked *ret,
@@ -28,18 +31,19 @@ static int unpack_bzimage(const char *name, const uint8_t *bytes,
 	size_t size = (size_t)info->payload_size;
 	kiln__autofree uint8_t *inner = NULL;
 	size_t inner_len, expected = 0;
+	bool gzip;
 	int rc;
 
-	for (unsigned i = 0; i < 4 && size > 4; i++)
-		expected |= (size_t)payload[size - 4 + i] << (8 * i);
-	rc = input_unpack(name, payload, size, MAX_KERNEL_SIZE, true, &inner, &inner_len, err);
+	if (size <= SIZE_BYTES)
+		return kiln__fail(err, KILN_EFORMAT, "%s is damaged: its payload is empty", name);
+	for (unsigned i = 0; i < SIZE_BYTES; i++)
+		expected |= (size_t)payload[size - SIZE_BYTES + i] << (8 * i);
+	gzip = payload[0] == 0x1f && payload[1] == 0x8b;
+	rc = input_unpack(name, payload, gzip ? size : size - SIZE_BYTES, MAX_KERNEL_SIZE, false,
+			  &inner, &inner_len, err);
 	if (rc)
 		return rc;
-	/*
-	 * What follows a legacy LZ4 stream is only seen to be no block after some bytes of it: not
-	 * fewer.
-	 */
-	if (inner_len < expected)
+	if (inner_len != expected)
 		return kiln__fail(err, KILN_EFORMAT,
 				  "%s is damaged: its payload unpacks to %zu bytes instead of %zu",
 				  name, inner_len, expected);
