@@ -9,6 +9,7 @@
 #include "err.h"
 #include "input.h"
 
+#include <elf.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,36 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
 	return 0;
 }
 
+/*
+ * The vmlinux of a build has its .bss in the file, as zeros. What a segment ends with in whole
+ * pages of zeros is taken out of its file size (the bytes stay where they are): a VMM that maps
+ * the file then gives the guest fresh memory there, instead of a copy of each of its pages.
+ * kiln__kernel_identify() has seen that all of this lies within the file.
+ */
+static void trim_segments(uint8_t *bytes)
+{
+	const uint64_t page = 4096;
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
+
+	memcpy(&header, bytes, sizeof(header));
+	for (unsigned i = 0; i < header.e_phnum; i++) {
+		uint8_t *at = bytes + header.e_phoff + i * sizeof(segment);
+		uint64_t size;
+
+		memcpy(&segment, at, sizeof(segment));
+		if (segment.p_type != PT_LOAD || segment.p_filesz > segment.p_memsz)
+			continue;
+		size = segment.p_filesz;
+		while (size && !bytes[segment.p_offset + size - 1])
+			size--;
+		size = (size + page - 1) / page * page;
+		if (size < segment.p_filesz)
+			segment.p_filesz = size;
+		memcpy(at, &segment, sizeof(segment));
+	}
+}
+
 static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__kernel_info *info,
 		  struct unpacked *ret, kiln_error *err)
 {
@@ -95,11 +126,14 @@ static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__ke
 		if (rc && rc != KILN_ENOTSUP)
 			return rc;
 		if (!rc && inner.info.format == KILN__KERNEL_ELF && inner.info.pvh) {
+			trim_segments(inner.bytes);
 			*ret = inner;
 			return 0;
 		}
 		free(inner.bytes);
 	}
+	if (info->format == KILN__KERNEL_ELF)
+		trim_segments(*bytes);
 	if (!info->release[0])
 		kiln__kernel_find_release(*bytes, len, info->release);
 	*ret = (struct unpacked){kiln__take(*bytes), len, *info};

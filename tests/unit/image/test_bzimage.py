@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """kiln-image takes the kernel out of a bzImage, whatever its payload is compressed with, and keeps what
-follows it there: the table of relocations, without which a kernel cannot be moved.
+follows it there: the table of relocations, without which a kernel cannot be moved. Zeros that it ends with are
+taken out of its segments' file sizes.
 Usage: test_bzimage.py KILN-IMAGE"""
 import gzip, json, lzma, os, shutil, struct, subprocess, sys, tempfile, unittest
 
@@ -10,14 +11,18 @@ program = os.path.abspath(sys.argv.pop(1))
 SEGMENT = 0x1000
 
 
-def vmlinux(pvh=True):
-    """A kernel with the PVH note and a table of sections at its end; 200 KiB that compress, but not to nothing."""
+def vmlinux(pvh=True, trimmed=False):
+    """A kernel with the PVH note and a table of sections at its end; 200 KiB that compress, but not to nothing, and
+    three pages of zeros and a bit, of which the file size has the whole pages, or, trimmed, none."""
     note = struct.pack("<III4sI", 4, 4, 18 if pvh else 17, b"Xen\0", 0x1000010)
     text = note + b"".join(struct.pack("<I", i * 2654435761 & 0xffff0fff) for i in range(50000))
+    size = len(text) + -len(text) % 4096
+    text = text.ljust(size + 2 * 4096 + 12, b"\0")
     sections = SEGMENT + len(text) + -len(text) % 8
     header = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x1000000, 64, sections, 0, 64,
                                                        56, 2, 64, 2, 1)
-    load = struct.pack("<IIQQQQQQ", 1, 5, SEGMENT, 0xffffffff81000000, 0x1000000, len(text), len(text) + 4096, 4096)
+    load = struct.pack("<IIQQQQQQ", 1, 5, SEGMENT, 0xffffffff81000000, 0x1000000, size if trimmed else len(text),
+                       len(text) + 4096, 4096)
     notes = struct.pack("<IIQQQQQQ", 4, 4, SEGMENT, 0, 0, len(note), len(note), 4)
     image = (header + load + notes).ljust(SEGMENT, b"\0") + text
     return image.ljust(sections, b"\0") + bytes(128)
@@ -92,7 +97,7 @@ class BzImage(unittest.TestCase):
             self.assertEqual((about["format"], about["pvh"], about["size"], about["release"]),
                              ("elf", True, len(kernel + table), "6.1.0-1-test"))
             self.assertEqual(taken[len(kernel):], table)
-            self.assertEqual(taken, kernel + table)
+            self.assertEqual(taken, vmlinux(trimmed=True) + table)
 
     def test_gzip(self):
         self.check("gzip")
@@ -105,6 +110,11 @@ class BzImage(unittest.TestCase):
 
     def test_lz4(self):
         self.check("lz4")
+
+    def test_a_vmlinux_by_itself(self):
+        about, taken, run = self.unpack(vmlinux())
+        self.assertEqual(about.get("format"), "elf", run.stdout + run.stderr)
+        self.assertEqual(taken, vmlinux(trimmed=True))
 
     def test_without_a_pvh_entry_it_stays_what_it_is(self):
         image = bzimage(vmlinux(pvh=False), gzip.compress, False)
