@@ -93,6 +93,7 @@ static void advise(struct kiln__ram *ram, unsigned char *low)
 {
 	unsigned char *end = ram->reserved + ram->reserved_len;
 
+	madvise(low, LARGE_PAGE, MADV_NOHUGEPAGE);
 	madvise(low + LARGE_PAGE, (size_t)(end - low) - LARGE_PAGE, MADV_HUGEPAGE);
 	madvise(ram->reserved, ram->reserved_len, MADV_DONTDUMP);
 }

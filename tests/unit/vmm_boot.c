@@ -557,7 +557,7 @@ static void what_is_no_kernel_for_this_machine_is_refused(void **state)
 	f.file.header.e_ident[EI_CLASS] = ELFCLASS64;
 	f.file.header.e_ident[0] = 0;
 	assert_int_equal(load(&f), KILN_EFORMAT);
-	assert_non_null(strstr(f.err.message, "no ELF file"));
+	assert_non_null(strstr(f.err.message, "neither an ELF file"));
 	f.file.header.e_ident[0] = 0x7f;
 	f.file.header.e_type = ET_REL;
 	assert_int_equal(load(&f), KILN_EFORMAT);
@@ -673,6 +673,8 @@ int main(void)
 		kiln_test(without_a_pvh_note_the_64_bit_entry_is_taken),
 		kiln_test(the_first_4_gib_are_mapped_one_to_one),
 		kiln_test(the_gdt_has_the_segments_of_the_entry_state),
+		kiln_test(a_bzimage_unpacks_itself),
+		kiln_test(a_wild_bzimage_is_refused),
 		kiln_test(a_random_base_is_as_the_decompressor_would_have_it),
 		kiln_test(tables_of_newer_kernels_have_two_lists),
 		kiln_test(the_only_place_there_is_is_found),

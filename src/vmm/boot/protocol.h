@@ -7,6 +7,7 @@
 #define KILN_VMM_BOOT_PROTOCOL_H
 
 #include "boot.h"
+#include "vmlinux.h"
 
 #define KILN__BOOT_INFO        0x1000u
 #define KILN__BOOT_GDT         0x1700u
@@ -42,6 +43,7 @@ struct kiln__boot_parts {
 void kiln__pvh_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts, uint64_t entry,
 		       struct kiln__boot_entry *ret);
 void kiln__linux64_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts,
-			   uint64_t entry, struct kiln__boot_entry *ret);
+			   const struct kiln__vmlinux *kernel, uint64_t entry,
+			   struct kiln__boot_entry *ret);
 
 #endif
