@@ -212,7 +212,7 @@ static void processors_that_cannot_be_are_refused(void **state)
 	kiln__ram_free(ram);
 }
 
-/* --- AML itself ----------------------------------------------------------------------------- */
+/* --- AML itself -------------------------------------------------------------------- */
 
 static void lengths_have_their_shortest_encoding(void **state)
 {
@@ -297,8 +297,7 @@ static void what_does_not_fit_is_remembered(void **state)
 	assert_int_equal(needs, 26);
 }
 
-/* --- for iasl -----------------------------------------------------------------------------------
- */
+/* --- for iasl ---------------------------------------------------------------------- */
 
 static void write_table(const char *dir, const unsigned char *bytes)
 {

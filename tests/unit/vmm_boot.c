@@ -108,7 +108,7 @@ static void assert_loaded(const struct fixture *f, uint64_t base, bool patched)
 	}
 }
 
-/* --- PVH ------------------------------------------------------------------------------ */
+/* --- PVH --------------------------------------------------------------------------- */
 
 static void pvh_starts_as_its_abi_says(void **state)
 {
@@ -253,7 +253,7 @@ static void a_kernel_is_mapped_if_nobody_changes_its_file(void **state)
 	}
 }
 
-/* --- Linux's 64-bit protocol ------------------------------------------------------------------ */
+/* --- Linux's 64-bit protocol ------------------------------------------------------- */
 
 static void without_a_pvh_note_the_64_bit_entry_is_taken(void **state)
 {
@@ -355,8 +355,109 @@ static void the_gdt_has_the_segments_of_the_entry_state(void **state)
 	tear_down(&f);
 }
 
-/* --- a random base
- * -------------------------------------------------------------------------------- */
+/* --- a bzImage as it is ------------------------------------------------------------ */
+
+#define BZIMAGE_SIZE 0x3400
+
+/* Three sectors of set-up code and a body that nobody can unpack, from 16 MiB up. */
+static void make_bzimage(unsigned char image[BZIMAGE_SIZE])
+{
+	const uint32_t words[][2] = {{0x1f4, (BZIMAGE_SIZE - 0x800) / 16},
+				     {0x230, 0x200000},
+				     {0x258, VMLINUX_BASE},
+				     {0x25c, 0},
+				     {0x260, 0x100000}};
+
+	for (size_t i = 0; i < BZIMAGE_SIZE; i++)
+		image[i] = vmlinux_file_byte(i);
+	image[0x1f1] = 3;
+	memcpy(image + 0x1fe, "\x55\xaa\xeb\x66HdrS\x0f\x02", 10);
+	memcpy(image + 0x236, "\x7f\x00", 2);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		memcpy(image + words[i][0], &words[i][1], 4);
+}
+
+static int load_bytes(struct fixture *f, const unsigned char *bytes, size_t len)
+{
+	f->options.kernel.fd = memfd_create("bzImage", MFD_CLOEXEC);
+	assert_int_equal(write(f->options.kernel.fd, bytes, len), len);
+	return load(f);
+}
+
+static void a_bzimage_unpacks_itself(void **state)
+{
+	unsigned char image[BZIMAGE_SIZE];
+	struct fixture f;
+	uint64_t params;
+
+	(void)state;
+	make_bzimage(image);
+	for (int random = 0; random < 2; random++) {
+		set_up(&f);
+		f.options.random_base = random;
+		make_initrd(&f, 5000);
+		kiln_ok(load_bytes(&f, image, sizeof(image)), &f.err);
+		assert_int_equal(f.entry.protocol, KILN__BOOT_LINUX64);
+		assert_int_equal(f.entry.rip, VMLINUX_BASE + 0x200);
+		assert_memory_equal(at(&f, VMLINUX_BASE, BZIMAGE_SIZE - 0x800), image + 0x800,
+				    BZIMAGE_SIZE - 0x800);
+		params = f.entry.rsi;
+		/* Its own header to the end, at 0x202 + 0x66, but for what is ours to fill. */
+		assert_memory_equal(at(&f, params + 0x1f1, 0x1f), image + 0x1f1, 0x1f);
+		assert_int_equal(get(&f, params + 0x210, 1), 0xff);
+		assert_int_equal(get(&f, params + 0x211, 1), image[0x211]);
+		assert_int_equal(get(&f, params + 0x21c, 4), 5000);
+		assert_memory_equal(at(&f, params + 0x22c, 0x3c), image + 0x22c, 0x3c);
+		assert_int_equal(get(&f, params + 0x268, 8), 0);
+		assert_int_equal(get(&f, params + 0x1e8, 1), 3);
+		tear_down(&f);
+	}
+}
+
+static void a_wild_bzimage_is_refused(void **state)
+{
+	const struct {
+		unsigned at, size;
+		uint64_t value;
+		int code;
+		const char *says;
+	} cases[] = {
+		{0x206, 2, 0x20b, KILN_ENOTSUP, "64-bit entry"},
+		{0x236, 2, 0xfffe, KILN_ENOTSUP, "64-bit entry"},
+		{0x1f4, 4, (BZIMAGE_SIZE - 0x800) / 16 + 1, KILN_EFORMAT, "cut short"},
+		{0x1f4, 4, UINT32_MAX, KILN_EFORMAT, "cut short"},
+		{0x1f4, 4, 0x20, KILN_EFORMAT, "damaged"},
+		{0x258, 8, 0xe0000, KILN_EFORMAT, "damaged"},
+		{0x258, 8, UINT64_MAX, KILN_EFORMAT, "damaged"},
+		{0x258, 8, 3 * GIB - 0x1000, KILN_EFORMAT, "damaged"},
+		{0x260, 4, 0x1000, KILN_EFORMAT, "damaged"},
+		{0x260, 4, 0x4000000, KILN_EINVAL, "does not fit"},
+	};
+	unsigned char image[BZIMAGE_SIZE];
+	struct fixture f;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		set_up(&f);
+		make_bzimage(image);
+		memcpy(image + cases[i].at, &cases[i].value, cases[i].size);
+		if (load_bytes(&f, image, sizeof(image)) != cases[i].code ||
+		    !strstr(f.err.message, cases[i].says))
+			fail_msg("case %zu: %s", i, f.err.message);
+		tear_down(&f);
+	}
+	/* A header as long as can be stays out of the table of memory. */
+	set_up(&f);
+	make_bzimage(image);
+	image[0x201] = 0xff;
+	kiln_ok(load_bytes(&f, image, sizeof(image)), &f.err);
+	assert_int_equal(get(&f, f.entry.rsi + 0x290, 8), 0);
+	assert_int_equal(get(&f, f.entry.rsi + 0x2d0, 8), 0);
+	assert_int_equal(get(&f, f.entry.rsi + 0x2d8, 8), 0xa0000);
+	tear_down(&f);
+}
+
+/* --- a random base ----------------------------------------------------------------- */
 
 static void assert_moved(const struct fixture *f)
 {
@@ -482,8 +583,7 @@ static void a_kernel_without_sound_relocations_is_not_moved(void **state)
 	}
 }
 
-/* --- refused
- * --------------------------------------------------------------------------------------- */
+/* --- refused ----------------------------------------------------------------------- */
 
 static void wild_segments_are_refused_by_name(void **state)
 {

@@ -94,7 +94,7 @@ static unsigned count_resident(const unsigned char *host, size_t len)
 	return count;
 }
 
-/* --- ranges ------------------------------------------------------------------------- */
+/* --- ranges ------------------------------------------------------------------------ */
 
 static void sizes_that_cannot_be_are_refused(void **state)
 {
@@ -216,7 +216,7 @@ static void freeing_leaves_nothing_mapped(void **state)
 	close((int)fd);
 }
 
-/* --- files -------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------- */
 
 static void an_immutable_file_is_mapped_privately(void **state)
 {
@@ -351,7 +351,7 @@ static void impossible_maps_are_refused(void **state)
 	close(fd);
 }
 
-/* --- giving back ----------------------------------------------------------------------- */
+/* --- giving back ------------------------------------------------------------------- */
 
 static void discarded_memory_is_the_hosts_again_and_zero(void **state)
 {

@@ -112,8 +112,7 @@ static uint64_t end(struct tables *tables, size_t at)
 	return address_of(at);
 }
 
-/* --- DSDT: what there is -------------------------------------------------------------------------
- */
+/* --- DSDT: what there is ----------------------------------------------------------- */
 
 static size_t device(struct kiln__aml *aml, const char *name, const char *id)
 {
@@ -236,8 +235,7 @@ static uint64_t add_dsdt(struct tables *tables, const struct kiln__acpi_options 
 	return end(tables, at);
 }
 
-/* --- FADT (5.2.9): what there is not
- * --------------------------------------------------------------- */
+/* --- FADT (5.2.9): what there is not ----------------------------------------------- */
 
 struct fadt {
 	uint32_t facs;
@@ -297,8 +295,7 @@ static uint64_t add_fadt(struct tables *tables, const struct kiln__acpi_options 
 	return end(tables, at);
 }
 
-/* --- MADT (5.2.12) and MCFG (PCI Firmware Specification 3.2, table 4-2)
- * ------------------------------ */
+/* --- MADT (5.2.12) and MCFG (PCI Firmware Specification 3.2, table 4-2) ------------ */
 
 struct local_apic { /* 5.2.12.2 */
 	uint8_t type;
@@ -353,8 +350,7 @@ static uint64_t add_mcfg(struct tables *tables)
 	return end(tables, at);
 }
 
-/* --- RSDP and XSDT
- * ------------------------------------------------------------------------------------ */
+/* --- RSDP, XSDT, and the only code ------------------------------------------------- */
 
 struct rsdp { /* 5.2.5.3 */
 	char signature[8];

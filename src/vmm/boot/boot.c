@@ -16,7 +16,7 @@ static uint64_t mib_up(uint64_t bytes)
 	return (bytes + (1 << 20) - 1) >> 20;
 }
 
-/* --- memory as the kernel is told of it ------------------------------------------------------- */
+/* --- memory as the kernel is told of it -------------------------------------------- */
 
 static void add_memory(struct kiln__boot_parts *parts, uint64_t base, uint64_t end, uint32_t type)
 {
@@ -36,8 +36,7 @@ static void describe_memory(const struct kiln__ram *ram, struct kiln__boot_parts
 			   KILN__MEMORY_RAM);
 }
 
-/* --- parts ---------------------------------------------------------------------------------------
- */
+/* --- parts ------------------------------------------------------------------------- */
 
 static int write_cmdline(struct kiln__ram *ram, const char *cmdline, struct kiln__boot_parts *parts,
 			 kiln_error *err)
@@ -85,8 +84,7 @@ static int load_initrd(struct kiln__ram *ram, const struct kiln__boot_file *from
 	return rc;
 }
 
-/* --- the kernel
- * -------------------------------------------------------------------------------------- */
+/* --- the kernel -------------------------------------------------------------------- */
 
 static int check_fit(const struct kiln__ram *ram, const struct kiln__vmlinux *kernel,
 		     const struct kiln__boot_parts *parts, uint64_t limit, kiln_error *err)

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* --- parameters --------------------------------------------------------------------------------
- */
+/* --- parameters -------------------------------------------------------------------- */
 
 #define PARAMS_SIZE 4096
 
@@ -80,8 +79,7 @@ static void write_params(struct kiln__ram *ram, const struct kiln__boot_parts *p
 	kiln__gmem_write(kiln__ram_gmem(ram), KILN__BOOT_PARAMS, params, sizeof(params));
 }
 
-/* --- the processor
- * --------------------------------------------------------------------------------- */
+/* --- the processor ----------------------------------------------------------------- */
 
 /* Page table entries (Intel SDM vol. 3, 4.5). */
 #define PRESENT 0x01u

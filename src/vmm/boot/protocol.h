@@ -38,8 +38,7 @@ struct kiln__boot_parts {
 	bool random_base;
 };
 
-/* Both write to conventional memory, which all RAM has, and fill @ret but for the kernel's place.
- */
+/* Both write to conventional memory, which all RAM has; @ret lacks only the kernel's place. */
 void kiln__pvh_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts, uint64_t entry,
 		       struct kiln__boot_entry *ret);
 void kiln__linux64_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts,

@@ -23,7 +23,7 @@ static int bad(const struct kiln__ram_file *file, kiln_error *err, const char *w
 	return kiln__fail(err, KILN_EFORMAT, "%s %s", file->name, why);
 }
 
-/* --- the file's header ------------------------------------------------------------------ */
+/* --- the file's header ------------------------------------------------------------- */
 
 static int check_header(const struct kiln__ram_file *file, const Elf64_Ehdr *header,
 			kiln_error *err)
@@ -46,8 +46,7 @@ static int check_header(const struct kiln__ram_file *file, const Elf64_Ehdr *hea
 	return 0;
 }
 
-/* The header and the program headers, which commonly lie in the head as well. Returns their count.
- */
+/* The header and the program headers, commonly out of the head. Returns the count of those. */
 static int read_headers(const struct kiln__ram_file *file,
 			const unsigned char head[KILN__KERNEL_HEAD], Elf64_Ehdr *header,
 			Elf64_Phdr headers[MAX_HEADERS], kiln_error *err)
@@ -76,7 +75,7 @@ static int read_headers(const struct kiln__ram_file *file,
 	return header->e_phnum;
 }
 
-/* --- segments ------------------------------------------------------------------------------ */
+/* --- segments ---------------------------------------------------------------------- */
 
 static int wild(const struct kiln__ram_file *file, const Elf64_Phdr *header, const char *why,
 		kiln_error *err)
@@ -143,7 +142,7 @@ static bool has_code(const struct kiln__vmlinux *kernel, uint64_t address)
 	return false;
 }
 
-/* --- notes (System V gABI, chapter 5, "Note Section") ---------------------------------------- */
+/* --- notes (System V gABI, chapter 5, "Note Section") ------------------------------ */
 
 static uint32_t align4(uint32_t value)
 {
@@ -191,7 +190,7 @@ static int read_notes(struct kiln__vmlinux *kernel, const struct kiln__ram_file 
 	return 0;
 }
 
-/* --- all of it ------------------------------------------------------------------------------ */
+/* --- all of it --------------------------------------------------------------------- */
 
 /* The table of sections is the last thing that objcopy and the linker write. */
 static void extend_file_end(struct kiln__vmlinux *kernel, const Elf64_Ehdr *header, uint64_t len)
