@@ -49,7 +49,7 @@ chmod +x "$work/root/init"
 
 # The rig sees no /tmp of this machine, but the directory that it shares.
 say="earlyprintk=serial,ttyS0,115200,keep panic=-1 printk.devkmsg=on"
-run() { echo "cp \$RIG_OUT/{$1,initrd} /tmp && CMDLINE='$say $5' $(printf %q "$boot") /tmp/$1 $2 $3 $4 /tmp/initrd; code=\$?; rm /tmp/$1; exit \$code"; }
+run() { echo "cp \$RIG_OUT/{$1,initrd} /tmp && CMDLINE='$say ${5:-}' $(printf %q "$boot") /tmp/$1 $2 $3 $4 /tmp/initrd; code=\$?; rm /tmp/$1; exit \$code"; }
 status=0
 "$here/rig.sh" -t 280 -m 3000 -o "$work" "$(run pvh 256 1 fixed)" "$(run linux64 3500 2 fixed "reset loglevel=4")" \
 	"$(run pvh 5000 2 random "loglevel=4")" "$(run bzimage 512 1 fixed "reset nokaslr loglevel=4")" > "$work/log" || status=$?

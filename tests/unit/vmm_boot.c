@@ -253,6 +253,33 @@ static void a_kernel_is_mapped_if_nobody_changes_its_file(void **state)
 	}
 }
 
+/* ELF has segments in the order of their virtual addresses; these are not that of the physical
+ * ones. */
+static void segments_come_in_any_order(void **state)
+{
+	static const unsigned orders[][3] = {
+		{VMLINUX_ODD, VMLINUX_DATA, VMLINUX_TEXT},
+		{VMLINUX_DATA, VMLINUX_ODD, VMLINUX_TEXT},
+		{VMLINUX_ODD, VMLINUX_TEXT, VMLINUX_DATA},
+	};
+	struct fixture f;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		struct vmlinux_file sorted;
+
+		set_up(&f);
+		sorted = f.file;
+		for (unsigned s = 0; s < 3; s++)
+			f.file.headers[s] = sorted.headers[orders[i][s]];
+		kiln_ok(load(&f), &f.err);
+		memcpy(f.file.headers, sorted.headers, sizeof(sorted.headers));
+		assert_loaded(&f, VMLINUX_BASE, false);
+		assert_int_equal(f.entry.kernel_base, VMLINUX_BASE);
+		tear_down(&f);
+	}
+}
+
 /* --- Linux's 64-bit protocol ------------------------------------------------------- */
 
 static void without_a_pvh_note_the_64_bit_entry_is_taken(void **state)
@@ -770,6 +797,7 @@ int main(void)
 		kiln_test(without_an_initramfs_there_is_no_module),
 		kiln_test(a_kernel_may_be_a_range_of_a_file),
 		kiln_test(a_kernel_is_mapped_if_nobody_changes_its_file),
+		kiln_test(segments_come_in_any_order),
 		kiln_test(without_a_pvh_note_the_64_bit_entry_is_taken),
 		kiln_test(the_first_4_gib_are_mapped_one_to_one),
 		kiln_test(the_gdt_has_the_segments_of_the_entry_state),

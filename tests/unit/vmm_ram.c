@@ -177,6 +177,45 @@ static void nothing_is_touched_before_its_first_use(void **state)
 	kiln__ram_free(ram);
 }
 
+/* VmFlags in /proc/self/smaps (proc(5)): what the kernel has been told of the memory at @host. */
+static bool has_flag(const unsigned char *host, const char *flag)
+{
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	unsigned long start, end;
+	bool here = false, found = false;
+	char line[512];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (uintptr_t)host && (uintptr_t)host < end;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, flag) != NULL;
+	}
+	fclose(maps);
+	return found;
+}
+
+static void large_pages_are_asked_for_but_where_the_parameters_lie(void **state)
+{
+	struct kiln__ram *ram = make(5 * GIB, false);
+	const uint64_t large[] = {2 * MIB, 3 * GIB - 1, 4 * GIB, 6 * GIB - 1};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(large) / sizeof(large[0]); i++) {
+		assert_true(has_flag(at(ram, large[i]), " dd ")); /* no core dump has it */
+		assert_false(has_flag(at(ram, large[i]), " nh "));
+	}
+	assert_true(has_flag(at(ram, 2 * MIB - 1), " dd "));
+	assert_false(has_flag(at(ram, 2 * MIB - 1), " hg "));
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0) {
+		assert_true(has_flag(at(ram, 0), " nh "));
+		for (size_t i = 0; i < sizeof(large) / sizeof(large[0]); i++)
+			assert_true(has_flag(at(ram, large[i]), " hg "));
+	}
+	kiln__ram_free(ram);
+}
+
 static void more_than_can_be_mapped_is_a_clear_error(void **state)
 {
 	struct rlimit old, limit;
@@ -486,6 +525,7 @@ int main(void)
 		kiln_test(ram_ends_at_the_hole_and_goes_on_at_4_gib),
 		kiln_test(nobody_reaches_beyond),
 		kiln_test(nothing_is_touched_before_its_first_use),
+		kiln_test(large_pages_are_asked_for_but_where_the_parameters_lie),
 		kiln_test(more_than_can_be_mapped_is_a_clear_error),
 		kiln_test(freeing_leaves_nothing_mapped),
 		kiln_test(an_immutable_file_is_mapped_privately),
