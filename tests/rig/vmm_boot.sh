@@ -15,7 +15,6 @@ for tool in busybox cpio python3; do
 done
 
 "$image" kernel --input 3 --output 4 --name vmlinuz --arch x86_64 3<"$kernel/vmlinuz" 4>"$work/pvh" >/dev/null
-cp "$kernel/vmlinuz" "$work/bzimage"
 # The same without its PVH note: another type of note.
 python3 - "$work" <<'PY'
 import sys
@@ -37,9 +36,9 @@ say devices $($b ls /sys/bus/acpi/devices)
 say processors $($b grep -c ^processor /proc/cpuinfo)
 say memory $($b sed -n 's/MemTotal: *//p' /proc/meminfo)
 $b insmod /button.ko; $b insmod /evdev.ko
-$b dd if=/dev/input/event0 of=/event bs=24 count=1 2>/dev/null &
+exec 3</dev/input/event0 # open before it is pressed
 $b printf p | $b dd of=/dev/port bs=1 seek=128 2>/dev/null
-wait
+$b dd of=/event bs=24 count=1 <&3 2>/dev/null
 say button $($b hexdump -s 18 -n 2 -e '"%u"' /event)
 $b grep -q reset /proc/cmdline && $b reboot -f
 $b poweroff -f
@@ -51,15 +50,15 @@ chmod +x "$work/root/init"
 say="earlyprintk=serial,ttyS0,115200,keep panic=-1 printk.devkmsg=on"
 run() { echo "cp \$RIG_OUT/{$1,initrd} /tmp && CMDLINE='$say ${5:-}' $(printf %q "$boot") /tmp/$1 $2 $3 $4 /tmp/initrd; code=\$?; rm /tmp/$1; exit \$code"; }
 status=0
-"$here/rig.sh" -t 280 -m 3000 -o "$work" "$(run pvh 256 1 fixed)" "$(run linux64 3500 2 fixed "reset loglevel=4")" \
-	"$(run pvh 5000 2 random "loglevel=4")" "$(run bzimage 512 1 fixed "reset nokaslr loglevel=4")" > "$work/log" || status=$?
+"$here/rig.sh" -t 400 -m 3000 -o "$work" "$(run pvh 256 1 fixed)" "$(run linux64 3500 2 fixed "reset loglevel=4")" \
+	"$(run pvh 5000 1 random "loglevel=4")" > "$work/log" || status=$?
 [ "$status" != 77 ] || { cat "$work/log"; exit 77; }
 cut -c1-160 "$work/log"
 [ "$status" = 0 ] || exit 1
 
 expect() { grep -qE "$2" "$work/$1.out" || { echo "FAIL: run $1 does not say: $2"; status=1; }; }
 deny() { ! grep -qE "$2" "$work/$1.out" || { echo "FAIL: run $1 says: $2"; status=1; }; }
-for run in 0 1 2 3; do
+for run in 0 1 2; do
 	expect $run "init: devices .*ACPI0013:00.*PNP0A08:00.*PNP0C02:00.*PNP0C0C:00.*PNP0C0E:00.*QEMU0001:00"
 	expect $run "init: button 116$" # KEY_POWER
 	deny $run "ACPI (BIOS )?(Error|Warning|Exception)|\[Firmware Bug\]|BUG:|WARNING: CPU|Call Trace"
@@ -78,6 +77,4 @@ expect 2 "vmm-boot: LINUX64 at .*shifted 0x[1-9a-f]"
 expect 2 "Memory KASLR"
 expect 2 "init: memory 4[89]"
 expect 2 "vmm-boot: powered off"
-expect 3 "vmm-boot: LINUX64 at 0x1000200"
-expect 3 "vmm-boot: reset"
 exit $status
