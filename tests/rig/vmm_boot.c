@@ -26,7 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_CPUS 4
+#define MAX_CPUS  4
+#define MAX_CPUID 100
 
 static struct {
 	int kvm;
@@ -75,10 +76,11 @@ static void map_memory(void)
 
 static void set_cpuid(int cpu, unsigned id)
 {
-	struct {
+	union {
 		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[100];
-	} cpuid = {.head = {.nent = 100}};
+		unsigned char room[sizeof(struct kvm_cpuid2) +
+				   MAX_CPUID * sizeof(struct kvm_cpuid_entry2)];
+	} cpuid = {.head = {.nent = MAX_CPUID}};
 
 	call(vm.kvm, KVM_GET_SUPPORTED_CPUID, &cpuid, "KVM_GET_SUPPORTED_CPUID");
 	for (unsigned i = 0; i < cpuid.head.nent; i++) {
