@@ -9,16 +9,20 @@
 #include "err.h"
 #include "input.h"
 
+#include <elf.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_WRAPPINGS 4 /* gzip around zboot around an Image is three */
 
+#define SIZE_BYTES 4
+
 /*
- * The vmlinux in a bzImage's payload. Whatever the compression, the kernel's
- * build puts the unpacked size into the last four bytes (scripts/Makefile.lib,
- * "size_append"; gzip has it there by itself), so a short or damaged payload shows.
+ * The vmlinux in a bzImage's payload, and the table of relocations behind it. Whatever the
+ * compression, the payload's last four bytes are the unpacked size (scripts/Makefile.lib,
+ * "size_append"): a part of gzip's own format, but garbage behind the others', which their
+ * decoders take for a damaged block.
  */
 static int unpack_bzimage(const char *name, const uint8_t *bytes,
 			  const struct kiln__kernel_info *info, struct unpacked *ret,
@@ -28,18 +32,19 @@ static int unpack_bzimage(const char *name, const uint8_t *bytes,
 	size_t size = (size_t)info->payload_size;
 	kiln__autofree uint8_t *inner = NULL;
 	size_t inner_len, expected = 0;
+	bool gzip;
 	int rc;
 
-	for (unsigned i = 0; i < 4 && size > 4; i++)
-		expected |= (size_t)payload[size - 4 + i] << (8 * i);
-	rc = input_unpack(name, payload, size, MAX_KERNEL_SIZE, true, &inner, &inner_len, err);
+	if (size <= SIZE_BYTES)
+		return kiln__fail(err, KILN_EFORMAT, "%s is damaged: its payload is empty", name);
+	for (unsigned i = 0; i < SIZE_BYTES; i++)
+		expected |= (size_t)payload[size - SIZE_BYTES + i] << (8 * i);
+	gzip = payload[0] == 0x1f && payload[1] == 0x8b;
+	rc = input_unpack(name, payload, gzip ? size : size - SIZE_BYTES, MAX_KERNEL_SIZE, false,
+			  &inner, &inner_len, err);
 	if (rc)
 		return rc;
-	/*
-	 * What follows a legacy LZ4 stream is only seen to be no block after some bytes of it: not
-	 * fewer.
-	 */
-	if (inner_len < expected)
+	if (inner_len != expected)
 		return kiln__fail(err, KILN_EFORMAT,
 				  "%s is damaged: its payload unpacks to %zu bytes instead of %zu",
 				  name, inner_len, expected);
@@ -75,6 +80,36 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
 	return 0;
 }
 
+/*
+ * The vmlinux of a build has its .bss in the file, as zeros. What a segment ends with in whole
+ * pages of zeros is taken out of its file size (the bytes stay where they are): a VMM that maps
+ * the file then gives the guest fresh memory there, instead of a copy of each of its pages.
+ * kiln__kernel_identify() has seen that all of this lies within the file.
+ */
+static void trim_segments(uint8_t *bytes)
+{
+	const uint64_t page = 4096;
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
+
+	memcpy(&header, bytes, sizeof(header));
+	for (unsigned i = 0; i < header.e_phnum; i++) {
+		uint8_t *at = bytes + header.e_phoff + i * sizeof(segment);
+		uint64_t size;
+
+		memcpy(&segment, at, sizeof(segment));
+		if (segment.p_type != PT_LOAD || segment.p_filesz > segment.p_memsz)
+			continue;
+		size = segment.p_filesz;
+		while (size && !bytes[segment.p_offset + size - 1])
+			size--;
+		size = (size + page - 1) / page * page;
+		if (size < segment.p_filesz)
+			segment.p_filesz = size;
+		memcpy(at, &segment, sizeof(segment));
+	}
+}
+
 static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__kernel_info *info,
 		  struct unpacked *ret, kiln_error *err)
 {
@@ -91,11 +126,14 @@ static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__ke
 		if (rc && rc != KILN_ENOTSUP)
 			return rc;
 		if (!rc && inner.info.format == KILN__KERNEL_ELF && inner.info.pvh) {
+			trim_segments(inner.bytes);
 			*ret = inner;
 			return 0;
 		}
 		free(inner.bytes);
 	}
+	if (info->format == KILN__KERNEL_ELF)
+		trim_segments(*bytes);
 	if (!info->release[0])
 		kiln__kernel_find_release(*bytes, len, info->release);
 	*ret = (struct unpacked){kiln__take(*bytes), len, *info};

@@ -19,12 +19,13 @@
 
 #include <stdint.h>
 
-#define KILN__LOW_RAM_END 0x000a0000u /* the end of conventional memory */
-#define KILN__ACPI_BASE   0x000e0000u /* where ACPI 6.4, 5.2.5.1 has the RSDP looked for */
-#define KILN__ACPI_SIZE   0x00020000u
-#define KILN__HIGH_RAM    0x00100000u    /* RAM goes on here */
-#define KILN__HOLE_BASE   0xc0000000u    /* RAM below 4 GiB ends here at the latest */
-#define KILN__FOUR_GIB    0x100000000ull /* ... and goes on here */
+#define KILN__LOW_RAM_END  0x000a0000u /* the end of conventional memory */
+#define KILN__ACPI_BASE    0x000e0000u /* where ACPI 6.4, 5.2.5.1 has the RSDP looked for */
+#define KILN__ACPI_SIZE    0x00020000u
+#define KILN__RESET_VECTOR 0x000ffff0u    /* where a BIOS begins, in real mode */
+#define KILN__HIGH_RAM     0x00100000u    /* RAM goes on here */
+#define KILN__HOLE_BASE    0xc0000000u    /* RAM below 4 GiB ends here at the latest */
+#define KILN__FOUR_GIB     0x100000000ull /* ... and goes on here */
 
 #define KILN__PCI_MMIO_BASE 0xc0000000u
 #define KILN__PCI_MMIO_SIZE 0x20000000u

@@ -54,7 +54,7 @@ static bool page_aligned(uint64_t value)
 	return value % KILN__RAM_PAGE == 0;
 }
 
-/* --- the ranges --------------------------------------------------------------------- */
+/* --- the ranges -------------------------------------------------------------------- */
 
 static int fail_map(uint64_t size, kiln_error *err)
 {
@@ -93,6 +93,7 @@ static void advise(struct kiln__ram *ram, unsigned char *low)
 {
 	unsigned char *end = ram->reserved + ram->reserved_len;
 
+	madvise(low, LARGE_PAGE, MADV_NOHUGEPAGE);
 	madvise(low + LARGE_PAGE, (size_t)(end - low) - LARGE_PAGE, MADV_HUGEPAGE);
 	madvise(ram->reserved, ram->reserved_len, MADV_DONTDUMP);
 }
@@ -179,7 +180,7 @@ kiln_fd kiln__ram_memfd(const struct kiln__ram *ram)
 	return ram->memfd;
 }
 
-/* --- files ---------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------- */
 
 int kiln__ram_file_init(struct kiln__ram_file *ret, const char *name, kiln_fd fd, uint64_t start,
 			uint64_t len, bool immutable, kiln_error *err)
@@ -288,10 +289,9 @@ int kiln__ram_copy_file(struct kiln__ram *ram, uint64_t gpa, const struct kiln__
 	return rc ? rc : copy(host, file, offset, len, err);
 }
 
-/* --- giving back ------------------------------------------------------------------------- */
+/* --- giving back ------------------------------------------------------------------- */
 
-/* Anonymous memory in place of a file's, of the kind around it, so that the kernel joins the two.
- */
+/* Anonymous memory in place of a file's, of the kind around it: the kernel joins the two. */
 static int replace_pages(unsigned char *host, size_t len, kiln_error *err)
 {
 	if (mmap(host, len, PROT_READ | PROT_WRITE,

@@ -4,7 +4,6 @@
 #include "acpi.h"
 #include "buf.h"
 #include "err.h"
-#include "layout.h"
 #include "log.h"
 #include "os.h"
 
@@ -19,19 +18,6 @@
 #define EARLY_CONSOLE  "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0"
 #define SERIAL_CONSOLE "console=ttyS0"
 #define CMDLINE        "panic=-1 reboot=a loglevel=3" /* a: by ACPI, where Linux expects EFI */
-
-/*
- * Where a processor starts after a reset, and where a kernel jumps to in real mode that wants the
- * BIOS to reset the machine (Linux's last resort but one): what does so. Behind the ACPI tables.
- */
-#define RESET_VECTOR 0xffff0u
-
-static const uint8_t reset_code[] = {
-	0xba, KILN__PM_RESET & 0xff, KILN__PM_RESET >> 8, /* mov dx, KILN__PM_RESET */
-	0xb0, KILN__PM_RESET_VALUE,                       /* mov al, KILN__PM_RESET_VALUE */
-	0xee,                                             /* out dx, al */
-	0xf4,                                             /* hlt */
-};
 
 /* --- parts -------------------------------------------------------------------------- */
 
@@ -102,7 +88,6 @@ static int load(struct kiln__board *b, kiln_error *err)
 	if (!cmdline)
 		return kiln__fail_nomem(err);
 	r = kiln__acpi_build(b->ram, &acpi, &boot.rsdp, err);
-	kiln__gmem_write(kiln__ram_gmem(b->ram), RESET_VECTOR, reset_code, sizeof(reset_code));
 	return r < 0 ? r : kiln__boot_load(b->ram, &boot, &b->entry, err);
 }
 

@@ -112,8 +112,7 @@ static uint64_t end(struct tables *tables, size_t at)
 	return address_of(at);
 }
 
-/* --- DSDT: what there is -------------------------------------------------------------------------
- */
+/* --- DSDT: what there is ----------------------------------------------------------- */
 
 static size_t device(struct kiln__aml *aml, const char *name, const char *id)
 {
@@ -236,8 +235,7 @@ static uint64_t add_dsdt(struct tables *tables, const struct kiln__acpi_options 
 	return end(tables, at);
 }
 
-/* --- FADT (5.2.9): what there is not
- * --------------------------------------------------------------- */
+/* --- FADT (5.2.9): what there is not ----------------------------------------------- */
 
 struct fadt {
 	uint32_t facs;
@@ -297,8 +295,7 @@ static uint64_t add_fadt(struct tables *tables, const struct kiln__acpi_options 
 	return end(tables, at);
 }
 
-/* --- MADT (5.2.12) and MCFG (PCI Firmware Specification 3.2, table 4-2)
- * ------------------------------ */
+/* --- MADT (5.2.12) and MCFG (PCI Firmware Specification 3.2, table 4-2) ------------ */
 
 struct local_apic { /* 5.2.12.2 */
 	uint8_t type;
@@ -353,8 +350,7 @@ static uint64_t add_mcfg(struct tables *tables)
 	return end(tables, at);
 }
 
-/* --- RSDP and XSDT
- * ------------------------------------------------------------------------------------ */
+/* --- RSDP, XSDT, and the only code ------------------------------------------------- */
 
 struct rsdp { /* 5.2.5.3 */
 	char signature[8];
@@ -384,6 +380,28 @@ static void write_rsdp(struct tables *tables, uint64_t xsdt)
 	rsdp.checksum = checksum((const unsigned char *)&rsdp, 20);
 	rsdp.extended_checksum = checksum((const unsigned char *)&rsdp, sizeof(rsdp));
 	memcpy(tables->bytes, &rsdp, sizeof(rsdp));
+}
+
+/*
+ * Linux takes no reset register on hardware-reduced ACPI, but EFI's service (reboot_init() in
+ * arch/x86/kernel/reboot.c); and where there is no EFI, it jumps in real mode to where a BIOS
+ * begins. Sixteen bytes of firmware do there what it meant.
+ */
+static void write_reset_vector(struct kiln__ram *ram)
+{
+	static const unsigned char code[] = {
+		0xba,
+		KILN__PM_RESET & 0xff,
+		KILN__PM_RESET >> 8, /* mov dx, KILN__PM_RESET */
+		0xb0,
+		KILN__PM_RESET_VALUE, /* mov al, its value */
+		0xee,                 /* out dx, al */
+		0xf4,
+		0xeb,
+		0xfd, /* hlt, for ever */
+	};
+
+	kiln__gmem_write(kiln__ram_gmem(ram), KILN__RESET_VECTOR, code, sizeof(code));
 }
 
 static int check(const struct kiln__acpi_options *options, kiln_error *err)
@@ -422,6 +440,7 @@ int kiln__acpi_build(struct kiln__ram *ram, const struct kiln__acpi_options *opt
 	finish(&tables, xsdt, sizeof(struct header) + sizeof(named));
 	write_rsdp(&tables, address_of(xsdt));
 	kiln__gmem_write(kiln__ram_gmem(ram), KILN__ACPI_BASE, tables.bytes, tables.len);
+	write_reset_vector(ram);
 	*ret_rsdp = KILN__ACPI_BASE;
 	return 0;
 }

@@ -20,7 +20,8 @@ struct kiln__acpi_options {
 };
 
 /*
- * Writes the tables to KILN__ACPI_BASE and yields the RSDP's address. KILN_EINVAL for a number of
+ * Writes the tables to KILN__ACPI_BASE, and to KILN__RESET_VECTOR a few instructions that write
+ * the reset register; yields the RSDP's address. KILN_EINVAL for a number of
  * processors or an APIC id that cannot be.
  */
 int kiln__acpi_build(struct kiln__ram *ram, const struct kiln__acpi_options *options,

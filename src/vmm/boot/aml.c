@@ -35,8 +35,7 @@ static void insert(struct kiln__aml *aml, size_t at, const void *bytes, size_t l
 	aml->len += len;
 }
 
-/* --- values (20.2.2, 20.2.3)
- * ----------------------------------------------------------------------- */
+/* --- values (20.2.2, 20.2.3) ------------------------------------------------------- */
 
 void kiln__aml_int(struct kiln__aml *aml, uint64_t value)
 {
@@ -81,8 +80,7 @@ void kiln__aml_path(struct kiln__aml *aml, const char *path)
 		kiln__aml_bytes(aml, path, 4);
 }
 
-/* --- what contains other things
- * ------------------------------------------------------------------------- */
+/* --- what contains other things ---------------------------------------------------- */
 
 /* PkgLength (20.2.4) counts itself: its shortest encoding for @len bytes after it. Returns its
  * size. */
@@ -156,8 +154,7 @@ size_t kiln__aml_package(struct kiln__aml *aml, unsigned count)
 	return opened;
 }
 
-/* --- declarations (20.2.5)
- * ------------------------------------------------------------------------------ */
+/* --- declarations (20.2.5) --------------------------------------------------------- */
 
 void kiln__aml_name(struct kiln__aml *aml, const char *name)
 {
@@ -218,8 +215,7 @@ void kiln__aml_port_field(struct kiln__aml *aml, const char *region, const char 
 	kiln__aml_close(aml, opened);
 }
 
-/* --- resources (6.4)
- * --------------------------------------------------------------------------------------- */
+/* --- resources (6.4) --------------------------------------------------------------- */
 
 size_t kiln__aml_resources(struct kiln__aml *aml)
 {

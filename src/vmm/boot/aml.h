@@ -24,8 +24,7 @@ struct kiln__aml {
 	bool full; /* something did not fit */
 };
 
-/* --- values ------------------------------------------------------------------------------------
- */
+/* --- values ------------------------------------------------------------------------ */
 
 /* Bytes as they are: opcodes, ArgN, LocalN, field flags. */
 void kiln__aml_bytes(struct kiln__aml *aml, const void *bytes, size_t len);
@@ -37,8 +36,7 @@ void kiln__aml_int(struct kiln__aml *aml, uint64_t value); /* in its shortest en
 void kiln__aml_string(struct kiln__aml *aml, const char *text);
 void kiln__aml_path(struct kiln__aml *aml, const char *path); /* "_HID", "\\_SB_.PWRB" */
 
-/* --- declarations --------------------------------------------------------------------------------
- */
+/* --- declarations ------------------------------------------------------------------ */
 
 /* Name (@name, what follows). */
 void kiln__aml_name(struct kiln__aml *aml, const char *name);
@@ -59,8 +57,7 @@ void kiln__aml_close(struct kiln__aml *aml, size_t opened);
 void kiln__aml_port_field(struct kiln__aml *aml, const char *region, const char *field,
 			  uint16_t port, unsigned bytes);
 
-/* --- resources
- * ------------------------------------------------------------------------------------- */
+/* --- resources --------------------------------------------------------------------- */
 
 /* Name (_CRS, ResourceTemplate () { what follows }). */
 size_t kiln__aml_resources(struct kiln__aml *aml);

@@ -6,6 +6,7 @@
 #include "vmlinux.h"
 
 #include "err.h"
+#include "os.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -15,7 +16,7 @@ static uint64_t mib_up(uint64_t bytes)
 	return (bytes + (1 << 20) - 1) >> 20;
 }
 
-/* --- memory as the kernel is told of it ------------------------------------------------------- */
+/* --- memory as the kernel is told of it -------------------------------------------- */
 
 static void add_memory(struct kiln__boot_parts *parts, uint64_t base, uint64_t end, uint32_t type)
 {
@@ -35,8 +36,7 @@ static void describe_memory(const struct kiln__ram *ram, struct kiln__boot_parts
 			   KILN__MEMORY_RAM);
 }
 
-/* --- parts ---------------------------------------------------------------------------------------
- */
+/* --- parts ------------------------------------------------------------------------- */
 
 static int write_cmdline(struct kiln__ram *ram, const char *cmdline, struct kiln__boot_parts *parts,
 			 kiln_error *err)
@@ -84,8 +84,7 @@ static int load_initrd(struct kiln__ram *ram, const struct kiln__boot_file *from
 	return rc;
 }
 
-/* --- the kernel
- * -------------------------------------------------------------------------------------- */
+/* --- the kernel -------------------------------------------------------------------- */
 
 static int check_fit(const struct kiln__ram *ram, const struct kiln__vmlinux *kernel,
 		     const struct kiln__boot_parts *parts, uint64_t limit, kiln_error *err)
@@ -107,6 +106,25 @@ static int check_fit(const struct kiln__ram *ram, const struct kiln__vmlinux *ke
 	return KILN_EINVAL;
 }
 
+static int read_kernel(struct kiln__vmlinux *ret, const struct kiln__ram_file *file,
+		       kiln_error *err)
+{
+	unsigned char head[KILN__KERNEL_HEAD] = {0};
+	uint64_t len = file->len < sizeof(head) ? file->len : sizeof(head);
+	ssize_t n = kiln__os_pread_full(file->fd, head, (size_t)len, file->start, err);
+
+	if (n < 0)
+		return kiln__prefix(err, "%s", file->name);
+	return kiln__bzimage_is(head) ? kiln__bzimage_read(ret, file, head, err)
+				      : kiln__vmlinux_read(ret, file, head, err);
+}
+
+/* A bzImage moves itself, and knows best where to. */
+static bool is_moved(const struct kiln__boot_parts *parts, const struct kiln__vmlinux *kernel)
+{
+	return parts->random_base && !kernel->setup_len;
+}
+
 static int load_kernel(struct kiln__ram *ram, const struct kiln__boot_file *from,
 		       const struct kiln__boot_parts *parts, struct kiln__vmlinux *kernel,
 		       struct kiln__shift *shift, kiln_error *err)
@@ -117,14 +135,14 @@ static int load_kernel(struct kiln__ram *ram, const struct kiln__boot_file *from
 				     from->immutable && !parts->random_base, err);
 
 	if (!rc)
-		rc = kiln__vmlinux_read(kernel, &file, err);
+		rc = read_kernel(kernel, &file, err);
 	if (!rc)
 		rc = check_fit(ram, kernel, parts, limit, err);
-	if (!rc && parts->random_base)
+	if (!rc && is_moved(parts, kernel))
 		rc = kiln__relocate_choose(kernel, file.name, limit, shift, err);
 	if (!rc)
 		rc = kiln__vmlinux_load(ram, kernel, &file, shift->physical, err);
-	if (!rc && parts->random_base)
+	if (!rc && is_moved(parts, kernel))
 		rc = kiln__relocate_apply(ram, kernel, &file, shift, err);
 	return rc;
 }
@@ -136,7 +154,7 @@ static int prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts,
 	if (kernel->pvh_entry && !parts->random_base) {
 		kiln__pvh_prepare(ram, parts, kernel->pvh_entry, ret);
 	} else if (kernel->entry) {
-		kiln__linux64_prepare(ram, parts, kernel->entry + shift->physical, ret);
+		kiln__linux64_prepare(ram, parts, kernel, kernel->entry + shift->physical, ret);
 	} else {
 		kiln__fail(err, KILN_ENOTSUP,
 			   "the kernel has neither a PVH entry nor a 64-bit one in its image");

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* --- parameters --------------------------------------------------------------------------------
- */
+/* --- parameters -------------------------------------------------------------------- */
 
 #define PARAMS_SIZE 4096
 
@@ -41,22 +40,34 @@ static void put(unsigned char *params, unsigned offset, uint64_t value, unsigned
 	memcpy(params + offset, &value, size);
 }
 
-static void write_params(struct kiln__ram *ram, const struct kiln__boot_parts *parts)
+/* What a bzImage's header says of the kernel; an ELF file has no such header, and has to be
+ * guessed. */
+static void put_header(unsigned char *params, const struct kiln__boot_parts *parts,
+		       const struct kiln__vmlinux *kernel)
+{
+	memcpy(params + KILN__SETUP_HEADER, kernel->setup, kernel->setup_len);
+	if (kernel->setup_len == 0) {
+		put(params, BOOT_FLAG, 0xaa55, 2);
+		put(params, HEADER, HEADER_MAGIC, 4);
+		put(params, VERSION, PROTOCOL_2_15, 2);
+		put(params, LOAD_FLAGS, LOADED_HIGH | (parts->random_base ? KASLR_FLAG : 0), 1);
+		put(params, KERNEL_ALIGN, 2u << 20, 4);
+		put(params, RELOCATABLE, 1, 1);
+		put(params, CMDLINE_SIZE, KILN__BOOT_MAX_CMDLINE, 4);
+	}
+}
+
+static void write_params(struct kiln__ram *ram, const struct kiln__boot_parts *parts,
+			 const struct kiln__vmlinux *kernel)
 {
 	unsigned char params[PARAMS_SIZE] = {0};
 
+	put_header(params, parts, kernel);
 	put(params, RSDP, parts->rsdp, 8);
-	put(params, BOOT_FLAG, 0xaa55, 2);
-	put(params, HEADER, HEADER_MAGIC, 4);
-	put(params, VERSION, PROTOCOL_2_15, 2);
 	put(params, LOADER_TYPE, LOADER_UNDEFINED, 1);
-	put(params, LOAD_FLAGS, LOADED_HIGH | (parts->random_base ? KASLR_FLAG : 0), 1);
 	put(params, RAMDISK, parts->initrd, 4);
 	put(params, RAMDISK_SIZE, parts->initrd_size, 4);
 	put(params, CMDLINE, parts->cmdline, 4);
-	put(params, KERNEL_ALIGN, 2u << 20, 4);
-	put(params, RELOCATABLE, 1, 1);
-	put(params, CMDLINE_SIZE, KILN__BOOT_MAX_CMDLINE, 4);
 	put(params, E820_COUNT, parts->memory_count, 1);
 	for (unsigned i = 0; i < parts->memory_count; i++) {
 		unsigned at = E820_TABLE + i * E820_ENTRY;
@@ -68,8 +79,7 @@ static void write_params(struct kiln__ram *ram, const struct kiln__boot_parts *p
 	kiln__gmem_write(kiln__ram_gmem(ram), KILN__BOOT_PARAMS, params, sizeof(params));
 }
 
-/* --- the processor
- * --------------------------------------------------------------------------------- */
+/* --- the processor ----------------------------------------------------------------- */
 
 /* Page table entries (Intel SDM vol. 3, 4.5). */
 #define PRESENT 0x01u
@@ -123,9 +133,10 @@ static void write_gdt(struct kiln__ram *ram, struct kiln__boot_entry *entry)
 }
 
 void kiln__linux64_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts,
-			   uint64_t entry, struct kiln__boot_entry *ret)
+			   const struct kiln__vmlinux *kernel, uint64_t entry,
+			   struct kiln__boot_entry *ret)
 {
-	write_params(ram, parts);
+	write_params(ram, parts, kernel);
 	write_page_tables(ram);
 	*ret = (struct kiln__boot_entry){
 		.protocol = KILN__BOOT_LINUX64,

@@ -7,6 +7,7 @@
 #define KILN_VMM_BOOT_PROTOCOL_H
 
 #include "boot.h"
+#include "vmlinux.h"
 
 #define KILN__BOOT_INFO        0x1000u
 #define KILN__BOOT_GDT         0x1700u
@@ -37,11 +38,11 @@ struct kiln__boot_parts {
 	bool random_base;
 };
 
-/* Both write to conventional memory, which all RAM has, and fill @ret but for the kernel's place.
- */
+/* Both write to conventional memory, which all RAM has; @ret lacks only the kernel's place. */
 void kiln__pvh_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts, uint64_t entry,
 		       struct kiln__boot_entry *ret);
 void kiln__linux64_prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts,
-			   uint64_t entry, struct kiln__boot_entry *ret);
+			   const struct kiln__vmlinux *kernel, uint64_t entry,
+			   struct kiln__boot_entry *ret);
 
 #endif

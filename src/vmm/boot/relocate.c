@@ -29,10 +29,9 @@
 
 #define MAX_TABLE ((uint64_t)64 << 20)
 
-/* --- where to ------------------------------------------------------------------------------ */
+/* --- where to ---------------------------------------------------------------------- */
 
-/* One of the aligned places for @size bytes from @first up that end at @limit; 0 if there is none.
- */
+/* An aligned place for @size bytes from @first up and below @limit; 0 if there is none. */
 static uint64_t choose(uint64_t first, uint64_t size, uint64_t limit, uint64_t random)
 {
 	first = (first + KERNEL_ALIGN - 1) & ~(KERNEL_ALIGN - 1);
@@ -64,7 +63,7 @@ int kiln__relocate_choose(const struct kiln__vmlinux *kernel, const char *name, 
 	return 0;
 }
 
-/* --- the table -------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------- */
 
 struct relocs {
 	const uint32_t *words;

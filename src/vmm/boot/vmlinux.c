@@ -13,7 +13,6 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "an x86 guest's numbers are the host's");
 
 #define MAX_HEADERS 64
-#define HEAD_SIZE   4096 /* one page holds vmlinux's header and program headers */
 #define NOTES_SIZE  4096 /* vmlinux has 512 bytes of them */
 
 /* Xen's note (xen/include/public/elfnote.h) that names the entry of the PVH protocol. */
@@ -24,13 +23,13 @@ static int bad(const struct kiln__ram_file *file, kiln_error *err, const char *w
 	return kiln__fail(err, KILN_EFORMAT, "%s %s", file->name, why);
 }
 
-/* --- the file's header ------------------------------------------------------------------ */
+/* --- the file's header ------------------------------------------------------------- */
 
 static int check_header(const struct kiln__ram_file *file, const Elf64_Ehdr *header,
 			kiln_error *err)
 {
 	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
-		return bad(file, err, "is no ELF file (vmlinux)");
+		return bad(file, err, "is neither an ELF file (vmlinux) nor a bzImage");
 	if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
 	    header->e_machine != EM_X86_64) {
 		kiln__fail(err, KILN_EFORMAT,
@@ -47,18 +46,15 @@ static int check_header(const struct kiln__ram_file *file, const Elf64_Ehdr *hea
 	return 0;
 }
 
-/* Reads the header and the program headers, commonly in one read. Returns their count. */
-static int read_headers(const struct kiln__ram_file *file, Elf64_Ehdr *header,
+/* The header and the program headers, commonly out of the head. Returns the count of those. */
+static int read_headers(const struct kiln__ram_file *file,
+			const unsigned char head[KILN__KERNEL_HEAD], Elf64_Ehdr *header,
 			Elf64_Phdr headers[MAX_HEADERS], kiln_error *err)
 {
-	unsigned char head[HEAD_SIZE] = {0};
-	uint64_t head_len = file->len < HEAD_SIZE ? file->len : HEAD_SIZE;
-	ssize_t n = kiln__os_pread_full(file->fd, head, (size_t)head_len, file->start, err);
 	uint64_t len;
+	ssize_t n;
 	int rc;
 
-	if (n < 0)
-		return kiln__prefix(err, "%s", file->name);
 	memcpy(header, head, sizeof(*header));
 	rc = check_header(file, header, err);
 	if (rc)
@@ -66,7 +62,7 @@ static int read_headers(const struct kiln__ram_file *file, Elf64_Ehdr *header,
 	len = header->e_phnum * sizeof(Elf64_Phdr);
 	if (header->e_phoff > file->len || len > file->len - header->e_phoff)
 		return bad(file, err, "is cut short: its program headers are missing");
-	if (header->e_phoff <= HEAD_SIZE && len <= HEAD_SIZE - header->e_phoff) {
+	if (header->e_phoff <= KILN__KERNEL_HEAD && len <= KILN__KERNEL_HEAD - header->e_phoff) {
 		memcpy(headers, head + header->e_phoff, (size_t)len);
 	} else {
 		n = kiln__os_pread_full(file->fd, headers, (size_t)len,
@@ -79,7 +75,7 @@ static int read_headers(const struct kiln__ram_file *file, Elf64_Ehdr *header,
 	return header->e_phnum;
 }
 
-/* --- segments ------------------------------------------------------------------------------ */
+/* --- segments ---------------------------------------------------------------------- */
 
 static int wild(const struct kiln__ram_file *file, const Elf64_Phdr *header, const char *why,
 		kiln_error *err)
@@ -146,7 +142,7 @@ static bool has_code(const struct kiln__vmlinux *kernel, uint64_t address)
 	return false;
 }
 
-/* --- notes (System V gABI, chapter 5, "Note Section") ---------------------------------------- */
+/* --- notes (System V gABI, chapter 5, "Note Section") ------------------------------ */
 
 static uint32_t align4(uint32_t value)
 {
@@ -194,7 +190,7 @@ static int read_notes(struct kiln__vmlinux *kernel, const struct kiln__ram_file 
 	return 0;
 }
 
-/* --- all of it ------------------------------------------------------------------------------ */
+/* --- all of it --------------------------------------------------------------------- */
 
 /* The table of sections is the last thing that objcopy and the linker write. */
 static void extend_file_end(struct kiln__vmlinux *kernel, const Elf64_Ehdr *header, uint64_t len)
@@ -207,12 +203,12 @@ static void extend_file_end(struct kiln__vmlinux *kernel, const Elf64_Ehdr *head
 }
 
 int kiln__vmlinux_read(struct kiln__vmlinux *ret, const struct kiln__ram_file *file,
-		       kiln_error *err)
+		       const unsigned char head[KILN__KERNEL_HEAD], kiln_error *err)
 {
 	struct kiln__vmlinux kernel = {0};
 	Elf64_Phdr headers[MAX_HEADERS];
 	Elf64_Ehdr header;
-	int count = read_headers(file, &header, headers, err);
+	int count = read_headers(file, head, &header, headers, err);
 	int rc = count < 0 ? count : 0;
 
 	for (int i = 0; i < count && !rc; i++)

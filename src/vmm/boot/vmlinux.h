@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An x86-64 kernel in an ELF file: reading what it says of itself, and placing it. */
+/*
+ * A kernel for x86-64, in an ELF file or a bzImage: reading what it says of itself, and placing it.
+ */
 #ifndef KILN_VMM_BOOT_VMLINUX_H
 #define KILN_VMM_BOOT_VMLINUX_H
 
 #include "ram.h"
+
+/* How much of a file its reader is given: one page has the headers of vmlinux and of a bzImage. */
+#define KILN__KERNEL_HEAD 4096u
+
+/* struct setup_header within struct boot_params (arch/x86/include/uapi/asm/bootparam.h). */
+#define KILN__SETUP_HEADER     0x1f1u
+#define KILN__SETUP_HEADER_MAX (0x290u - KILN__SETUP_HEADER)
 
 /* vmlinux has four or five. */
 #define KILN__VMLINUX_MAX_SEGMENTS 16
@@ -25,13 +34,25 @@ struct kiln__vmlinux {
 	uint64_t entry;     /* 64-bit; 0 if it lies in no segment */
 	uint64_t pvh_entry; /* 32-bit; 0 if there is none */
 	uint64_t file_end;  /* in the file: where what belongs to the ELF file ends */
+	/* bzImage: its part of the boot parameters, which begins there at KILN__SETUP_HEADER. */
+	unsigned char setup[KILN__SETUP_HEADER_MAX];
+	unsigned setup_len;
 };
 
 /*
- * Reads the headers and notes: two reads of the file. KILN_EFORMAT says what is wrong with it.
+ * Reads the headers and notes of an ELF file, which begins with @head. KILN_EFORMAT says what is
+ * wrong with it.
  */
 int kiln__vmlinux_read(struct kiln__vmlinux *ret, const struct kiln__ram_file *file,
-		       kiln_error *err);
+		       const unsigned char head[KILN__KERNEL_HEAD], kiln_error *err);
+
+/*
+ * The same for a bzImage: one segment, which unpacks itself, and moves itself if it was built to.
+ * For a kernel in which kiln-image has found nothing better.
+ */
+bool kiln__bzimage_is(const unsigned char head[KILN__KERNEL_HEAD]);
+int kiln__bzimage_read(struct kiln__vmlinux *ret, const struct kiln__ram_file *file,
+		       const unsigned char head[KILN__KERNEL_HEAD], kiln_error *err);
 
 /*
  * Places the segments, each @shift bytes above where it was linked to lie (modulo 2^64, so below,
