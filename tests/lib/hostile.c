@@ -73,15 +73,18 @@ static unsigned pick_queue(struct hostile *hostile)
 void hostile_send(struct hostile *hostile, unsigned queue, const struct vring_part *parts,
 		  unsigned out, unsigned in)
 {
-	uint32_t len;
+	struct vring *ring = &hostile->guest.rings[queue];
+	uint16_t at = hostile->next_desc;
 
-	/* With the rings spoilt by other steps the free list may be anything: it is not followed
-	 * far. */
-	if (hostile->guest.rings[queue].free_head >= RING)
-		return;
-	while (vring_take(&hostile->guest.rings[queue], &len) >= 0)
-		;
-	vring_add(&hostile->guest.rings[queue], parts, out, in);
+	for (unsigned i = 0; i < out + in; i++) {
+		uint16_t flags = (uint16_t)((i >= out ? VRING_WRITE : 0) |
+					    (i + 1 < out + in ? VRING_NEXT : 0));
+
+		ring->desc[(at + i) % ring->size] = (struct vring_desc){
+			parts[i].gpa, parts[i].len, flags, (uint16_t)((at + i + 1) % ring->size)};
+	}
+	vring_offer(ring, at % ring->size);
+	hostile->next_desc = (uint16_t)(at + out + in);
 	if (hostile_byte(hostile) & 3)
 		kiln__virtio_kick(hostile->guest.device, queue);
 }

@@ -19,6 +19,7 @@ struct hostile {
 	const uint8_t *end;
 	kiln_loop *loop;
 	struct virtio_guest guest;
+	uint16_t next_desc; /* where hostile_send() goes on in the tables */
 	/* Of the target. */
 	void (*request)(struct hostile *hostile); /* a plausible request */
 	void (*host)(struct hostile *hostile);    /* the host's side does something */
@@ -39,7 +40,8 @@ uint64_t hostile_gpa(struct hostile *hostile);
 /* Where plausible requests may be built: good for @len bytes until the next call, mostly. */
 uint64_t hostile_room(struct hostile *hostile, uint32_t len);
 
-/* Puts up a chain of @parts as a driver would, and mostly kicks. */
+/* Puts up a chain of @parts as a driver would that forgets what it has in flight, and mostly kicks.
+ */
 void hostile_send(struct hostile *hostile, unsigned queue, const struct vring_part *parts,
 		  unsigned out, unsigned in);
 
