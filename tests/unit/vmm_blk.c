@@ -679,28 +679,28 @@ static void a_drained_device_holds_requests_back(void **state)
 static void an_unused_disk_has_neither_ring_nor_thread(void **state)
 {
 	struct kiln__blk_options options = options_of(kiln_test_path("disk"));
+	unsigned threads = count_entries("/proc/self/task");
+	unsigned fds = count_entries("/proc/self/fd");
 	struct request req = {0};
 	struct fixture f;
-	unsigned fds;
 
 	(void)state;
 	make_disk(options.path, DISK_SIZE);
 	options.no_ring = true;
-	fds = count_entries("/proc/self/fd");
 	set_up_with(&f, &options, ALL);
 	/* The loop's own four, the file, and its locks. */
 	assert_true(count_entries("/proc/self/fd") <= fds + 6);
-	assert_int_equal(count_entries("/proc/self/task"), 2 + 1);
+	assert_int_equal(count_entries("/proc/self/task"), threads);
 	assert_int_equal(do_request(&f, &req, T_IN, 0, 4096, 1), S_OK);
-	assert_int_equal(count_entries("/proc/self/task"), 2 + 2);
+	assert_int_equal(count_entries("/proc/self/task"), threads + 1);
 	for (unsigned i = 0; i < 50; i++) {
 		req.data = 0;
 		assert_int_equal(do_request(&f, &req, T_IN, 0, 4096, 1), S_OK);
 	}
 	/* One at a time needs one thread (or two, where the first was not idle again yet). */
-	assert_true(count_entries("/proc/self/task") <= 2 + 3);
+	assert_true(count_entries("/proc/self/task") <= threads + 2);
 	tear_down(&f);
-	assert_int_equal(count_entries("/proc/self/task"), 2 + 1);
+	assert_int_equal(count_entries("/proc/self/task"), threads);
 }
 
 static void a_malformed_request_breaks_the_device_until_reset(void **state)
