@@ -155,7 +155,7 @@ static int run_passt(void)
 	if (write(ends[0], frame, 46) != 46)
 		return 3;
 	p = (struct pollfd){ends[0], POLLIN, 0};
-	if (poll(&p, 1, 30000) != 1 || read(ends[0], frame, sizeof(frame)) < 46)
+	if (poll(&p, 1, 30000) != 1 || recv(ends[0], frame, 46, MSG_WAITALL) < 46)
 		return 4;
 	if (!connects(8080) || !connects(2222) || connects(8081))
 		return 5;
