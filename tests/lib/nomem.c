@@ -3,6 +3,7 @@
 
 #include "kiln_test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -12,10 +13,12 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
+int __real_posix_memalign(void **ret, size_t align, size_t size);
 void __real_free(void *block);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+int __wrap_posix_memalign(void **ret, size_t align, size_t size);
 void __wrap_free(void *block);
 char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t max);
@@ -61,6 +64,15 @@ void *__wrap_realloc(void *old, size_t size)
 	void *block = fails() ? NULL : __real_realloc(old, size);
 
 	return old ? block : counted(block);
+}
+
+int __wrap_posix_memalign(void **ret, size_t align, size_t size)
+{
+	int code = fails() ? ENOMEM : __real_posix_memalign(ret, align, size);
+
+	if (code == 0)
+		counted(*ret);
+	return code;
 }
 
 void __wrap_free(void *block)

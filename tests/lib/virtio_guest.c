@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define GUARD ((size_t)65536)
 
 static void notify(void *data, unsigned queue)
 {
@@ -68,25 +71,34 @@ void virtio_guest_init_in(struct virtio_guest *guest, struct kiln__virtio *devic
 {
 	memset(guest, 0, sizeof(*guest));
 	guest->memory = memory;
+	guest->high = memory + VG_MEMORY + GUARD;
+	guest->borrowed = true;
 	guest->device = device;
 	if (kiln__gmem_add(&guest->gmem, 0, VG_SEAM, memory, NULL) < 0 ||
 	    kiln__gmem_add(&guest->gmem, VG_SEAM, VG_MEMORY - VG_SEAM, memory + VG_SEAM, NULL) <
 		    0 ||
-	    kiln__gmem_add(&guest->gmem, VG_HIGH, VG_HIGH_LEN, memory + VG_MEMORY, NULL) < 0)
+	    kiln__gmem_add(&guest->gmem, VG_HIGH, VG_HIGH_LEN, guest->high, NULL) < 0)
 		abort();
 	kiln__virtio_attach(device, &transport, guest);
 	lay_out(guest, features, ring);
 }
 
+unsigned char *virtio_guest_memory(void)
+{
+	size_t len = VG_MEMORY + VG_HIGH_LEN + 3 * GUARD;
+	unsigned char *at = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED || mprotect(at + GUARD, VG_MEMORY, PROT_READ | PROT_WRITE) < 0 ||
+	    mprotect(at + 2 * GUARD + VG_MEMORY, VG_HIGH_LEN, PROT_READ | PROT_WRITE) < 0)
+		abort();
+	return at + GUARD;
+}
+
 void virtio_guest_init(struct virtio_guest *guest, struct kiln__virtio *device, uint64_t features,
 		       uint16_t ring)
 {
-	unsigned char *memory = aligned_alloc(4096, VG_MEMORY + VG_HIGH_LEN);
-
-	if (!memory)
-		abort();
-	memset(memory, 0, VG_MEMORY + VG_HIGH_LEN);
-	virtio_guest_init_in(guest, device, features, ring, memory);
+	virtio_guest_init_in(guest, device, features, ring, virtio_guest_memory());
+	guest->borrowed = false;
 	virtio_guest_start(guest);
 }
 
@@ -116,7 +128,8 @@ void virtio_guest_done(struct virtio_guest *guest)
 {
 	kiln__virtio_reset(guest->device);
 	kiln__virtio_attach(guest->device, NULL, NULL);
-	free(guest->memory);
+	if (!guest->borrowed)
+		munmap(guest->memory - GUARD, VG_MEMORY + VG_HIGH_LEN + 3 * GUARD);
 	guest->memory = NULL;
 }
 
@@ -134,7 +147,7 @@ uint64_t virtio_guest_alloc(struct virtio_guest *guest, size_t len, size_t align
 
 unsigned char *virtio_guest_at(struct virtio_guest *guest, uint64_t gpa)
 {
-	return gpa >= VG_HIGH ? guest->memory + VG_MEMORY + (gpa - VG_HIGH) : guest->memory + gpa;
+	return gpa >= VG_HIGH ? guest->high + (gpa - VG_HIGH) : guest->memory + gpa;
 }
 
 void virtio_guest_kick(struct virtio_guest *guest, unsigned queue)

@@ -17,7 +17,9 @@
 #define VG_HIGH_LEN 65536u
 
 struct virtio_guest {
-	unsigned char *memory; /* VG_MEMORY bytes, then VG_HIGH_LEN */
+	unsigned char *memory; /* VG_MEMORY bytes; between and around the pieces is nothing */
+	unsigned char *high;   /* VG_HIGH_LEN bytes */
+	bool borrowed;
 	struct kiln__gmem gmem;
 	struct kiln__virtio *device;
 	struct vring rings[KILN__VIRTIO_MAX_QUEUES];
@@ -36,9 +38,13 @@ struct virtio_guest {
 void virtio_guest_init(struct virtio_guest *guest, struct kiln__virtio *device, uint64_t features,
 		       uint16_t ring);
 
-/* The same in memory of the caller's (VG_MEMORY + VG_HIGH_LEN bytes), without starting. */
+/* The same in the memory of an earlier one (all but its rings as that left it), without starting.
+ */
 void virtio_guest_init_in(struct virtio_guest *guest, struct kiln__virtio *device,
 			  uint64_t features, uint16_t ring, unsigned char *memory);
+
+/* Memory for that, which is never freed. */
+unsigned char *virtio_guest_memory(void);
 void virtio_guest_start(struct virtio_guest *guest);
 void virtio_guest_stop(struct virtio_guest *guest);
 

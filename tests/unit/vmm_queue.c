@@ -292,6 +292,51 @@ static void assert_breaks(struct fixture *f)
 	tear_down(f);
 }
 
+static void chains_that_are_put_back_come_again(void **state)
+{
+	struct vring_part parts[] = {{4096, 10}, {4200, 10}};
+	struct kiln__chain chain;
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, ALL);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(vring_add(&f.ring, parts, 1, 0) >= 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(kiln__queue_pop(&f.queue, &chain), 1);
+	kiln__queue_unpop(&f.queue, 2);
+	for (uint16_t i = 1; i < 3; i++) {
+		assert_int_equal(kiln__queue_pop(&f.queue, &chain), 1);
+		assert_int_equal(chain.head, i);
+		assert_int_equal(chain.read_len, 10);
+	}
+	assert_int_equal(kiln__queue_pop(&f.queue, &chain), 0);
+	/* Back-ends of the kernel count on by themselves: one chain more, taken and pushed. */
+	assert_true(vring_add(&f.ring, parts, 1, 0) >= 0);
+	f.ring.used[1] = 4;
+	kiln__queue_move(&f.queue, 4);
+	assert_int_equal(kiln__queue_pop(&f.queue, &chain), 0);
+	kiln__queue_push(&f.queue, 0, 0);
+	assert_int_equal(f.ring.used[1], 5);
+	tear_down(&f);
+}
+
+static void host_memory_leads_back_to_its_address(void **state)
+{
+	struct fixture f;
+	uint64_t gpa = 1;
+
+	(void)state;
+	set_up(&f, ALL);
+	assert_true(kiln__gmem_gpa(&f.gmem, f.memory, &gpa));
+	assert_int_equal(gpa, 0);
+	assert_true(kiln__gmem_gpa(&f.gmem, f.memory + MEMORY - 1, &gpa));
+	assert_int_equal(gpa, MEMORY - 1);
+	assert_false(kiln__gmem_gpa(&f.gmem, f.memory + MEMORY, &gpa));
+	assert_false(kiln__gmem_gpa(&f.gmem, &f, &gpa));
+	tear_down(&f);
+}
+
 static void an_available_index_too_far_ahead_breaks_the_queue(void **state)
 {
 	struct fixture f;
@@ -500,6 +545,8 @@ int main(void)
 		kiln_test(indirect_tables_are_followed),
 		kiln_test(indices_wrap_at_two_to_the_sixteenth),
 		kiln_test(a_queue_goes_on_where_it_was_stopped),
+		kiln_test(chains_that_are_put_back_come_again),
+		kiln_test(host_memory_leads_back_to_its_address),
 		kiln_test(an_available_index_too_far_ahead_breaks_the_queue),
 		kiln_test(an_available_index_that_went_back_breaks_the_queue),
 		kiln_test(a_head_out_of_range_breaks_the_queue),

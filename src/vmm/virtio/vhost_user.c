@@ -39,8 +39,7 @@ KILN__SYSCALLS(write);
 #define MAX_FDS KILN__VU_MAX_REGIONS
 
 #define PROTOCOL_FEATURES                                                                          \
-	(KILN__VU_PROTOCOL_F_MQ | KILN__VU_PROTOCOL_F_REPLY_ACK | KILN__VU_PROTOCOL_F_CONFIG |     \
-	 KILN__VU_PROTOCOL_F_RESET_DEVICE)
+	(KILN__VU_PROTOCOL_F_MQ | KILN__VU_PROTOCOL_F_REPLY_ACK | KILN__VU_PROTOCOL_F_RESET_DEVICE)
 
 /* Where a ring is: what tells a pause from a reset. */
 struct place {
@@ -342,20 +341,29 @@ static int do_set_features(struct kiln__vhost_user *server, kiln_error *err)
 	return 0;
 }
 
+/* Of configuration space is only spoken where there is one: QEMU warns else. */
+static uint64_t protocol_features(const struct kiln__vhost_user *server)
+{
+	return PROTOCOL_FEATURES |
+	       (server->device->ops->config_size ? KILN__VU_PROTOCOL_F_CONFIG : 0);
+}
+
 static int do_get_protocol_features(struct kiln__vhost_user *server, kiln_error *err)
 {
 	(void)err;
-	server->msg.u64 = PROTOCOL_FEATURES;
+	server->msg.u64 = protocol_features(server);
 	return 0;
 }
 
 static int do_set_protocol_features(struct kiln__vhost_user *server, kiln_error *err)
 {
-	if (server->msg.u64 & ~PROTOCOL_FEATURES)
+	uint64_t unknown = server->msg.u64 & ~protocol_features(server);
+
+	if (unknown)
 		return kiln__fail(err, KILN_EPROTO,
 				  "vhost-user: protocol features 0x%" PRIx64
 				  " were accepted but not offered",
-				  (uint64_t)(server->msg.u64 & ~PROTOCOL_FEATURES));
+				  unknown);
 	server->protocol_features = server->msg.u64;
 	return 0;
 }

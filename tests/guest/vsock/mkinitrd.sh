@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# mkinitrd.sh KERNEL-DIR INIT OUT: an initramfs of one static program and the modules that it loads.
+# mkinitrd.sh KERNEL-DIR INIT OUT MODULE...: an initramfs of one static program and the modules that it loads.
 set -eu
 
 kernel=$1
 init=$2
 out=$3
+shift 3
 version=$(basename "$kernel"/lib/modules/*)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -13,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/root" "$work/root/dev" "$work/root/modules"
 cp "$init" "$work/root/init"
 n=100
-for module in virtio_mmio virtio_pci vmw_vsock_virtio_transport; do
+for module; do
 	modprobe -d "$kernel" -S "$version" --show-depends "$module"
 done | sed -n 's/^insmod //p' | awk '!seen[$1]++ {print $1}' >"$work/list"
 while read -r path; do

@@ -23,7 +23,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 musl-gcc -static -O2 -idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu \
 	-o "$work/init" "$source"
-"$here/mkinitrd.sh" "$kernel" "$work/init" "$work/initrd"
+"$here/mkinitrd.sh" "$kernel" "$work/init" "$work/initrd" virtio_mmio virtio_pci vmw_vsock_virtio_transport
 # Emulated, the kernel measures the TSC against an interval timer that a busy host serves late, and
 # then hangs; QEMU passes the host's TSC through, whose speed is known.
 khz=$(awk '/^cpu MHz/ {printf "%d", $4 * 1000; exit}' /proc/cpuinfo)
