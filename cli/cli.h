@@ -12,7 +12,8 @@
  *   doctor.c      doctor, backends, version     print.c       tables, errors, times
  *   inout.c       standard input and output     terminal.c    terminals
  *   signals.c     signals as events             trace.c       --trace
- *   kernel.c      kernel
+ *   kernel.c      kernel                        configure_seed.c  seed, volumes
+ *   disk.c        disk                          volume.c      volume
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
  * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
@@ -25,6 +26,7 @@
 
 #include "args.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -94,6 +96,17 @@ void tell_emulation(const struct cli *cli, kiln_vm *vm);
 
 /* The configuration that options and positional arguments of run and create describe. */
 int configure(const struct args *args, kiln_config **ret, kiln_error *err);
+
+/* --- configure_seed.c: options of seed and volumes, each by its rule --- */
+
+int enter_seed(kiln_config *config, const struct given *given, kiln_error *err);
+int enter_volume(kiln_config *config, const char *value, kiln_error *err);
+
+/* Helpers of configure.c: @path made absolute, malloc'ed; an object or list at @key, which is
+ * taken. */
+int absolute_path(const char *path, char **ret, kiln_error *err);
+int config_set_json(kiln_config *config, const char *key, json_t *value, kiln_error *err);
+bool config_has(const kiln_config *config, const char *key);
 
 /* Calls @fn for each line of an --env-file but comments; a negative result ends it. */
 int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),

@@ -281,6 +281,32 @@ static int add_overlay(struct runner *runner, json_t *params, kiln_error *err)
 	return path ? kiln__machine_add_scratch(runner->machine, path, err) : 0;
 }
 
+/* The seed and the volumes. */
+static int add_own_disks(struct runner *runner, json_t *params, kiln_error *err)
+{
+	const json_t *disks = json_object_get(json_object_get(params, "resolved"), "disks");
+	const json_t *at;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (disks, i, at) {
+		const struct kiln__disk disk = {
+			.source = {.path = json_string_value(json_object_get(at, "path")),
+				   .fd = KILN_FD_NONE},
+			.serial = json_string_value(json_object_get(at, "serial")),
+			.readonly = json_is_true(json_object_get(at, "readonly")),
+			.discard = !json_is_true(json_object_get(at, "readonly")),
+		};
+
+		if (!disk.source.path || !disk.serial)
+			return kiln__fail(err, KILN_EINVAL, "launch: a disk has no path or serial");
+		r = kiln__machine_add_disk(runner->machine, &disk, err);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
 static int launch(struct runner *runner, json_t *params, kiln_error *err)
 {
 	kiln_machine_options options = KILN_MACHINE_OPTIONS_INIT;
@@ -300,6 +326,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
 	if (r == 0)
 		r = add_overlay(runner, params, err);
+	if (r == 0)
+		r = add_own_disks(runner, params, err);
 	if (r == 0)
 		kiln__machine_on_agent_up(runner->machine, on_agent_up, runner);
 	if (r == 0)
