@@ -80,6 +80,9 @@ const char *format_bytes(uint64_t bytes, char *text, size_t size);
 /* "10" (seconds), "10s", "500ms", "2m", "1h" into milliseconds. */
 int parse_duration(const char *text, uint64_t *ret_ms, kiln_error *err);
 
+/* "512M", "1G", as sizes in configurations. @what is for the message. */
+int parse_size_of(const char *what, const char *text, uint64_t *ret, kiln_error *err);
+
 /* RFC 3339, or a duration before now. */
 int parse_time(const char *text, int64_t *ret_realtime_ns, kiln_error *err);
 
@@ -142,6 +145,8 @@ int verb_wait(struct cli *cli, const struct args *args);
 int verb_stats(struct cli *cli, const struct args *args);
 int verb_doctor(struct cli *cli, const struct args *args);
 int verb_kernel(struct cli *cli, const struct args *args);
+int verb_disk(struct cli *cli, const struct args *args);
+int verb_volume(struct cli *cli, const struct args *args);
 int verb_backends(struct cli *cli, const struct args *args);
 int verb_version(struct cli *cli, const struct args *args);
 int verb_completion(struct cli *cli, const struct args *args);

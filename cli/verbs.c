@@ -510,6 +510,31 @@ static const struct option_group kernel_options = {
 	},
 };
 
+static const struct option_group disk_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_FORCE, 'f', "force",
+		     "resize: also to a smaller size, losing what is beyond"),
+		FORMAT,
+		WITH(OPT_SIZE, 0, "size", "SIZE", "clone: with a larger size than the original"),
+		END,
+	},
+};
+
+static const struct option_group volume_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_FORCE, 'f', "force",
+		     "rm: also volumes of VMs that are not alive; prune: without being shown "
+		     "first"),
+		FORMAT,
+		FLAG(OPT_QUIET, 'q', "quiet", "ls: names only"),
+		WITH(OPT_SIZE, 0, "size", "SIZE",
+		     "create: how much it holds; default: 16G, sparse"),
+		END,
+	},
+};
+
 /* --- verbs ------------------------------------------------------------------- */
 
 #define GROUPS(...) ((const struct option_group *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
@@ -559,6 +584,12 @@ const struct verb verbs[] = {
 	{"kernel", NULL, "[OPTIONS] ls|pull",
 	 "Show or renew the kernel that VMs boot when they name none", GROUPS(&kernel_options), 1,
 	 1, false, COMPLETE_WORD, "ls|pull", verb_kernel},
+	{"disk", NULL, "[OPTIONS] create|clone|resize|info FILE...",
+	 "Make, clone, grow and look at disk images", GROUPS(&disk_options), 2, -1, false,
+	 COMPLETE_WORD, "create|clone|resize|info", verb_disk},
+	{"volume", NULL, "[OPTIONS] create|ls|rm|inspect|prune [NAME...]",
+	 "Manage named volumes, which stay when VMs go", GROUPS(&volume_options), 1, -1, false,
+	 COMPLETE_WORD, "create|ls|rm|inspect|prune", verb_volume},
 	{"doctor", NULL, "[OPTIONS]", "Find out what this host can do, and what it lacks",
 	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_doctor},
 	{"backends", NULL, "[OPTIONS]", "List what can run VMs here, and what each can do",

@@ -41,7 +41,9 @@ linux /boot/$kernel root=LABEL=root ro console=ttyS0
 initrd /boot/$initrd
 boot
 GRUB
+# As the vendor's images have it.
 printf 'datasource_list: [ NoCloud, None ]\n' >"$root/etc/cloud/cloud.cfg.d/90_dpkg.cfg"
+printf 'manage_etc_hosts: true\nlocale: C.UTF-8\n' >"$root/etc/cloud/cloud.cfg.d/01_debian_cloud.cfg"
 : >"$root/etc/machine-id"
 rm -f "$root/etc/hostname" "$root"/etc/ssh/ssh_host_* "$root/etc/resolv.conf"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
