@@ -452,6 +452,13 @@ static int enter(kiln_config *config, const struct given *given, kiln_error *err
 	return r < 0 ? blame(given->option, err) : 0;
 }
 
+static bool has_firmware(const kiln_config *config)
+{
+	const char *kind;
+
+	return kiln_config_get(config, "firmware", &kind, NULL) == 0 && strcmp(kind, "none") != 0;
+}
+
 /*
  * Positional arguments are the command where a root is given by an option. Where none is,
  * the first of them, not behind "--", is the image's name, and images come later.
@@ -459,7 +466,7 @@ static int enter(kiln_config *config, const struct given *given, kiln_error *err
 static int enter_command(kiln_config *config, const struct args *args, kiln_error *err)
 {
 	bool rooted = config_has(config, "root") || config_has(config, "initrd") ||
-		      config_has(config, "firmware");
+		      has_firmware(config);
 
 	if (!rooted && args->count > 0 && !args->ended) {
 		kiln__fail(err, KILN_ENOTSUP,

@@ -771,7 +771,6 @@ static const struct kiln__key top_keys[] = {
 		.type = KILN__TYPE_OBJECT,
 		.keys = kiln__seed_keys,
 		.field = FIELD(struct kiln__spec, seed),
-		.mark = MARK(struct kiln__spec, seed.asked, 1),
 		.doc = "What cloud-init in the guest finds on a disk with the label cidata "
 		       "(NoCloud).",
 	},

@@ -340,6 +340,7 @@ static int fill(struct box *box, json_t *doc, kiln_error *err)
 			      &box->spec.seed.env, err);
 	if (rc == 0)
 		rc = fill_labels(box, json_object_get(doc, "labels"), err);
+	box->spec.seed.asked = json_object_get(doc, "seed") != NULL;
 	/* A whole distribution starts, by emulation perhaps, and cloud-init in it. */
 	if (box->spec.firmware != KILN__FIRMWARE_NONE &&
 	    !json_object_get(json_object_get(doc, "readiness"), "timeout"))

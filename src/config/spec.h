@@ -152,7 +152,7 @@ struct kiln__seed_interface {
 };
 
 struct kiln__seed {
-	int asked; /* the document has a section "seed" */
+	bool asked; /* the document has a section "seed" */
 	enum kiln__seed_use { KILN__SEED_AUTO, KILN__SEED_ALWAYS, KILN__SEED_NEVER } use;
 	bool agent;                    /* kiln-guest is on it, and is installed: default */
 	struct kiln__source user_data; /* instead of what is made of the following */
