@@ -124,6 +124,8 @@ void runner_launcher_gone(struct runner *runner)
 	if (!runner->machine)
 		kiln_loop_stop(
 			runner->loop); /* nothing was launched, and nobody is left to do it */
+	else if (runner->foreground && process_is_over(runner->process))
+		; /* its end is under way, with a deadline: disks that last are being unmounted */
 	else if (runner->foreground)
 		kiln_machine_kill(runner->machine, NULL, NULL);
 	else if (runner->process)

@@ -55,6 +55,10 @@ def test_one_vm_writes_or_several_read(home):
     refused = home.kiln("volume", "rm", "data")
     assert refused.code == 125 and "belongs to 1 VM" in refused.err, refused
     home.ok("rm", "writer")
+    refused = run(home, "-v", "data:/data:ro", "--", "true")
+    assert refused.code == 125 and "was killed" in refused.err and "/data" in refused.err, refused
+    mended = run(home, "-v", "data:/data", "--", "true")
+    assert mended.code == 0, mended
     for name in ("a", "b"):
         home.ok("run", "-d", "--name", name, "--rootfs", kilntest.busybox_root(), "-v", "data:/data:ro", "--", "sleep", "1000")
     refused = run(home, "-v", "data:/data", "--", "true")
