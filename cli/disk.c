@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "check.h"
+#include "cloud.h"
 #include "disk.h"
 #include "err.h"
 #include "home.h"
@@ -50,9 +51,116 @@ static int create(const struct args *args, kiln_error *err)
 	return r;
 }
 
-static int clone(const struct cli *cli, const struct args *args, kiln_error *err)
+/* --- cloud images by name ----------------------------------------------------- */
+
+static const char *arch_of(const struct args *args)
+{
+	const char *given = args_value(args, OPT_ARCH);
+
+	return given ? given : kiln__os_arch();
+}
+
+static void on_progress(void *data, const char *text)
+{
+	tell(data, "%s", text);
+}
+
+static int pull(struct cli *cli, const struct args *args, const struct kiln__home *home,
+		kiln_error *err)
+{
+	kiln__cleanup(kiln__catalogue_free_autop) struct kiln__catalogue *catalogue = NULL;
+	const struct kiln__cloud_image *image = NULL;
+	kiln__autofree char *path = NULL;
+	bool fresh;
+	int r;
+
+	if (args->count != 2)
+		return refuse_count("pull [--arch ARCH] NAME", err);
+	r = kiln__cloud_catalogue(home, &catalogue, err);
+	if (r == 0)
+		r = kiln__catalogue_find(catalogue, args->positional[1], arch_of(args), &image,
+					 err);
+	if (r == 0)
+		r = kiln__cloud_pull(home, image, on_progress, cli, &fresh, err);
+	if (r < 0)
+		return r;
+	path = kiln__cloud_path(home, image);
+	if (!fresh)
+		tell(cli, "%s is what its vendor has", image->name);
+	printf("%s\n", path ? path : "");
+	return 0;
+}
+
+static int list(const struct args *args, const struct kiln__home *home, kiln_error *err)
+{
+	static const char *const heads[] = {"NAME", "ARCH", "PULLED", "URL", NULL};
+	kiln__cleanup(kiln__catalogue_free_autop) struct kiln__catalogue *catalogue = NULL;
+	bool json = args_is(args, OPT_FORMAT, "json");
+	const struct kiln__cloud_image *image;
+	json_t *array = json_array();
+	struct table *table = NULL;
+	int r = kiln__cloud_catalogue(home, &catalogue, err);
+
+	if (r == 0 && !json)
+		table = table_new(heads);
+	for (size_t i = 0; r == 0 && (image = kiln__catalogue_at(catalogue, i)); i++) {
+		kiln__autofree char *path = kiln__cloud_path(home, image);
+		struct kiln__os_stat st;
+		bool there = path && kiln__os_stat(path, &st, NULL) == 0;
+
+		json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s*}", "name", image->name,
+						       "arch", image->arch, "url", image->url,
+						       "path", there ? path : NULL));
+		if (!table)
+			continue;
+		table_add(table, "%s", image->name);
+		table_add(table, "%s", image->arch);
+		table_add(table, "%s", there ? "yes" : "no");
+		table_add(table, "%s", image->url);
+	}
+	if (table)
+		table_print(table);
+	if (json && r == 0) {
+		char *text = json_dumps(array, JSON_INDENT(2));
+
+		printf("%s\n", text ? text : "");
+		free(text);
+	}
+	json_decref(array);
+	return r;
+}
+
+/* A file, or the name of an image that has been pulled. */
+static int find_original(const struct args *args, const struct kiln__home *home, char **ret,
+			 kiln_error *err)
+{
+	kiln__cleanup(kiln__catalogue_free_autop) struct kiln__catalogue *catalogue = NULL;
+	const struct kiln__cloud_image *image = NULL;
+	const char *given = args->positional[1];
+	kiln__autofree char *path = NULL;
+	struct kiln__os_stat st;
+
+	if (!strchr(given, '/') && kiln__os_stat(given, &st, NULL) == KILN_ENOENT &&
+	    kiln__cloud_catalogue(home, &catalogue, NULL) == 0 &&
+	    kiln__catalogue_find(catalogue, given, arch_of(args), &image, NULL) == 0) {
+		path = kiln__cloud_path(home, image);
+		if (path && kiln__os_stat(path, &st, NULL) < 0) {
+			kiln__fail(err, KILN_ENOENT, "the image \"%s\" has not been pulled", given);
+			kiln__hint(err, "get it: kiln disk pull %s", given);
+			return KILN_ENOENT;
+		}
+	} else {
+		path = strdup(given);
+	}
+	*ret = kiln__take(path);
+	return *ret ? 0 : kiln__fail_nomem(err);
+}
+
+static int clone(const struct cli *cli, const struct args *args, const struct kiln__home *home,
+		 kiln_error *err)
 {
 	const char *given = args_value(args, OPT_SIZE);
+	kiln__autofree char *original = NULL;
 	uint64_t size = 0;
 	bool shared;
 	int r;
@@ -61,7 +169,9 @@ static int clone(const struct cli *cli, const struct args *args, kiln_error *err
 		return refuse_count("clone [--size SIZE] ORIGINAL FILE", err);
 	r = given ? parse_size_of("--size", given, &size, err) : 0;
 	if (r == 0)
-		r = kiln__disk_clone(args->positional[1], args->positional[2], size, &shared, err);
+		r = find_original(args, home, &original, err);
+	if (r == 0)
+		r = kiln__disk_clone(original, args->positional[2], size, &shared, err);
 	if (r < 0)
 		return r;
 	tell(cli, shared ? "%s shares the blocks of %s" : "%s is a copy of %s", args->positional[2],
@@ -150,27 +260,37 @@ static int info(const struct args *args, const struct kiln__home *home, kiln_err
 	return r;
 }
 
-int verb_disk(struct cli *cli, const struct args *args)
+static int run(struct cli *cli, const struct args *args, const struct kiln__home *home,
+	       kiln_error *err)
 {
 	const char *what = args->positional[0];
+
+	if (strcmp(what, "create") == 0)
+		return create(args, err);
+	if (strcmp(what, "clone") == 0)
+		return clone(cli, args, home, err);
+	if (strcmp(what, "resize") == 0)
+		return resize(args, err);
+	if (strcmp(what, "info") == 0)
+		return info(args, home, err);
+	if (strcmp(what, "pull") == 0)
+		return pull(cli, args, home, err);
+	if (strcmp(what, "ls") == 0)
+		return list(args, home, err);
+	kiln__fail(err, KILN_EINVAL, "disk: there is no command \"%.40s\"", what);
+	kiln__hint(err, "see \"kiln disk --help\"");
+	return KILN_EINVAL;
+}
+
+int verb_disk(struct cli *cli, const struct args *args)
+{
 	struct kiln__home home = {0};
 	kiln_error err = KILN_ERROR_INIT;
-	int r;
+	int r = kiln__home_init(&home, NULL, NULL, NULL, &err);
 
-	if (strcmp(what, "create") == 0) {
-		r = create(args, &err);
-	} else if (strcmp(what, "clone") == 0) {
-		r = clone(cli, args, &err);
-	} else if (strcmp(what, "resize") == 0) {
-		r = resize(args, &err);
-	} else if (strcmp(what, "info") == 0) {
-		r = kiln__home_init(&home, NULL, NULL, NULL, &err);
-		if (r == 0)
-			r = info(args, &home, &err);
-		kiln__home_done(&home);
-	} else {
-		r = kiln__fail(&err, KILN_EINVAL, "disk: there is no command \"%.40s\"", what);
-		kiln__hint(&err, "see \"kiln disk --help\"");
-	}
+	cli_progress(cli, args);
+	if (r == 0)
+		r = run(cli, args, &home, &err);
+	kiln__home_done(&home);
 	return r < 0 ? complain(NULL, &err) : 0;
 }
