@@ -35,6 +35,12 @@ struct download {
 	kiln_error err; /* why it was broken off */
 };
 
+/* What is all zeros stays a hole. */
+static bool is_zero(const char *bytes, size_t len)
+{
+	return len && bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
 static size_t on_body(char *bytes, size_t one, size_t len, void *data)
 {
 	struct download *download = data;
@@ -45,7 +51,8 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *data)
 			   (unsigned long long)download->max);
 		return CURL_WRITEFUNC_ERROR;
 	}
-	if (kiln__os_pwrite_full(FD_OUTPUT, bytes, len, download->size, &download->err) < 0)
+	if (!is_zero(bytes, len) &&
+	    kiln__os_pwrite_full(FD_OUTPUT, bytes, len, download->size, &download->err) < 0)
 		return CURL_WRITEFUNC_ERROR;
 	if (!EVP_DigestUpdate(download->digest, bytes, len)) {
 		kiln__fail(&download->err, KILN_ESYSTEM, "no digest can be computed");
@@ -143,6 +150,8 @@ static int run(int argc, char **argv, kiln_error *err)
 		rc = kiln__fail_nomem(err);
 	else
 		rc = transfer(argv[1], &download, err);
+	if (!rc)
+		rc = kiln__os_set_size(FD_OUTPUT, download.size, err);
 	if (!rc)
 		rc = report_result(describe(&download), err);
 	else

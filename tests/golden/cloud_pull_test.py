@@ -77,7 +77,7 @@ def offer(name="test-1", file="image.raw", digest="sha512", checksums="SUMS"):
 
 
 def run(*args, **more):
-    env = dict(os.environ, KILN_HOME=str(home), KILN_CLOUD_IMAGES=str(catalogue), SSL_CERT_FILE=str(work / "ca.pem"), KILN_RUNTIME_DIR=str(work / "run"), **more)
+    env = {**os.environ, "KILN_HOME": str(home), "KILN_CLOUD_IMAGES": str(catalogue), "SSL_CERT_FILE": str(work / "ca.pem"), **more}
     asked.clear()
     return subprocess.run([kiln, *args], capture_output=True, text=True, env=env, timeout=120)
 
