@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 
-kiln = sys.argv[1]
+kiln = os.path.abspath(sys.argv[1])
 work = pathlib.Path(tempfile.mkdtemp(prefix="kiln-cloud-test-"))
 home = work / "home"
 for program in ("openssl", "qemu-img"):

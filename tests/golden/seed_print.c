@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * seed_print CONFIG.json DIRECTORY: the documents of a configuration's seed as files, and the disk with
- * them as seed.iso. Exits with 1 and the message if the configuration is refused.
+ * seed_print CONFIG.json DIRECTORY: the documents of a configuration's seed as files, and the disk
+ * with them as seed.iso. Exits with 1 and the message if the configuration is refused.
  */
 #include "buf.h"
 #include "machine.h"

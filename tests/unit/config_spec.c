@@ -266,8 +266,10 @@ static void an_invalid_configuration_has_no_view(void **state)
 static void a_cloud_machine_in_full(void **state)
 {
 	struct kiln__spec *s = spec_of(
-		"{'firmware': 'uefi', 'disks': ['/d'], 'networks': [{}], 'volumes': [{'name': 'data', "
-		"'path': '/data', 'readonly': true, 'size': '1G'}], 'seed': {'users': [{'name': 'ann', "
+		"{'firmware': 'uefi', 'disks': ['/d'], 'networks': [{}], 'volumes': [{'name': "
+		"'data', "
+		"'path': '/data', 'readonly': true, 'size': '1G'}], 'seed': {'users': [{'name': "
+		"'ann', "
 		"'groups': ['adm', 'x'], 'sudo': true}], 'packages': ['a', 'b'], 'env': ['A=1'], "
 		"'mounts': [{'source': 'LABEL=x', 'path': '/m'}], 'interfaces': [{'name': 'lan0', "
 		"'addresses': ['192.0.2.7/24']}], 'meta_data': '/meta'}}");

@@ -263,9 +263,9 @@ static void a_seed_has_a_reader(void **state)
 		       "seed.commands: seed.user_data is all of the user-data");
 	assert_invalid("{'firmware': 'uefi', 'seed': {'users': [{}]}, " DISK "}",
 		       "seed.users[0].name: is required");
-	assert_invalid("{'firmware': 'uefi', 'seed': {'users': [{'name': 'a'}, {'name': 'a'}]}, " DISK
-		       "}",
-		       "seed.users[1].name: seed.users[0] has the same");
+	assert_invalid(
+		"{'firmware': 'uefi', 'seed': {'users': [{'name': 'a'}, {'name': 'a'}]}, " DISK "}",
+		"seed.users[1].name: seed.users[0] has the same");
 	assert_invalid("{'firmware': 'uefi', 'seed': {'interfaces': [{}]}, " DISK "}",
 		       "seed.interfaces: there are more than networks (0)");
 	assert_invalid("{'firmware': 'uefi', 'seed': {'env': {'A': '\\u0007'}}, " DISK "}",
