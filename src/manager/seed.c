@@ -69,19 +69,32 @@ static bool append(json_t *list, json_t *value)
 	return json_array_append_new(list, value) == 0;
 }
 
-/* Takes @document. */
+static int on_dumped(const char *bytes, size_t len, void *data)
+{
+	struct kiln__buf *text = data;
+
+	kiln__buf_add(text, bytes, len);
+	return 0;
+}
+
+/*
+ * Takes @document. By a buffer of our own, which remembers that it once had no room: json_dumps()
+ * of jansson 2.14 leaves a key out where its does not.
+ */
 static int print(json_t *document, const char *header, char **ret, size_t *ret_len, kiln_error *err)
 {
-	char *body = document ? json_dumps(document, JSON_INDENT(1)) : NULL;
-	char *text = body ? kiln__strf("%s%s\n", header, body) : NULL;
+	kiln__autobuf text = KILN__BUF_INIT;
+	int failed;
 
+	kiln__buf_adds(&text, header);
+	failed = !document || json_dump_callback(document, on_dumped, &text, JSON_INDENT(1));
 	json_decref(document);
-	free(body);
-	if (!text)
+	kiln__buf_adds(&text, "\n");
+	if (failed || text.failed)
 		return kiln__fail_nomem(err);
-	*ret = text;
-	*ret_len = strlen(text);
-	return 0;
+	*ret_len = text.len;
+	*ret = kiln__buf_steal(&text);
+	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
 /* --- user-data ---------------------------------------------------------------------------- */

@@ -49,7 +49,7 @@ def kiln_at(home, program, *args, **env):
 def test_the_installed_command_finds_its_helpers(home):
     need_qemu()
     _, prefix = install(home)
-    for helper in ("kiln-runner", "kiln-image", "kiln-guest-" + os.uname().machine):
+    for helper in ("kiln-runner", "kiln-image", "kiln-download", "cloud-images.json", "kiln-guest-" + os.uname().machine):
         path = prefix / "libexec" / "kiln" / helper
         assert os.access(path, os.X_OK), path
     fresh = home.dir / "fresh"  # no image of it is cached: kiln-image is needed

@@ -70,6 +70,14 @@ def test_one_vm_writes_or_several_read(home):
     home.assert_clean()
 
 
+def test_a_read_only_root_has_volumes_and_memory_to_write_to(home):
+    need_qemu()
+    held = run(home, "--read-only", "--tmpfs", "/scratch:size=1M", "-v", "data:/new/data", "--", "sh", "-c",
+               "touch /x 2>/dev/null && exit 9; echo a >/new/data/f && echo b >/scratch/f && cat /new/data/f /scratch/f")
+    assert held.code == 0 and held.out == "a\nb\n", held
+    home.assert_clean()
+
+
 def test_a_volume_that_is_only_read_is_not_made(home):
     need_qemu()
     refused = run(home, "-v", "none:/data:ro", "--", "true")
