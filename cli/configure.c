@@ -465,8 +465,8 @@ static bool has_firmware(const kiln_config *config)
  */
 static int enter_command(kiln_config *config, const struct args *args, kiln_error *err)
 {
-	bool rooted = config_has(config, "root") || config_has(config, "initrd") ||
-		      has_firmware(config);
+	bool rooted =
+		config_has(config, "root") || config_has(config, "initrd") || has_firmware(config);
 
 	if (!rooted && args->count > 0 && !args->ended) {
 		kiln__fail(err, KILN_ENOTSUP,

@@ -227,7 +227,7 @@ static int info(const struct args *args, const struct kiln__home *home, kiln_err
 	struct kiln__disk_users users;
 	char text[32];
 	char *printed;
-	int r = 0;
+	int r = args->count < 2 ? refuse_count("info FILE...", err) : 0;
 
 	for (char **path = args->positional + 1; r == 0 && *path; path++) {
 		r = look(home, *path, &image, &users, err);

@@ -61,6 +61,7 @@ def test_create():
     for size in ("0", "x", "-1G", "1", "65T", "99999999999T"):
         refused("disk", "create", "b.raw", size, says=[""])
     refused("disk", "create", "b.raw", says=["usage"])
+    refused("disk", "info", says=["usage"])
     refused("disk", "crate", "b.raw", says=["no command"])
     assert files() == before and info("a.raw")["virtual_size"] == 1 << 30
     ok("disk", "create", "odd.raw", "1000")
