@@ -157,6 +157,7 @@ struct pull {
 	char *sums;
 	char *image;
 	char *raw;
+	kiln_fd lock;
 };
 
 static void pull_done(struct pull *pull)
@@ -171,6 +172,37 @@ static void pull_done(struct pull *pull)
 	free(pull->sums);
 	free(pull->image);
 	free(pull->raw);
+	kiln__os_close(pull->lock);
+}
+
+/* What pulls that were killed have left. For the holder of the lock. */
+static void sweep(const char *dir)
+{
+	char **names;
+
+	if (kiln__os_list_dir(dir, &names, NULL) < 0)
+		return;
+	for (char **name = names; *name; name++) {
+		kiln__autofree char *path = kiln__strf("%s/%s", dir, *name);
+
+		if (path && strncmp(*name, KILN__OS_TEMPORARY, strlen(KILN__OS_TEMPORARY)) == 0)
+			kiln__os_remove(path, NULL);
+	}
+	kiln__os_free_names(names);
+}
+
+/* One pull at a time: who waited finds what the other has pulled. */
+static int pull_lock(const char *dir, kiln_fd *ret, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/lock", dir);
+	int r = path ? kiln__os_open(ret, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE, err)
+		     : kiln__fail_nomem(err);
+
+	if (r == 0)
+		r = kiln__os_lock(*ret, err);
+	if (r == 0)
+		sweep(dir);
+	return r;
 }
 
 static int pull_init(struct pull *pull, const struct kiln__home *home,
@@ -184,6 +216,7 @@ static int pull_init(struct pull *pull, const struct kiln__home *home,
 	*pull = (struct pull){
 		.path = kiln__cloud_path(home, image),
 		.record = record_path(home, image),
+		.lock = KILN_FD_NONE,
 	};
 	if (dir) {
 		const char *const kinds[] = {"sums", "image", "raw"};
@@ -196,7 +229,9 @@ static int pull_init(struct pull *pull, const struct kiln__home *home,
 	if (!dir || !pull->path || !pull->record || !pull->sums || !pull->image || !pull->raw)
 		return kiln__fail_nomem(err);
 	r = kiln__home_make(home, err);
-	return r < 0 ? r : kiln__os_make_private_dir(dir, err);
+	if (r == 0)
+		r = kiln__os_make_private_dir(dir, err);
+	return r < 0 ? r : pull_lock(dir, &pull->lock, err);
 }
 
 /* The record goes first: without one what is there counts as unknown, and is pulled again. */

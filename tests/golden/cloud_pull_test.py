@@ -88,7 +88,7 @@ def pull(**more):
 
 def visible():
     """All that a pull has left."""
-    return sorted(p.name for p in (home / "cloud").iterdir()) if (home / "cloud").exists() else []
+    return sorted(p.name for p in (home / "cloud").iterdir() if p.name != "lock") if (home / "cloud").exists() else []
 
 
 def refused(result, *words):
@@ -212,6 +212,37 @@ def test_the_catalogue_is_checked():
         refused(run("disk", "ls"), str(catalogue))
     offer()
     refused(run("disk", "pull", "--arch", "x86_64", "nothing"), "no image", "test-1")
+
+
+def test_several_pull_at_once_and_one_is_killed():
+    shutil.rmtree(home / "cloud", ignore_errors=True)
+    offer()
+    gate = threading.Event()
+
+    def slow(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(image)))
+        handler.end_headers()
+        handler.wfile.write(image[:1 << 20])
+        started.set()
+        gate.wait(60)
+        handler.wfile.write(image[1 << 20:])
+
+    started = threading.Event()
+    answers.update({"/image.raw": slow, "/SUMS": sums(image)})
+    env = {**os.environ, "KILN_HOME": str(home), "KILN_CLOUD_IMAGES": str(catalogue), "SSL_CERT_FILE": str(work / "ca.pem")}
+    words = [kiln, "disk", "pull", "--arch", "x86_64", "test-1"]
+    killed = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
+    assert started.wait(60)
+    killed.kill()
+    killed.wait()
+    assert any(n.startswith(".kiln-tmp") for n in visible()) and not any(n.endswith("64.raw") for n in visible()), visible()
+    gate.set()
+    asked.clear()
+    several = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    assert [p.communicate(timeout=100)[0] for p in several] == [str(home / "cloud" / "test-1-x86_64.raw") + "\n"] * 5
+    assert asked.count("/image.raw") == 1, asked
+    assert visible() == ["test-1-x86_64.json", "test-1-x86_64.raw"], visible()
 
 
 def test_our_own_catalogue_is_good():
