@@ -127,7 +127,6 @@ static const struct foreign {
 	bool later; /* a later version has it; else it means nothing to a machine */
 	const char *hint;
 } foreign[] = {
-	{'v', "volume", true, "attach a disk by --disk, or copy by exec -i"},
 	{0, "mount", true, "attach a disk by --disk, or copy by exec -i"},
 	{0, "volumes-from", true, "attach a disk by --disk, or copy by exec -i"},
 	{0, "restart", true, "have a service manager start it, or use \"kiln restart\""},
@@ -136,7 +135,6 @@ static const struct foreign {
 	{0, "pull", true, "images by name come later: give a root by --rootfs"},
 	{0, "platform", true, "images by name come later; --set arch=aarch64 emulates"},
 	{0, "mac-address", true, "set it: --set networks[0].mac=ADDRESS"},
-	{0, "dns", true, "write the guest's /etc/resolv.conf"},
 	{0, "add-host", true, "write the guest's /etc/hosts"},
 	{0, "ip", true, "user networks have addresses of their own; publish ports by -p"},
 	{0, "device", true, "attach a block device by --disk"},

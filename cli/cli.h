@@ -12,7 +12,8 @@
  *   doctor.c      doctor, backends, version     print.c       tables, errors, times
  *   inout.c       standard input and output     terminal.c    terminals
  *   signals.c     signals as events             trace.c       --trace
- *   kernel.c      kernel
+ *   kernel.c      kernel                        configure_seed.c  seed, volumes
+ *   disk.c        disk                          volume.c      volume
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
  * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
@@ -25,6 +26,7 @@
 
 #include "args.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -78,6 +80,9 @@ const char *format_bytes(uint64_t bytes, char *text, size_t size);
 /* "10" (seconds), "10s", "500ms", "2m", "1h" into milliseconds. */
 int parse_duration(const char *text, uint64_t *ret_ms, kiln_error *err);
 
+/* "512M", "1G", as sizes in configurations. @what is for the message. */
+int parse_size_of(const char *what, const char *text, uint64_t *ret, kiln_error *err);
+
 /* RFC 3339, or a duration before now. */
 int parse_time(const char *text, int64_t *ret_realtime_ns, kiln_error *err);
 
@@ -94,6 +99,17 @@ void tell_emulation(const struct cli *cli, kiln_vm *vm);
 
 /* The configuration that options and positional arguments of run and create describe. */
 int configure(const struct args *args, kiln_config **ret, kiln_error *err);
+
+/* --- configure_seed.c: options of seed and volumes, each by its rule --- */
+
+int enter_seed(kiln_config *config, const struct given *given, kiln_error *err);
+int enter_volume(kiln_config *config, const char *value, kiln_error *err);
+
+/* Helpers of configure.c: @path made absolute, malloc'ed; an object or list at @key, which is
+ * taken. */
+int absolute_path(const char *path, char **ret, kiln_error *err);
+int config_set_json(kiln_config *config, const char *key, json_t *value, kiln_error *err);
+bool config_has(const kiln_config *config, const char *key);
 
 /* Calls @fn for each line of an --env-file but comments; a negative result ends it. */
 int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),
@@ -129,6 +145,8 @@ int verb_wait(struct cli *cli, const struct args *args);
 int verb_stats(struct cli *cli, const struct args *args);
 int verb_doctor(struct cli *cli, const struct args *args);
 int verb_kernel(struct cli *cli, const struct args *args);
+int verb_disk(struct cli *cli, const struct args *args);
+int verb_volume(struct cli *cli, const struct args *args);
 int verb_backends(struct cli *cli, const struct args *args);
 int verb_version(struct cli *cli, const struct args *args);
 int verb_completion(struct cli *cli, const struct args *args);

@@ -23,7 +23,7 @@
 /* Of an --env-file. */
 #define MAX_ENV_FILE (1024 * 1024)
 
-static int absolute(const char *path, char **ret, kiln_error *err)
+int absolute_path(const char *path, char **ret, kiln_error *err)
 {
 	char *cwd;
 
@@ -44,7 +44,7 @@ static int absolute(const char *path, char **ret, kiln_error *err)
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
-static bool has(const kiln_config *config, const char *key)
+bool config_has(const kiln_config *config, const char *key)
 {
 	const char *value;
 
@@ -52,7 +52,7 @@ static bool has(const kiln_config *config, const char *key)
 }
 
 /* An object as JSON at @key. Takes @object. */
-static int set_json(kiln_config *config, const char *key, json_t *object, kiln_error *err)
+int config_set_json(kiln_config *config, const char *key, json_t *object, kiln_error *err)
 {
 	char *text = object ? json_dumps(object, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 	int r = text ? kiln_config_set(config, key, text, err)
@@ -132,7 +132,7 @@ static int set_rootfs(kiln_config *config, const char *value, kiln_error *err)
 {
 	kiln__autofree char *path = NULL;
 	const char *key = NULL;
-	int r = absolute(value, &path, err);
+	int r = absolute_path(value, &path, err);
 
 	if (r == 0)
 		r = find_root_kind(path, &key, err);
@@ -148,7 +148,7 @@ static int add_disk(kiln_config *config, const char *value, kiln_error *err)
 	struct kiln__os_stat st;
 	size_t len;
 	bool ro = false;
-	int r = absolute(value, &path, err);
+	int r = absolute_path(value, &path, err);
 
 	if (r < 0)
 		return r;
@@ -160,8 +160,8 @@ static int add_disk(kiln_config *config, const char *value, kiln_error *err)
 	}
 	r = kiln__os_stat(path, &st, err);
 	if (r == 0)
-		r = set_json(config, "disks[]",
-			     json_pack("{s:s, s:b}", "path", path, "readonly", ro), err);
+		r = config_set_json(config, "disks[]",
+				    json_pack("{s:s, s:b}", "path", path, "readonly", ro), err);
 	return r;
 }
 
@@ -176,7 +176,7 @@ static int set_read_only(kiln_config *config, kiln_error *err)
 {
 	int r = kiln_config_set(config, "root.overlay.kind", "none", err);
 
-	if (r == 0 && (has(config, "root.disk.path") || has(config, "root.disk.fd")))
+	if (r == 0 && (config_has(config, "root.disk.path") || config_has(config, "root.disk.fd")))
 		r = kiln_config_set(config, "root.readonly", "true", err);
 	return r;
 }
@@ -216,7 +216,7 @@ static int add_tmpfs(kiln_config *config, const char *value, kiln_error *err)
 	while (r == 0 && (option = strsep(&rest, ",")))
 		r = *option ? set_tmpfs_option(tmpfs, option, err) : 0;
 	if (r == 0)
-		return set_json(config, "tmpfs[]", tmpfs, err);
+		return config_set_json(config, "tmpfs[]", tmpfs, err);
 	json_decref(tmpfs);
 	return r == KILN_ENOTSUP ? r : kiln__fail_nomem(err);
 }
@@ -307,8 +307,8 @@ static int set_ready(kiln_config *config, const char *value, kiln_error *err)
 	if (r == 0 && port)
 		return kiln_config_set(config, "readiness.port", rest, err);
 	if (r == 0 && rest)
-		return set_json(config, "readiness.command",
-				json_pack("[s,s,s]", "/bin/sh", "-c", rest), err);
+		return config_set_json(config, "readiness.command",
+				       json_pack("[s,s,s]", "/bin/sh", "-c", rest), err);
 	return r;
 }
 
@@ -316,7 +316,7 @@ static int set_network(kiln_config *config, const char *value, kiln_error *err)
 {
 	if (strcmp(value, "none") == 0)
 		return kiln_config_set(config, "networks", NULL, err);
-	return set_json(config, "networks[]", json_pack("{s:s}", "kind", value), err);
+	return config_set_json(config, "networks[]", json_pack("{s:s}", "kind", value), err);
 }
 
 static int set_pair(kiln_config *config, const char *value, kiln_error *err)
@@ -339,7 +339,7 @@ static int set_file(kiln_config *config, const struct given *given, kiln_error *
 {
 	kiln__autofree char *path = NULL;
 	struct kiln__os_stat st;
-	int r = absolute(given->value, &path, err);
+	int r = absolute_path(given->value, &path, err);
 
 	if (r == 0)
 		r = kiln__os_stat(path, &st, err);
@@ -385,8 +385,12 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_rootfs(config, given->value, err);
 	case OPT_TMPFS:
 		return add_tmpfs(config, given->value, err);
-	default:
+	case OPT_SET:
 		return set_pair(config, given->value, err);
+	case OPT_VOLUME:
+		return enter_volume(config, given->value, err);
+	default:
+		return enter_seed(config, given, err);
 	}
 }
 
@@ -448,13 +452,21 @@ static int enter(kiln_config *config, const struct given *given, kiln_error *err
 	return r < 0 ? blame(given->option, err) : 0;
 }
 
+static bool has_firmware(const kiln_config *config)
+{
+	const char *kind;
+
+	return kiln_config_get(config, "firmware", &kind, NULL) == 0 && strcmp(kind, "none") != 0;
+}
+
 /*
  * Positional arguments are the command where a root is given by an option. Where none is,
  * the first of them, not behind "--", is the image's name, and images come later.
  */
 static int enter_command(kiln_config *config, const struct args *args, kiln_error *err)
 {
-	bool rooted = has(config, "root") || has(config, "initrd");
+	bool rooted =
+		config_has(config, "root") || config_has(config, "initrd") || has_firmware(config);
 
 	if (!rooted && args->count > 0 && !args->ended) {
 		kiln__fail(err, KILN_ENOTSUP,
@@ -484,9 +496,9 @@ int configure(const struct args *args, kiln_config **ret, kiln_error *err)
 	}
 	for (size_t i = 0; r == 0 && i < args->given_count; i++)
 		r = enter(config, &args->given[i], err);
-	/* Ports lead nowhere without a network. */
-	if (r == 0 && args_has(args, OPT_PUBLISH) && !args_has(args, OPT_NETWORK) &&
-	    !has(config, "networks[0].kind"))
+	/* Ports and addresses lead nowhere without a network. */
+	if (r == 0 && (args_has(args, OPT_PUBLISH) || args_has(args, OPT_ADDRESS)) &&
+	    !args_has(args, OPT_NETWORK) && !config_has(config, "networks[0].kind"))
 		r = set_network(config, "user", err);
 	if (r == 0)
 		r = enter_command(config, args, err);

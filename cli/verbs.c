@@ -82,6 +82,17 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_BY_RULE,
 		},
 		{
+			.id = OPT_FIRMWARE,
+			.name = "firmware",
+			.arg = "KIND",
+			.help = "Boot what is on the first disk, a cloud image say, by bios or "
+				"uefi",
+			.complete = COMPLETE_WORD,
+			.words = "none|bios|uefi",
+			.enters = ENTERS_AS_IS,
+			.key = "firmware",
+		},
+		{
 			.id = OPT_HOSTNAME,
 			.name = "hostname",
 			.arg = "NAME",
@@ -208,6 +219,58 @@ static const struct option_group machine_options = {
 			.help = "An empty file system in memory: size=, mode=, exec; repeatable",
 			.enters = ENTERS_BY_RULE,
 		},
+		{
+			.id = OPT_VOLUME,
+			.letter = 'v',
+			.name = "volume",
+			.arg = "NAME:DIR[:ro]",
+			.help = "Mount a named volume, which stays when the VM goes; repeatable",
+			.enters = ENTERS_BY_RULE,
+		},
+		END,
+	},
+};
+
+#define SEED(i, n, a, h, c, k)                                                                     \
+	{                                                                                          \
+		.id = i, .name = n, .arg = a, .help = h, .complete = c, .enters = ENTERS_BY_RULE,  \
+		.key = k                                                                           \
+	}
+
+static const struct option_group seed_options = {
+	"Seed: what cloud-init in the guest finds",
+	(const struct option[]){
+		SEED(OPT_ADD_USER, "add-user", "NAME",
+		     "Make a user who may become root by sudo; repeatable", COMPLETE_NOTHING, NULL),
+		SEED(OPT_ADDRESS, "address", "ADDRESS/LENGTH",
+		     "Address of the first network, in place of DHCP's; repeatable",
+		     COMPLETE_NOTHING, "seed.interfaces[0].addresses[]"),
+		SEED(OPT_DNS, "dns", "ADDRESS", "Name server; repeatable", COMPLETE_NOTHING,
+		     "seed.interfaces[0].dns[]"),
+		SEED(OPT_DNS_SEARCH, "dns-search", "DOMAIN",
+		     "Domain in which names are looked for; repeatable", COMPLETE_NOTHING,
+		     "seed.interfaces[0].search[]"),
+		SEED(OPT_GATEWAY, "gateway", "ADDRESS", "Where what is for other networks is sent",
+		     COMPLETE_NOTHING, "seed.interfaces[0].gateways[]"),
+		SEED(OPT_META_DATA, "meta-data", "FILE", "The meta-data, as it is", COMPLETE_FILE,
+		     "seed.meta_data"),
+		SEED(OPT_NETWORK_CONFIG, "network-config", "FILE",
+		     "The network configuration, as it is", COMPLETE_FILE, "seed.network_config"),
+		SEED(OPT_PACKAGE, "package", "NAME", "Install a package; repeatable",
+		     COMPLETE_NOTHING, "seed.packages[]"),
+		SEED(OPT_RUN_COMMAND, "run-command", "TEXT",
+		     "Run a shell's line as root at the end of the first boot; repeatable",
+		     COMPLETE_NOTHING, "seed.commands[]"),
+		SEED(OPT_SEED_ENV, "seed-env", "NAME=VALUE",
+		     "Set a variable for logins and for the commands; repeatable", COMPLETE_NOTHING,
+		     "seed.env[]"),
+		SEED(OPT_SEED_MOUNT, "seed-mount", "SOURCE:DIR[:OPTIONS]",
+		     "Add a line to the guest's /etc/fstab; repeatable", COMPLETE_NOTHING, NULL),
+		SEED(OPT_SSH_KEY, "ssh-key", "FILE|KEY",
+		     "Who may log in: as the users before it, else as the image's own; repeatable",
+		     COMPLETE_FILE, NULL),
+		SEED(OPT_USER_DATA, "user-data", "FILE", "The user-data, as it is", COMPLETE_FILE,
+		     "seed.user_data"),
 		END,
 	},
 };
@@ -447,6 +510,34 @@ static const struct option_group kernel_options = {
 	},
 };
 
+static const struct option_group disk_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_FORCE, 'f', "force",
+		     "resize: also to a smaller size, losing what is beyond"),
+		FORMAT,
+		PROGRESS,
+		WITH(OPT_SIZE, 0, "size", "SIZE", "clone: with a larger size than the original"),
+		WORDS(OPT_ARCH, "arch", "ARCH", "x86_64|aarch64",
+		      "pull, clone: of the image by name; default: the host's"),
+		END,
+	},
+};
+
+static const struct option_group volume_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_FORCE, 'f', "force",
+		     "rm: also volumes of VMs that are not alive; prune: without being shown "
+		     "first"),
+		FORMAT,
+		FLAG(OPT_QUIET, 'q', "quiet", "ls: names only"),
+		WITH(OPT_SIZE, 0, "size", "SIZE",
+		     "create: how much it holds; default: 16G, sparse"),
+		END,
+	},
+};
+
 /* --- verbs ------------------------------------------------------------------- */
 
 #define GROUPS(...) ((const struct option_group *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
@@ -455,12 +546,12 @@ static const struct option_group kernel_options = {
 const struct verb verbs[] = {
 	{"run", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
 	 "Create a VM and run a command in it",
-	 GROUPS(&run_options, &machine_options, &process_options), 0, -1, true, COMPLETE_NOTHING,
-	 NULL, verb_run},
+	 GROUPS(&run_options, &machine_options, &seed_options, &process_options), 0, -1, true,
+	 COMPLETE_NOTHING, NULL, verb_run},
 	{"create", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
 	 "Create a VM without starting it, and print its id",
-	 GROUPS(&machine_options, &process_options), 0, -1, true, COMPLETE_NOTHING, NULL,
-	 verb_create},
+	 GROUPS(&machine_options, &seed_options, &process_options), 0, -1, true, COMPLETE_NOTHING,
+	 NULL, verb_create},
 	{"start", NULL, "[OPTIONS] " VMS, "Start VMs", GROUPS(&start_options), 1, -1, false,
 	 COMPLETE_VM, NULL, verb_start},
 	{"stop", NULL, "[OPTIONS] " VMS, "Stop VMs gracefully, by force once their time is up",
@@ -496,6 +587,12 @@ const struct verb verbs[] = {
 	{"kernel", NULL, "[OPTIONS] ls|pull",
 	 "Show or renew the kernel that VMs boot when they name none", GROUPS(&kernel_options), 1,
 	 1, false, COMPLETE_WORD, "ls|pull", verb_kernel},
+	{"disk", NULL, "[OPTIONS] create|clone|resize|info|pull|ls [ARGUMENT...]",
+	 "Make, clone, grow and look at disk images, and pull cloud images", GROUPS(&disk_options),
+	 1, -1, false, COMPLETE_WORD, "create|clone|resize|info|pull|ls", verb_disk},
+	{"volume", NULL, "[OPTIONS] create|ls|rm|inspect|prune [NAME...]",
+	 "Manage named volumes, which stay when VMs go", GROUPS(&volume_options), 1, -1, false,
+	 COMPLETE_WORD, "create|ls|rm|inspect|prune", verb_volume},
 	{"doctor", NULL, "[OPTIONS]", "Find out what this host can do, and what it lacks",
 	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_doctor},
 	{"backends", NULL, "[OPTIONS]", "List what can run VMs here, and what each can do",

@@ -14,6 +14,7 @@
  * image kiln-image package   --input N... --output-dir N --arch A   the same, and modules, out of
  * Debian packages kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules
  * as an initramfs
+ * kiln-image seed      --input N... --output N --output-dir N NAME...   files as an ISO 9660 image
  */
 #include "program.h"
 #include "report.h"
@@ -32,10 +33,8 @@ static const struct command {
 	const char *name;
 	int (*run)(const struct request *request, kiln_error *err);
 } commands[] = {
-	{"root", command_root},
-	{"kernel", command_kernel},
-	{"package", command_package},
-	{"initramfs", command_initramfs},
+	{"root", command_root},           {"kernel", command_kernel}, {"package", command_package},
+	{"initramfs", command_initramfs}, {"seed", command_seed},
 };
 
 static int parse_number(const char *option, const char *text, uint64_t max, uint64_t *ret,
@@ -184,7 +183,7 @@ static int run(int argc, char **argv, kiln_error *err)
 		}
 	}
 	return kiln__fail(err, KILN_EINVAL,
-			  "kiln-image root|kernel|package|initramfs: libkiln runs it");
+			  "kiln-image root|kernel|package|initramfs|seed: libkiln runs it");
 }
 
 int main(int argc, char **argv)

@@ -30,6 +30,7 @@ struct request {
 int command_root(const struct request *request, kiln_error *err);
 int command_kernel(const struct request *request, kiln_error *err);
 int command_package(const struct request *request, kiln_error *err);
+int command_seed(const struct request *request, kiln_error *err);
 int command_initramfs(const struct request *request, kiln_error *err);
 
 #endif

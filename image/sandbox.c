@@ -78,7 +78,8 @@ int sandbox_enter(kiln_fd read_dir, kiln_fd write_dir, unsigned threads, kiln_er
 	if (read_dir != KILN_FD_NONE)
 		places[jail.place_count++] = (struct kiln__jail_place){read_dir, KILN__JAIL_READ};
 	if (write_dir != KILN_FD_NONE)
-		places[jail.place_count++] = (struct kiln__jail_place){write_dir, KILN__JAIL_MAKE};
+		places[jail.place_count++] =
+			(struct kiln__jail_place){write_dir, KILN__JAIL_MAKE | KILN__JAIL_READ};
 	if (r == 0)
 		r = kiln__os_jail(&jail, &report, err);
 	if (r < 0)

@@ -131,6 +131,8 @@ void runner_launcher_gone(struct runner *runner)
 	if (!runner->machine)
 		kiln_loop_stop(
 			runner->loop); /* nothing was launched, and nobody is left to do it */
+	else if (runner->foreground && process_is_over(runner->process))
+		; /* its end is under way, with a deadline: disks that last are being unmounted */
 	else if (runner->foreground)
 		kiln_machine_kill(runner->machine, NULL, NULL);
 	else if (runner->process)
@@ -297,6 +299,32 @@ static int add_overlay(struct runner *runner, json_t *params, kiln_error *err)
 	return path ? kiln__machine_add_scratch(runner->machine, path, err) : 0;
 }
 
+/* The seed and the volumes. */
+static int add_own_disks(struct runner *runner, json_t *params, kiln_error *err)
+{
+	const json_t *disks = json_object_get(json_object_get(params, "resolved"), "disks");
+	const json_t *at;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (disks, i, at) {
+		const struct kiln__disk disk = {
+			.source = {.path = json_string_value(json_object_get(at, "path")),
+				   .fd = KILN_FD_NONE},
+			.serial = json_string_value(json_object_get(at, "serial")),
+			.readonly = json_is_true(json_object_get(at, "readonly")),
+			.discard = !json_is_true(json_object_get(at, "readonly")),
+		};
+
+		if (!disk.source.path || !disk.serial)
+			return kiln__fail(err, KILN_EINVAL, "launch: a disk has no path or serial");
+		r = kiln__machine_add_disk(runner->machine, &disk, err);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
 static int launch(struct runner *runner, json_t *params, kiln_error *err)
 {
 	kiln_machine_options options = KILN_MACHINE_OPTIONS_INIT;
@@ -318,6 +346,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 		vouch(runner, params);
 	if (r == 0)
 		r = add_overlay(runner, params, err);
+	if (r == 0)
+		r = add_own_disks(runner, params, err);
 	if (r == 0)
 		kiln__machine_on_agent_up(runner->machine, on_agent_up, runner);
 	if (r == 0)

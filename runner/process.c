@@ -470,6 +470,11 @@ size_t process_clients(const struct process *p)
 	return count;
 }
 
+bool process_is_over(const struct process *p)
+{
+	return p && p->ended;
+}
+
 bool process_busy(const struct process *p)
 {
 	return p && p->clients;

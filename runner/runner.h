@@ -147,6 +147,9 @@ void process_attach(struct process *process, struct kiln__stream *stream, bool w
 /* Sends a signal to the main process. KILN_ESTATE if there is none. */
 int process_signal(struct process *process, unsigned number, kiln_error *err);
 
+/* True once the main process has ended, with which the VM ends. */
+bool process_is_over(const struct process *process);
+
 /* How many clients are attached. */
 size_t process_clients(const struct process *process);
 

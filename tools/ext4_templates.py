@@ -17,7 +17,7 @@ BLOCK = 4096
 CHUNK = 32
 UUID = "6b696c6e-0000-4000-8000-000000000000"
 
-# No journal: the disk is thrown away with the VM. meta_bg instead of a resize inode: grows
+# Ephemeral disks have no journal, being thrown away with the VM; volumes have one. meta_bg instead of a resize inode: grows
 # online without bound and without converting first. No sparse_super2: Linux does not resize it.
 FEATURES = ("none,ext_attr,dir_index,filetype,sparse_super,large_file,huge_file,dir_nlink,extra_isize,"
             "meta_bg,extent,64bit,flex_bg,metadata_csum")
@@ -26,7 +26,7 @@ FEATURES = ("none,ext_attr,dir_index,filetype,sparse_super,large_file,huge_file,
 CONFIG = "[fs_types]\n" + "".join("\t%s = {\n\t\tblocksize = 4096\n\t}\n" % t for t in ("ext4", "small"))
 
 
-def make(path, size):
+def make(path, size, journal):
     mke2fs = shutil.which("mke2fs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not mke2fs:
         sys.exit("mke2fs is missing: install e2fsprogs")
@@ -34,12 +34,17 @@ def make(path, size):
         f.truncate(size)
     # The smallest have as many inodes a group as the others: growing keeps that number.
     inodes = ["-N", "8192"] if size < 128 << 20 else ["-i", "16384"]
+    features, extra = FEATURES, "lazy_itable_init=1"
+    if journal:
+        features += ",has_journal"
+        extra += ",lazy_journal_init=1"
+        inodes += ["-J", "size=%d" % (4 if size < 128 << 20 else 16 if size < 1 << 30 else 64)]
     with open(path + ".conf", "w") as f:
         f.write(CONFIG)
     env = dict(os.environ, E2FSPROGS_FAKE_TIME="1", MKE2FS_CONFIG=path + ".conf")
     subprocess.run([mke2fs, "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-I", "256", *inodes, "-m", "0",
-                    "-O", FEATURES, "-U", UUID, "-L", "kiln",
-                    "-E", "hash_seed=%s,lazy_itable_init=1,nodiscard,root_owner=0:0" % UUID, path],
+                    "-O", features, "-U", UUID, "-L", "kiln",
+                    "-E", "hash_seed=%s,%s,nodiscard,root_owner=0:0" % (UUID, extra), path],
                    check=True, env=env)
 
 
@@ -67,14 +72,14 @@ def chunks(path):
 def main():
     rows, data, templates = [], bytearray(), []
     with tempfile.TemporaryDirectory() as d:
-        for size in SIZES:
+        for journal, size in [(j, s) for j in (False, True) for s in SIZES]:
             path = os.path.join(d, "image")
-            make(path, size)
+            make(path, size, journal)
             first = len(rows)
             for offset, piece in chunks(path):
                 rows.append((offset, len(data), len(piece)))
                 data += piece
-            templates.append((size, first, len(rows) - first))
+            templates.append((size, journal, first, len(rows) - first))
             os.unlink(path)
     with open(sys.argv[1], "w") as out:
         out.write("/* Made by tools/ext4_templates.py. */\n")
@@ -86,7 +91,7 @@ def main():
             out.write("\t{%dull, %d, %d},\n" % row)
         out.write("};\n\nstatic const struct template templates[] = {\n")
         for row in templates:
-            out.write("\t{%dull, %d, %d},\n" % row)
+            out.write("\t{%dull, %d, %d, %d},\n" % row)
         out.write("};\n")
 
 

@@ -16,9 +16,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* systemd(1): signals to PID 1 */
-#define SYSTEMD_POWEROFF (SIGRTMIN + 4)
-#define SYSTEMD_REBOOT   (SIGRTMIN + 5)
+/*
+ * systemd(1): signals to PID 1, RTMIN+4 and RTMIN+5 by the C library that systemd has: glibc keeps
+ * the kernel's first two for itself, musl one more.
+ */
+#define GLIBC_SIGRTMIN   34
+#define SYSTEMD_POWEROFF (GLIBC_SIGRTMIN + 4)
+#define SYSTEMD_REBOOT   (GLIBC_SIGRTMIN + 5)
 
 static int refuse(kiln_error *err, const char *what)
 {

@@ -224,7 +224,15 @@ int mount_extra(const struct kiln__agent_mount *m, kiln_error *err)
 	r = make_directories(m->target, err);
 	if (r < 0)
 		return r;
-	if (mount(source, m->target, type, mount_flags(m->flags), m->options) < 0)
+	r = mount(source, m->target, type, mount_flags(m->flags), m->options);
+	/* ext4 would have to write what its journal says first. */
+	if (r < 0 && errno == EROFS)
+		return kiln__fail(
+			err, KILN_ESTATE,
+			"cannot mount %s at %s: its last machine was killed, and it has to "
+			"be mounted to be written to once before it can be only read",
+			source, m->target);
+	if (r < 0)
 		return kiln__fail_errno(err, errno, "cannot mount %s at %s as %s", source,
 					m->target, type);
 	return m->grow ? grow_ext4(source, m->target, err) : 0;

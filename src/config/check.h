@@ -25,6 +25,24 @@ const char *kiln__check_env_name(const char *text); /* printable ASCII without s
 const char *kiln__check_label_key(const char *text);
 bool kiln__is_utf8(const char *text);
 
+/*
+ * check_seed.c: what becomes YAML, a shell's text or a line of /etc/fstab in the guest. Each is
+ * the narrowest form that the field's own programs have.
+ */
+const char *kiln__check_volume(const char *text);      /* docker's names of volumes */
+const char *kiln__check_mount_point(const char *text); /* absolute, plain, not the root */
+const char *kiln__check_interface(const char *text);   /* Linux's dev_valid_name(), and plain */
+const char *kiln__check_cidr(const char *text);        /* ADDRESS/LENGTH */
+const char *kiln__check_ip(const char *text);
+const char *kiln__check_domain(const char *text);
+const char *kiln__check_login(const char *text);   /* useradd(8)'s names */
+const char *kiln__check_ssh_key(const char *text); /* a line of authorized_keys without options */
+const char *kiln__check_package(const char *text); /* NAME, NAME=VERSION */
+const char *kiln__check_shell_name(const char *text);   /* POSIX: of a variable */
+const char *kiln__check_mount_source(const char *text); /* a path, LABEL=, UUID=, or a tag */
+const char *kiln__check_mount_options(const char *text);
+const char *kiln__check_command(const char *text); /* text that YAML holds: no control characters */
+
 /* Lower-case, colons: 52:54:00:12:34:56. False if @text is not a unicast address or all zero. */
 bool kiln__parse_mac(const char *text, uint8_t ret[6]);
 

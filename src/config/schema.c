@@ -8,87 +8,14 @@
  */
 #include "schema.h"
 
-#include "check.h"
 #include "os.h"
-#include "spec.h"
+#include "rows.h"
 
 #include <string.h>
 
-#define KIB (INT64_C(1) << 10)
-#define MIB (INT64_C(1) << 20)
-#define TIB (INT64_C(1) << 40)
-
-#define SECOND INT64_C(1000)
-#define DAY    (24 * 3600 * SECOND)
-
-#define MAX_OFFSET     (INT64_C(1) << 53) /* what a number in JSON holds everywhere */
-#define MAX_PATH_BYTES 4095               /* Linux's PATH_MAX without the NUL */
-
-#define FIELD(type, member)                                                                        \
-	{                                                                                          \
-		true, offsetof(type, member), sizeof(((type *)NULL)->member)                       \
-	}
-#define MARK(type, member, value)                                                                  \
-	{                                                                                          \
-		true, offsetof(type, member), value                                                \
-	}
-#define CHOICES(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define LATER(key)                                                                                 \
-	{                                                                                          \
-		.name = key, .type = KILN__TYPE_LATER                                              \
-	}
-/* The same with what there is instead. */
-#define LATER_BUT(key, text)                                                                       \
-	{                                                                                          \
-		.name = key, .type = KILN__TYPE_LATER, .doc = text                                 \
-	}
-/* A name that the field has for something which is written otherwise here. */
-#define ELSEWHERE(key, text)                                                                       \
-	{                                                                                          \
-		.name = key, .type = KILN__TYPE_ELSEWHERE, .doc = text                             \
-	}
-#define END                                                                                        \
-	{                                                                                          \
-		.name = NULL                                                                       \
-	}
-
 /* --- sources -------------------------------------------------------------------- */
 
-/* The keys of a source, where @in leads from the struct @owner to its struct kiln__source. */
-#define SOURCE_FILE(owner, in)                                                                     \
-	{                                                                                          \
-		.name = "path",                                                                    \
-		.type = KILN__TYPE_STRING,                                                         \
-		.min = 1,                                                                          \
-		.max = MAX_PATH_BYTES,                                                             \
-		.check = kiln__check_host_path,                                                    \
-		.pattern = "^/",                                                                   \
-		.exclusive = true,                                                                 \
-		.field = FIELD(owner, in path),                                                    \
-		.doc = "Absolute path on the host.",                                               \
-	},                                                                                         \
-	{                                                                                          \
-		.name = "fd", .type = KILN__TYPE_FD, .min = 3, .max = 1048575, .exclusive = true,  \
-		.field = FIELD(owner, in fd),                                                      \
-		.doc = "Instead of a path, a descriptor that the process which starts the "        \
-		       "machine has inherited.",                                                   \
-	}
-#define SOURCE_RANGE(owner, in)                                                                    \
-	{                                                                                          \
-		.name = "offset",                                                                  \
-		.type = KILN__TYPE_SIZE,                                                           \
-		.max = MAX_OFFSET,                                                                 \
-		.def = "0",                                                                        \
-		.field = FIELD(owner, in offset),                                                  \
-		.doc = "Where in the file the contents begin.",                                    \
-	},                                                                                         \
-	{                                                                                          \
-		.name = "length", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",          \
-		.field = FIELD(owner, in length),                                                  \
-		.doc = "How many bytes of the file are meant; 0: all up to its end.",              \
-	}
-
-static const struct kiln__key source_keys[] = {
+const struct kiln__key kiln__source_keys[] = {
 	SOURCE_FILE(struct kiln__source, ),
 	SOURCE_RANGE(struct kiln__source, ),
 	END,
@@ -135,10 +62,10 @@ static const struct kiln__key overlay_keys[] = {
 static const struct kiln__key root_keys[] = {
 	ROOT_SOURCE("directory", directory_keys, KILN__ROOT_DIRECTORY,
 		    "A directory tree, packed into a squashfs image and cached."),
-	ROOT_SOURCE("tar", source_keys, KILN__ROOT_TAR,
+	ROOT_SOURCE("tar", kiln__source_keys, KILN__ROOT_TAR,
 		    "A tar archive, compressed or not, packed into a squashfs image and cached."),
-	ROOT_SOURCE("squashfs", source_keys, KILN__ROOT_SQUASHFS, "A squashfs image."),
-	ROOT_SOURCE("disk", source_keys, KILN__ROOT_DISK,
+	ROOT_SOURCE("squashfs", kiln__source_keys, KILN__ROOT_SQUASHFS, "A squashfs image."),
+	ROOT_SOURCE("disk", kiln__source_keys, KILN__ROOT_DISK,
 		    "A raw disk image that holds a file system."),
 	LATER("image"),
 	{
@@ -252,6 +179,49 @@ static const struct kiln__key tmpfs_keys[] = {
 		.field = FIELD(struct kiln__tmpfs, exec),
 		.doc = "Programs on it can be executed. Device nodes and set-user-id bits never "
 		       "count.",
+	},
+	END,
+};
+
+static const struct kiln__key volume_keys[] = {
+	{
+		.name = "name",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 64,
+		.check = kiln__check_volume,
+		.pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+		.required = true,
+		.field = FIELD(struct kiln__volume, name),
+		.doc = "Which one; made if there is none of that name.",
+	},
+	{
+		.name = "path",
+		.type = KILN__TYPE_STRING,
+		.min = 2,
+		.max = MAX_PATH_BYTES,
+		.check = kiln__check_mount_point,
+		.pattern = "^/",
+		.required = true,
+		.field = FIELD(struct kiln__volume, path),
+		.doc = "Where in the guest; made if it is missing.",
+	},
+	{
+		.name = "readonly",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__volume, readonly),
+		.doc = "The guest cannot write to it, and other machines may have it at the same "
+		       "time, so long as none writes.",
+	},
+	{
+		.name = "size",
+		.type = KILN__TYPE_SIZE,
+		.min = 16 * MIB,
+		.max = 16 * TIB,
+		.def_doc = "16 GiB (sparse)",
+		.field = FIELD(struct kiln__volume, size),
+		.doc = "The size of one that is made.",
 	},
 	END,
 };
@@ -526,7 +496,8 @@ static const struct kiln__key readiness_keys[] = {
 		.max = DAY,
 		.def = "1m",
 		.field = FIELD(struct kiln__spec, readiness.timeout_ms),
-		.doc = "From the start; a machine that is not ready by then has failed.",
+		.doc = "From the start; a machine that is not ready by then has failed. With "
+		       "firmware the default is ten minutes.",
 	},
 	END,
 };
@@ -544,6 +515,17 @@ static const struct kiln__key qemu_keys[] = {
 		.def_doc = "found by PATH",
 		.field = FIELD(struct kiln__spec, qemu_binary),
 		.doc = "Absolute path of qemu-system-ARCH.",
+	},
+	{
+		.name = "firmware",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = MAX_PATH_BYTES,
+		.check = kiln__check_host_path,
+		.pattern = "^/",
+		.def_doc = "QEMU's own for bios, the distribution's for uefi",
+		.field = FIELD(struct kiln__spec, qemu_firmware),
+		.doc = "Absolute path of the firmware's image, as QEMU's -bios takes it.",
 	},
 	{
 		.name = "machine",
@@ -599,6 +581,12 @@ static const struct kiln__key tmpfs_element = {
 	.keys = tmpfs_keys,
 	.shorthand = KILN__SHORT_PATH,
 	.doc = "One file system.",
+};
+
+static const struct kiln__key volume_element = {
+	.type = KILN__TYPE_OBJECT,
+	.keys = volume_keys,
+	.doc = "One volume.",
 };
 
 static const struct kiln__key network_element = {
@@ -666,7 +654,7 @@ static const struct kiln__key top_keys[] = {
 	{
 		.name = "kernel",
 		.type = KILN__TYPE_OBJECT,
-		.keys = source_keys,
+		.keys = kiln__source_keys,
 		.shorthand = KILN__SHORT_PATH,
 		.def_doc = "the distribution's kernel for virtual machines",
 		.field = FIELD(struct kiln__spec, kernel),
@@ -675,7 +663,7 @@ static const struct kiln__key top_keys[] = {
 	{
 		.name = "initrd",
 		.type = KILN__TYPE_OBJECT,
-		.keys = source_keys,
+		.keys = kiln__source_keys,
 		.shorthand = KILN__SHORT_PATH,
 		.def_doc = "kiln's own",
 		.field = FIELD(struct kiln__spec, initrd),
@@ -691,7 +679,15 @@ static const struct kiln__key top_keys[] = {
 		.field = FIELD(struct kiln__spec, cmdline),
 		.doc = "Appended to the kernel's command line. Everybody in the guest can read it.",
 	},
-	LATER_BUT("firmware", "machines boot a kernel: see kernel, initrd and cmdline"),
+	{
+		.name = "firmware",
+		.type = KILN__TYPE_ENUM,
+		.choices = CHOICES("none", "bios", "uefi"), /* enum kiln__firmware */
+		.def = "none",
+		.field = FIELD(struct kiln__spec, firmware),
+		.doc = "What boots the machine: kiln, by kernel and initrd (none), or what its "
+		       "disks hold, by firmware: the first of them that has something.",
+	},
 	LATER_BUT("image", "give a root as root.directory, root.tar, root.squashfs or root.disk"),
 	{
 		.name = "root",
@@ -722,6 +718,16 @@ static const struct kiln__key top_keys[] = {
 		.stride = sizeof(struct kiln__tmpfs),
 		.doc = "Empty file systems in the guest's memory, mounted before the process "
 		       "starts.",
+	},
+	{
+		.name = "volumes",
+		.type = KILN__TYPE_LIST,
+		.max = KILN__MAX_VOLUMES,
+		.element = &volume_element,
+		.field = FIELD(struct kiln__spec, volumes),
+		.count = FIELD(struct kiln__spec, volume_count),
+		.stride = sizeof(struct kiln__volume),
+		.doc = "Named volumes: disks that kiln keeps from one machine to the next.",
 	},
 	{
 		.name = "networks",
@@ -783,7 +789,14 @@ static const struct kiln__key top_keys[] = {
 		.keys = identity_keys,
 		.doc = "What tells this guest from others.",
 	},
-	LATER("seed"),
+	{
+		.name = "seed",
+		.type = KILN__TYPE_OBJECT,
+		.keys = kiln__seed_keys,
+		.field = FIELD(struct kiln__spec, seed),
+		.doc = "What cloud-init in the guest finds on a disk with the label cidata "
+		       "(NoCloud).",
+	},
 	{
 		.name = "init",
 		.type = KILN__TYPE_ENUM,

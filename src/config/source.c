@@ -54,3 +54,21 @@ int kiln__source_copy(kiln_fd from, uint64_t offset, uint64_t length, kiln_fd to
 	}
 	return r;
 }
+
+int kiln__source_lock(kiln_fd fd, bool writable, const char *key, const struct kiln__source *source,
+		      kiln_error *err)
+{
+	const char *name = source->path ? source->path : "the disk";
+	struct kiln__os_stat st;
+	int r = kiln__os_fstat(fd, &st, err);
+
+	if (r < 0 || !st.is_file)
+		return r;
+	r = writable ? kiln__os_try_lock(fd, err) : kiln__os_try_lock_shared(fd, err);
+	if (r != KILN_EBUSY)
+		return 0; /* a file system without locks has nothing to say against it */
+	kiln__fail(err, r, "%s: %s is in use by another VM or command", key, name);
+	kiln__hint(err, "\"kiln disk info\" tells by whom; only disks that nobody writes to can be "
+			"shared");
+	return r;
+}

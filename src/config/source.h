@@ -20,6 +20,16 @@ static inline bool kiln__source_is_range(const struct kiln__source *source)
 int kiln__source_open(const struct kiln__source *source, kiln_fd *ret, uint64_t *ret_offset,
 		      uint64_t *ret_length, kiln_error *err);
 
+/*
+ * Locks an open disk for as long as the descriptor and its duplicates live, those of a VMM's
+ * process too: for itself alone, or with others that only read. KILN_EBUSY says that another VM has
+ * it;
+ * @key and @source are for the message. Block devices are not locked: udev locks them at times, and
+ * whoever mounts them does not.
+ */
+int kiln__source_lock(kiln_fd fd, bool writable, const char *key, const struct kiln__source *source,
+		      kiln_error *err);
+
 /* Copies @length bytes at @offset of @from to the beginning of @to. KILN_EFORMAT if there are
  * fewer. */
 int kiln__source_copy(kiln_fd from, uint64_t offset, uint64_t length, kiln_fd to, kiln_error *err);

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIRMWARE_READY_MS 600000
+
 /* All of a spec's memory hangs on it. */
 struct block {
 	struct block *next;
@@ -66,25 +68,37 @@ static const char *copy_text(struct box *box, const char *text, size_t len)
 	return copy;
 }
 
-int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error *err)
+int kiln__spec_add_disk(struct kiln__spec *spec, const struct kiln__disk *disk, kiln_error *err)
 {
 	struct box *box = (struct box *)spec;
 	struct kiln__disk *disks = allocate(box, spec->disk_count + 1, sizeof(*disks));
-	const char *copy = copy_text(box, path, strlen(path));
+	const char *path = copy_text(box, disk->source.path, strlen(disk->source.path));
+	const char *serial = copy_text(box, disk->serial, strlen(disk->serial));
 
-	if (!disks || !copy)
+	if (!disks || !path || !serial)
 		return kiln__fail_nomem(err);
 	if (spec->disk_count)
 		memcpy(disks, spec->disks, spec->disk_count * sizeof(*disks));
-	disks[spec->disk_count++] = (struct kiln__disk){
-		.source = {.path = copy, .fd = KILN_FD_NONE},
-		.serial = KILN__OVERLAY_SERIAL,
-		.cache = "unsafe",
-		.discard = true,
-		.scratch = true,
-	};
+	disks[spec->disk_count] = *disk;
+	disks[spec->disk_count].source.path = path;
+	disks[spec->disk_count].serial = serial;
+	disks[spec->disk_count].own = true;
 	spec->disks = disks;
+	spec->disk_count++;
 	return 0;
+}
+
+int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error *err)
+{
+	return kiln__spec_add_disk(spec,
+				   &(struct kiln__disk){
+					   .source = {.path = path, .fd = KILN_FD_NONE},
+					   .serial = KILN__OVERLAY_SERIAL,
+					   .cache = "unsafe",
+					   .discard = true,
+					   .scratch = true,
+				   },
+				   err);
 }
 
 /* --- fields ------------------------------------------------------------------------------ */
@@ -264,7 +278,7 @@ static int fill_object(struct box *box, const struct kiln__key *object, json_t *
 
 /* --- what is not in the table ---------------------------------------------------------------- */
 
-static int fill_env(struct box *box, json_t *map, kiln_error *err)
+static int fill_env(struct box *box, json_t *map, const char *const **ret, kiln_error *err)
 {
 	const char **env;
 	const char *name;
@@ -283,7 +297,7 @@ static int fill_env(struct box *box, json_t *map, kiln_error *err)
 		if (!env[n++])
 			return kiln__fail_nomem(err);
 	}
-	box->spec.process.env = env;
+	*ret = env;
 	return 0;
 }
 
@@ -320,9 +334,17 @@ static int fill(struct box *box, json_t *doc, kiln_error *err)
 	if (rc == 0)
 		rc = fill_texts(box, argv, 2, &box->spec.process.argv, err);
 	if (rc == 0)
-		rc = fill_env(box, json_object_get(process, "env"), err);
+		rc = fill_env(box, json_object_get(process, "env"), &box->spec.process.env, err);
+	if (rc == 0)
+		rc = fill_env(box, json_object_get(json_object_get(doc, "seed"), "env"),
+			      &box->spec.seed.env, err);
 	if (rc == 0)
 		rc = fill_labels(box, json_object_get(doc, "labels"), err);
+	box->spec.seed.asked = json_object_get(doc, "seed") != NULL;
+	/* A whole distribution starts, by emulation perhaps, and cloud-init in it. */
+	if (box->spec.firmware != KILN__FIRMWARE_NONE &&
+	    !json_object_get(json_object_get(doc, "readiness"), "timeout"))
+		box->spec.readiness.timeout_ms = FIRMWARE_READY_MS;
 	return rc;
 }
 

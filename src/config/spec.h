@@ -78,11 +78,24 @@ struct kiln__disk {
 	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
 	bool scratch; /* the root's overlay, new for this life: nothing on it is to last */
+	bool own;     /* put in by kiln (overlay, volume, seed): no firmware boots from it */
 };
 
 /* By these serial numbers the guest knows kiln's own disks; no other may have them. */
 #define KILN__ROOT_SERIAL    "kiln-root"
 #define KILN__OVERLAY_SERIAL "kiln-rw"
+#define KILN__SEED_SERIAL    "kiln-seed"
+#define KILN__VOLUME_SERIAL  "kiln-vol" /* and the number of the volume */
+
+#define KILN__MAX_VOLUMES 8
+
+/* A named volume: a disk in kiln's home, with an ext4 file system on it. */
+struct kiln__volume {
+	const char *name;
+	const char *path; /* in the guest */
+	bool readonly;
+	uint64_t size; /* of a new one; bytes; 0: 16 GiB sparse */
+};
 
 struct kiln__tmpfs {
 	const char *path; /* in the guest */
@@ -109,6 +122,57 @@ struct kiln__port {
 	bool udp;
 };
 
+enum kiln__firmware {
+	KILN__FIRMWARE_NONE, /* a kernel is booted */
+	KILN__FIRMWARE_BIOS,
+	KILN__FIRMWARE_UEFI,
+};
+
+/* --- the seed: what cloud-init finds (NoCloud) --------------------------------------- */
+
+struct kiln__seed_user {
+	const char *name;
+	const char *const *ssh_keys; /* NULL-terminated, or NULL; so are all lists below */
+	const char *const *groups;
+	const char *shell;
+	bool sudo; /* without a password */
+};
+
+struct kiln__seed_mount {
+	const char *source;
+	const char *path;
+	const char *fstype;  /* default "auto" */
+	const char *options; /* default "defaults,nofail" */
+};
+
+/* Networks beyond what DHCP says; the first belongs to networks[0], and so on. */
+struct kiln__seed_interface {
+	const char *name;             /* the interface is renamed to it */
+	const char *const *addresses; /* CIDR; NULL: by DHCP */
+	const char *const *gateways;
+	const char *const *dns;
+	const char *const *search;
+};
+
+struct kiln__seed {
+	bool asked; /* the document has a section "seed" */
+	enum kiln__seed_use { KILN__SEED_AUTO, KILN__SEED_ALWAYS, KILN__SEED_NEVER } use;
+	bool agent;                    /* kiln-guest is on it, and is installed: default */
+	struct kiln__source user_data; /* instead of what is made of the following */
+	struct kiln__source meta_data;
+	struct kiln__source network_config;
+	struct kiln__seed_user *users;
+	size_t user_count;
+	const char *const *ssh_keys; /* of the image's own user */
+	const char *const *packages;
+	const char *const *commands;
+	const char *const *env; /* "NAME=value" */
+	struct kiln__seed_mount *mounts;
+	size_t mount_count;
+	struct kiln__seed_interface *interfaces;
+	size_t interface_count;
+};
+
 enum kiln__init_kind {
 	KILN__INIT_KILN, /* kiln-guest is PID 1 */
 	KILN__INIT_ROOT, /* the root's own /sbin/init is, with the agent beside it */
@@ -127,7 +191,7 @@ struct kiln__readiness {
 	enum kiln__ready_kind kind;
 	uint32_t port;              /* for TCP and VSOCK */
 	const char *const *command; /* NULL-terminated */
-	uint64_t timeout_ms;        /* from start; default 60000 */
+	uint64_t timeout_ms;        /* from start; default 60000, with firmware 600000 */
 };
 
 struct kiln__process {
@@ -155,11 +219,15 @@ struct kiln__spec {
 	struct kiln__source initrd; /* unset: kiln's own initramfs */
 	const char *cmdline;        /* appended to kiln's own */
 
+	enum kiln__firmware firmware;
+
 	struct kiln__root root;
 	struct kiln__disk *disks;
 	size_t disk_count;
 	struct kiln__tmpfs *tmpfs;
 	size_t tmpfs_count;
+	struct kiln__volume *volumes;
+	size_t volume_count;
 	struct kiln__network *networks;
 	size_t network_count;
 	struct kiln__port *ports;
@@ -176,6 +244,7 @@ struct kiln__spec {
 	const char *hostname;   /* default: the machine's name or short id */
 	const char *machine_id; /* 32 hex digits; default: from the machine's id */
 	enum kiln__init_kind init;
+	struct kiln__seed seed;
 	struct kiln__process process;
 	struct kiln__readiness readiness;
 	uint64_t stop_timeout_ms; /* default 10000 */
@@ -184,8 +253,9 @@ struct kiln__spec {
 	struct kiln__label *labels;
 	size_t label_count;
 
-	const char *qemu_binary;  /* qemu.binary: path; default by PATH */
-	const char *qemu_machine; /* qemu.machine: "auto" (default), "microvm", "q35", "virt" */
+	const char *qemu_binary;   /* qemu.binary: path; default by PATH */
+	const char *qemu_firmware; /* qemu.firmware: path; NULL: as firmware says */
+	const char *qemu_machine;  /* qemu.machine: "auto" (default), "microvm", "q35", "virt" */
 
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
 	struct kiln__fake {
@@ -205,6 +275,17 @@ void kiln__spec_free(struct kiln__spec *spec); /* NULL is allowed */
 
 /* One disk more: the file at @path, for the root's writes, thrown away after this life. */
 int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error *err);
+
+/* The same of a disk that kiln puts in: what @disk points to is copied. */
+int kiln__spec_add_disk(struct kiln__spec *spec, const struct kiln__disk *disk, kiln_error *err);
+
+/* Whether the machine gets a seed disk: told to, or booted by firmware and not told not to. */
+static inline bool kiln__spec_has_seed(const struct kiln__spec *spec)
+{
+	if (spec->seed.use == KILN__SEED_AUTO)
+		return spec->seed.asked || spec->firmware != KILN__FIRMWARE_NONE;
+	return spec->seed.use == KILN__SEED_ALWAYS;
+}
 
 KILN__DEFINE_AUTOPTR(struct kiln__spec, kiln__spec_free)
 KILN__DEFINE_AUTOPTR(kiln_config, kiln_config_free)

@@ -124,7 +124,8 @@ static int memory_is_there(const struct kiln__spec *spec, json_t *doc, kiln_erro
 {
 	uint64_t total = kiln__os_total_memory() >> 20;
 	uint64_t wanted = spec->memory >> 20;
-	bool distro = !kiln__source_is_set(&spec->kernel) && strcmp(spec->backend, "fake") != 0;
+	bool distro = !kiln__source_is_set(&spec->kernel) && !spec->firmware &&
+		      strcmp(spec->backend, "fake") != 0;
 
 	(void)doc;
 	if (total > 0 && wanted > total) {
@@ -187,7 +188,9 @@ static int disks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *
 		if (!serial)
 			continue;
 		if (strcmp(serial, KILN__ROOT_SERIAL) == 0 ||
-		    strcmp(serial, KILN__OVERLAY_SERIAL) == 0)
+		    strcmp(serial, KILN__OVERLAY_SERIAL) == 0 ||
+		    strcmp(serial, KILN__SEED_SERIAL) == 0 ||
+		    strncmp(serial, KILN__VOLUME_SERIAL, strlen(KILN__VOLUME_SERIAL)) == 0)
 			return refuse(err, "disks[%zu].serial: \"%s\" is kiln's own", i, serial);
 		for (size_t k = 0; k < i; k++)
 			if (spec->disks[k].serial && strcmp(serial, spec->disks[k].serial) == 0)
@@ -212,6 +215,112 @@ static int tmpfs_are_possible(const struct kiln__spec *spec, json_t *doc, kiln_e
 					      k);
 	}
 	return 0;
+}
+
+/* Firmware boots what is on the disks: nothing that goes into a kernel of kiln's choice counts. */
+static int firmware_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	static const char *const others[] = {"kernel", "initrd", "cmdline",
+					     "root",   "init",   "tmpfs"};
+	bool arm = strcmp(spec->arch, "aarch64") == 0;
+
+	if (!spec->firmware)
+		return spec->qemu_firmware
+			       ? refuse(err, "qemu.firmware: firmware says that there is none")
+			       : 0;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (json_object_get(doc, others[i]))
+			return refuse(err, "%s: firmware boots what the disks hold", others[i]);
+	if (arm && spec->firmware == KILN__FIRMWARE_BIOS)
+		return refuse(err, "firmware: aarch64 machines have no BIOS: use \"uefi\"");
+	if (!spec->disk_count) {
+		refuse(err, "disks: firmware needs a disk to boot from");
+		kiln__hint(err, "add one: \"disks\": [\"/path/of/cloud-image.raw\"]");
+		return KILN_EINVAL;
+	}
+	return 0;
+}
+
+static int volumes_are_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	(void)doc;
+	if (spec->volume_count + spec->tmpfs_count > 32) /* KILN__AGENT_MAX_MOUNTS */
+		return refuse(err, "volumes: at most 32, with tmpfs");
+	for (size_t i = 0; i < spec->volume_count; i++) {
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(spec->volumes[i].name, spec->volumes[k].name) == 0)
+				return refuse(err, "volumes[%zu].name: volumes[%zu] has the same",
+					      i, k);
+			if (strcmp(spec->volumes[i].path, spec->volumes[k].path) == 0)
+				return refuse(err, "volumes[%zu].path: volumes[%zu] has the same",
+					      i, k);
+		}
+		for (size_t k = 0; k < spec->tmpfs_count; k++)
+			if (strcmp(spec->volumes[i].path, spec->tmpfs[k].path) == 0)
+				return refuse(err, "volumes[%zu].path: tmpfs[%zu] has the same", i,
+					      k);
+	}
+	if (spec->volume_count && spec->root.kind == KILN__ROOT_NONE && !spec->firmware)
+		return refuse(err, "volumes: there is no root to mount them in");
+	/* It is the seed that mounts them there. */
+	if (spec->volume_count && spec->firmware &&
+	    (!kiln__spec_has_seed(spec) || kiln__source_is_set(&spec->seed.user_data))) {
+		refuse(err, "volumes: nothing would mount them: the seed has no user-data of kiln's");
+		kiln__hint(err, "give the file of a volume as a disk (kiln volume inspect), and have "
+				"the user-data mount that");
+		return KILN_EINVAL;
+	}
+	return 0;
+}
+
+/* What a file says is not read here; what is said beside it would have no effect. */
+static int seed_files_stand_alone(const struct kiln__seed *seed, kiln_error *err)
+{
+	const char *beside = seed->user_count    ? "users"
+			     : seed->ssh_keys    ? "ssh_keys"
+			     : seed->packages    ? "packages"
+			     : seed->commands    ? "commands"
+			     : seed->env         ? "env"
+			     : seed->mount_count ? "mounts"
+						 : NULL;
+
+	if (kiln__source_is_set(&seed->user_data) && beside)
+		return refuse(err, "seed.%s: seed.user_data is all of the user-data", beside);
+	if (kiln__source_is_set(&seed->network_config) && seed->interface_count)
+		return refuse(err, "seed.interfaces: seed.network_config is all of it");
+	return 0;
+}
+
+static int seed_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	const struct kiln__seed *seed = &spec->seed;
+
+	(void)doc;
+	if (!kiln__spec_has_seed(spec))
+		return 0;
+	if (!spec->firmware && spec->init == KILN__INIT_KILN &&
+	    (spec->root.kind != KILN__ROOT_NONE || !kiln__source_is_set(&spec->initrd))) {
+		refuse(err, "seed: nothing in this guest reads it");
+		kiln__hint(err, "boot a cloud image by firmware, or a root by its own init: init "
+				"\"root\"");
+		return KILN_EINVAL;
+	}
+	if (seed->interface_count > spec->network_count)
+		return refuse(err, "seed.interfaces: there are more than networks (%zu)",
+			      spec->network_count);
+	for (size_t i = 0; i < seed->user_count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(seed->users[i].name, seed->users[k].name) == 0)
+				return refuse(err,
+					      "seed.users[%zu].name: seed.users[%zu] has the same",
+					      i, k);
+	for (const char *const *at = seed->env; at && *at; at++) {
+		const char *must = kiln__check_command(*at);
+
+		if (must)
+			return refuse(err, "seed.env.%.*s: %s", (int)strcspn(*at, "="), *at, must);
+	}
+	return seed_files_stand_alone(seed, err);
 }
 
 static int networks_differ(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
@@ -266,6 +375,8 @@ static int vsock_is_there(const struct kiln__spec *spec, json_t *doc, kiln_error
 		who = "process";
 	else if (spec->tmpfs_count)
 		who = "tmpfs";
+	else if (spec->volume_count && !spec->firmware)
+		who = "volumes";
 	else if (is_set(doc, "vsock", "cid"))
 		who = "vsock.cid";
 	return who ? refuse(err, "vsock.enabled: %s needs it", who) : 0;
@@ -316,9 +427,11 @@ static int process_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_
 int kiln__check_spec(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
 	static const rule_fn rules[] = {
-		memory_is_there,       architectures_agree, root_agrees,        disks_differ,
-		tmpfs_are_possible,    networks_differ,     ports_are_possible, vsock_is_there,
-		readiness_is_possible, process_is_possible,
+		memory_is_there,     architectures_agree,  root_agrees,
+		disks_differ,        tmpfs_are_possible,   networks_differ,
+		ports_are_possible,  vsock_is_there,       readiness_is_possible,
+		process_is_possible, firmware_is_possible, volumes_are_possible,
+		seed_is_possible,
 	};
 	int rc = 0;
 

@@ -20,7 +20,14 @@ static int code_of(const char *name)
 	return KILN_ESYSTEM;
 }
 
-static int failed(const struct kiln__buf *text, struct kiln__exit how, kiln_error *err)
+struct program {
+	const char *name;
+	const char *variable;
+	bool unprivileged; /* it has no sandbox of its own */
+};
+
+static int failed(const char *name, const struct kiln__buf *text, struct kiln__exit how,
+		  kiln_error *err)
 {
 	const char *line = text->data ? text->data : "";
 	json_t *object = json_loadb(line, text->len, JSON_DISABLE_EOF_CHECK, NULL);
@@ -34,35 +41,39 @@ static int failed(const struct kiln__buf *text, struct kiln__exit how, kiln_erro
 		if (hint && *hint)
 			kiln__hint(err, "%s", hint);
 	} else if (how.signaled) {
-		rc = kiln__fail(err, KILN_EDIED, "kiln-image was killed by signal %d%s", how.code,
+		rc = kiln__fail(err, KILN_EDIED, "%s was killed by signal %d%s", name, how.code,
 				how.code == 31   ? " (its sandbox forbids what it tried)"
 				: how.code == 24 ? " (the input takes too long to read)"
 						 : "");
 	} else {
-		rc = kiln__fail(err, KILN_EDIED, "kiln-image ended with code %d: %.*s", how.code,
+		rc = kiln__fail(err, KILN_EDIED, "%s ended with code %d: %.*s", name, how.code,
 				(int)strcspn(line, "\n"), line);
 	}
 	json_decref(object);
 	return rc;
 }
 
-int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
-		      json_t **ret, kiln_error *err)
+static int call(const struct program *program, const char *const *argv,
+		const struct kiln__spawn_fd *fds, size_t fd_count, json_t **ret, kiln_error *err)
 {
 	kiln__autobuf out = KILN__BUF_INIT, text = KILN__BUF_INIT;
 	kiln__autofree char *path = NULL;
 	const char *args[MAX_ARGS + 2];
-	struct kiln__run run = {.argv = args, .fds = fds, .fd_count = fd_count};
+	struct kiln__run run = {.argv = args,
+				.fds = fds,
+				.fd_count = fd_count,
+				.unprivileged = program->unprivileged};
 	struct kiln__exit how;
 	size_t count = 0;
 	int rc;
 
-	rc = kiln__os_find_helper(&path, "kiln-image", "KILN_IMAGE", err);
+	rc = kiln__os_find_helper(&path, program->name, program->variable, err);
 	if (rc)
 		return rc;
-	for (args[0] = "kiln-image"; argv[count]; count++) {
+	for (args[0] = program->name; argv[count]; count++) {
 		if (count == MAX_ARGS)
-			return kiln__fail(err, KILN_EOVERFLOW, "too many arguments for kiln-image");
+			return kiln__fail(err, KILN_EOVERFLOW, "too many arguments for %s",
+					  program->name);
 		args[count + 1] = argv[count];
 	}
 	args[count + 1] = NULL;
@@ -71,11 +82,27 @@ int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds,
 	if (rc)
 		return rc;
 	if (how.signaled || how.code)
-		return failed(&text, how, err);
+		return failed(program->name, &text, how, err);
 	*ret = json_loadb(out.data ? out.data : "", out.len, 0, NULL);
 	if (!json_is_object(*ret)) {
 		json_decref(*ret);
-		return kiln__fail(err, KILN_EPROTO, "kiln-image printed no result");
+		return kiln__fail(err, KILN_EPROTO, "%s printed no result", program->name);
 	}
 	return 0;
+}
+
+int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
+		      json_t **ret, kiln_error *err)
+{
+	static const struct program program = {"kiln-image", "KILN_IMAGE", false};
+
+	return call(&program, argv, fds, fd_count, ret, err);
+}
+
+int kiln__download_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
+			json_t **ret, kiln_error *err)
+{
+	static const struct program program = {"kiln-download", "KILN_DOWNLOAD", true};
+
+	return call(&program, argv, fds, fd_count, ret, err);
 }

@@ -20,4 +20,9 @@
 int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
 		      json_t **ret, kiln_error *err);
 
+/* The same of kiln-download, which has a network and nothing else (image/download.c):
+ * $KILN_DOWNLOAD. */
+int kiln__download_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
+			json_t **ret, kiln_error *err);
+
 #endif

@@ -76,6 +76,8 @@ int kiln__run(const struct kiln__run *run, struct kiln__buf *ret_out, struct kil
 		.fds = fds,
 		.fd_count = run->fd_count + 2,
 		.die_with_parent = true,
+		.unprivileged = run->confined || run->unprivileged,
+		.offline = run->confined,
 		.cwd = run->cwd,
 	};
 	int pipes[2][2], rc;

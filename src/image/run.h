@@ -14,6 +14,9 @@ struct kiln__run {
 	const char *cwd;                  /* or NULL */
 	const struct kiln__spawn_fd *fds; /* besides 1 and 2 */
 	size_t fd_count;
+	bool unprivileged; /* no capabilities, and none to be had */
+	bool confined; /* this user's files and no other rights, and no network: reads a stranger's
+			  file */
 };
 
 /*

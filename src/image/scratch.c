@@ -18,8 +18,9 @@ struct chunk {           /* a run of bytes that are not zero, within one block *
 };
 
 struct template
-{ /* ascending by size */
+{ /* without and with a journal, each ascending by size */
 	uint64_t size;
+	uint32_t journal;
 	uint32_t first; /* chunk */
 	uint32_t count;
 };
@@ -57,18 +58,20 @@ static int write_template(kiln_fd fd, const struct template *template, kiln_erro
 	return rc;
 }
 
-int kiln__scratch_create(const char *path, uint64_t size, kiln_error *err)
+static int create(const char *path, uint64_t size, bool journal, kiln_error *err)
 {
-	const struct template *template = &templates[0];
+	const struct template *template = NULL;
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	int rc;
 
 	if (size < KILN__SCRATCH_MIN || size > KILN__SCRATCH_MAX)
 		return kiln__fail(
 			err, KILN_EINVAL,
-			"an ephemeral disk has from 16 MiB to 16 TiB, not %" PRIu64 " bytes", size);
-	for (size_t i = 1; i < sizeof(templates) / sizeof(templates[0]); i++)
-		if (templates[i].size <= size)
+			"a disk with a file system has from 16 MiB to 16 TiB, not %" PRIu64
+			" bytes",
+			size);
+	for (size_t i = 0; i < sizeof(templates) / sizeof(templates[0]); i++)
+		if (templates[i].size <= size && templates[i].journal == journal)
 			template = &templates[i];
 	rc = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE,
 			   err);
@@ -79,8 +82,18 @@ int kiln__scratch_create(const char *path, uint64_t size, kiln_error *err)
 	if (!rc)
 		rc = write_template(fd, template, err);
 	if (rc) {
-		kiln__prefix(err, "the ephemeral disk %s", path);
+		kiln__prefix(err, "the disk %s", path);
 		unlink(path);
 	}
 	return rc;
+}
+
+int kiln__scratch_create(const char *path, uint64_t size, kiln_error *err)
+{
+	return create(path, size, false, err);
+}
+
+int kiln__scratch_create_lasting(const char *path, uint64_t size, kiln_error *err)
+{
+	return create(path, size, true, err);
 }

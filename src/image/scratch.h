@@ -25,4 +25,7 @@
  */
 int kiln__scratch_create(const char *path, uint64_t size, kiln_error *err);
 
+/* The same with a journal: for a disk that is kept, whose VM may be killed at any moment. */
+int kiln__scratch_create_lasting(const char *path, uint64_t size, kiln_error *err);
+
 #endif

@@ -39,6 +39,7 @@
 #define KILN__CAN_FOREIGN   0x0040u /* guests of another architecture, by emulation */
 #define KILN__CAN_NETWORK   0x0080u
 #define KILN__CAN_PORTS     0x0100u
+#define KILN__CAN_FIRMWARE  0x0200u /* boots what is on a disk */
 
 struct kiln__feature {
 	unsigned bit;

@@ -116,6 +116,13 @@ int kiln__machine_add_scratch(kiln_machine *m, const char *path, kiln_error *err
 	return r < 0 ? r : m->backend->check(m->spec, err);
 }
 
+int kiln__machine_add_disk(kiln_machine *m, const struct kiln__disk *disk, kiln_error *err)
+{
+	int r = kiln__spec_add_disk(m->spec, disk, err);
+
+	return r < 0 ? r : m->backend->check(m->spec, err);
+}
+
 const struct kiln__stages *kiln__machine_stages(const kiln_machine *m)
 {
 	return &m->stages;

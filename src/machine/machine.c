@@ -475,26 +475,6 @@ static void set_names(kiln_machine *m)
 	m->options.name = m->name;
 }
 
-/* A hardware address for each interface that was given none: locally administered, the same in each
- * life. */
-static void set_macs(kiln_machine *m)
-{
-	static const uint8_t none[6];
-
-	for (size_t i = 0; i < m->spec->network_count; i++) {
-		uint8_t *mac = m->spec->networks[i].mac;
-		uint8_t digits[11] = {0};
-
-		if (memcmp(mac, none, sizeof(none)) != 0)
-			continue;
-		memcpy(digits, m->id, 10);
-		mac[0] = 0x02;
-		for (size_t k = 0; k < 5; k++)
-			sscanf((const char *)digits + 2 * k, "%2hhx", &mac[k + 1]);
-		mac[5] = (uint8_t)(mac[5] + i);
-	}
-}
-
 static int choose_backend(kiln_machine *m, kiln_error *err)
 {
 	int r;
@@ -542,7 +522,7 @@ int kiln_machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_con
 	set_names(m);
 	r = kiln__config_spec(config, &m->spec, err);
 	if (r == 0)
-		set_macs(m);
+		kiln__machine_set_macs(m->spec, m->id);
 	if (r == 0)
 		r = choose_backend(m, err);
 	if (r == 0)

@@ -24,6 +24,12 @@ void kiln__machine_vouch(kiln_machine *machine, bool kernel, bool initrd);
 /* Before it is prepared: a disk more, for the root's writes of this life alone. */
 int kiln__machine_add_scratch(kiln_machine *machine, const char *path, kiln_error *err);
 
+/* The same of a disk that kiln puts in, by what stands in @disk. */
+int kiln__machine_add_disk(kiln_machine *machine, const struct kiln__disk *disk, kiln_error *err);
+
+/* Gives each network of @spec without a hardware address the one that the machine @id has. */
+void kiln__machine_set_macs(struct kiln__spec *spec, const char *id);
+
 /* Completes when the VMM says that the guest runs; fails when it ends first. */
 void kiln__machine_wait_running(kiln_machine *machine, kiln_done_fn done, void *data);
 

@@ -16,6 +16,8 @@
 /* For the few files and directories that a read-only root is made with. */
 #define MOUNT_POINTS_SIZE (1 << 20)
 
+#define VOLUME_SERIAL 32
+
 #define STR_LIST(text) ((struct kiln__strs){text, sizeof(text)})
 
 static void set_root(struct kiln__agent_root *root, const struct kiln__root *spec)
@@ -90,6 +92,27 @@ static void set_tmpfs(struct kiln__agent_setup *setup, const struct kiln__spec *
 	}
 }
 
+static void set_volumes(struct kiln__agent_setup *setup, const struct kiln__spec *spec,
+			char serials[KILN__MAX_VOLUMES][VOLUME_SERIAL])
+{
+	for (size_t i = 0; i < spec->volume_count && i < KILN__MAX_VOLUMES &&
+			   setup->mount_count < KILN__AGENT_MAX_MOUNTS;
+	     i++) {
+		const struct kiln__volume *volume = &spec->volumes[i];
+
+		snprintf(serials[i], VOLUME_SERIAL, KILN__VOLUME_SERIAL "%zu", i);
+		setup->mounts[setup->mount_count++] = (struct kiln__agent_mount){
+			.source = serials[i],
+			.fstype = "ext4",
+			.target = volume->path,
+			/* What is not in use yet of its inode tables is zeros already. */
+			.options = volume->readonly ? NULL : "noinit_itable",
+			.flags = volume->readonly ? KILN__AGENT_MOUNT_RDONLY : 0,
+			.grow = !volume->readonly,
+		};
+	}
+}
+
 int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		     const struct kiln__agent_hello *hello, kiln__agent_reply_fn reply, void *data,
 		     kiln_error *err)
@@ -97,6 +120,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 	const struct kiln__spec *spec = kiln__machine_spec(machine);
 	struct kiln__agent_setup setup = {.root = {.kind = KILN__AGENT_ROOT_NONE}};
 	char options[KILN__AGENT_MAX_MOUNTS][TMPFS_OPTIONS];
+	char serials[KILN__MAX_VOLUMES][VOLUME_SERIAL];
 	uint8_t entropy[64];
 	int r;
 
@@ -110,6 +134,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		set_root(&setup.root, &spec->root);
 		set_networks(&setup, spec);
 		set_tmpfs(&setup, spec, options);
+		set_volumes(&setup, spec, serials);
 		if (spec->init == KILN__INIT_ROOT)
 			setup.init = "/sbin/init";
 	}

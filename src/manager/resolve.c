@@ -5,6 +5,7 @@
 #include "err.h"
 #include "images.h"
 #include "os.h"
+#include "own_disks.h"
 #include "scratch.h"
 #include "source.h"
 #include "spec.h"
@@ -21,6 +22,11 @@ struct kiln__resolving {
 	struct kiln__work *work;
 	struct kiln__spec *spec;
 	struct kiln__cache *cache;
+	/* Whose: copies, for the thread may outlive who asked. */
+	struct kiln__home home;
+	char *id;
+	char *name;
+	char *dir;
 	const struct kiln__resolving_handler *handler;
 	void *data;
 	/* The thread's, until it has ended. */
@@ -86,7 +92,8 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 		wanted[n++] = "virtio_mmio";
 	if (spec->vsock)
 		wanted[n++] = "vmw_vsock_virtio_transport";
-	if (spec->root.kind != KILN__ROOT_NONE || spec->disk_count)
+	if (spec->root.kind != KILN__ROOT_NONE || spec->disk_count || spec->volume_count ||
+	    kiln__spec_has_seed(spec))
 		wanted[n++] = "virtio_blk";
 	if (spec->root.kind == KILN__ROOT_DISK) {
 		wanted[n++] = "ext4?";
@@ -95,6 +102,10 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 	} else if (spec->root.kind != KILN__ROOT_NONE) {
 		wanted[n++] = "squashfs";
 	}
+	if (spec->volume_count)
+		wanted[n++] = "ext4?";
+	if (kiln__spec_has_seed(spec))
+		wanted[n++] = "isofs?";
 	if (kiln__root_is_overlaid(&spec->root))
 		wanted[n++] = "overlay";
 	if (spec->root.overlay == KILN__OVERLAY_DISK)
@@ -250,8 +261,8 @@ int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t
 	return r;
 }
 
-static int resolve(const struct kiln__images *images, const struct kiln__spec *spec,
-		   json_t *resolved, kiln_error *err)
+static int resolve_boot(const struct kiln__images *images, const struct kiln__spec *spec,
+			json_t *resolved, kiln_error *err)
 {
 	struct kiln__kernel kernel = {.image = NULL};
 	int r = get_kernel(images, spec, &kernel, err);
@@ -270,12 +281,27 @@ static int resolve(const struct kiln__images *images, const struct kiln__spec *s
 	return r;
 }
 
+static int resolve_own(const struct kiln__own_disks *own, struct kiln__spec *spec, json_t *resolved,
+		       kiln_error *err)
+{
+	struct kiln__own_disks with = *own;
+	kiln__autofree char *guest = NULL;
+	int r = kiln__spec_has_seed(spec) ? find_guest(spec->arch, &guest, err) : 0;
+
+	with.guest = guest;
+	return r < 0 ? r : kiln__own_disks_make(&with, spec, resolved, err);
+}
+
 /* --- the thread --------------------------------------------------------------------------- */
 
 static void resolving_free(struct kiln__resolving *resolving)
 {
 	kiln__spec_free(resolving->spec);
 	kiln__cache_free(resolving->cache);
+	kiln__home_done(&resolving->home);
+	free(resolving->id);
+	free(resolving->name);
+	free(resolving->dir);
 	json_decref(resolving->resolved);
 	free(resolving);
 }
@@ -295,8 +321,20 @@ static void run(struct kiln__work *work, void *data)
 		.data = work,
 	};
 
-	resolving->failed =
-		resolve(&images, resolving->spec, resolving->resolved, &resolving->err) < 0;
+	struct kiln__spec *spec = resolving->spec;
+	const struct kiln__own_disks own = {
+		.home = &resolving->home,
+		.id = resolving->id,
+		.name = resolving->name,
+		.dir = resolving->dir,
+	};
+	int r = 0;
+
+	if (spec->firmware == KILN__FIRMWARE_NONE)
+		r = resolve_boot(&images, spec, resolving->resolved, &resolving->err);
+	if (r == 0)
+		r = resolve_own(&own, spec, resolving->resolved, &resolving->err);
+	resolving->failed = r < 0;
 }
 
 static void told(void *data, const char *text)
@@ -329,7 +367,22 @@ bool kiln__resolve_is_needless(const struct kiln__spec *spec)
 	return strcmp(spec->backend, "fake") == 0;
 }
 
-int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__home *home,
+static int copy_owner(struct kiln__resolving *resolving, const struct kiln__vmdir *vm,
+		      kiln_error *err)
+{
+	int r = kiln__home_init(&resolving->home, vm->home->dir, vm->home->runtime, NULL, err);
+
+	if (r < 0)
+		return r;
+	resolving->id = strdup(vm->id);
+	resolving->dir = strdup(vm->path);
+	resolving->name = vm->name ? strdup(vm->name) : NULL;
+	if (!resolving->id || !resolving->dir || (vm->name && !resolving->name))
+		return kiln__fail_nomem(err);
+	return 0;
+}
+
+int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__vmdir *vm,
 		  struct kiln__spec *spec, const struct kiln__resolving_handler *handler,
 		  void *data, kiln_error *err)
 {
@@ -344,7 +397,10 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 	resolving->handler = handler;
 	resolving->data = data;
 	resolving->resolved = json_object();
-	r = resolving->resolved ? open_cache(home, &resolving->cache, err) : kiln__fail_nomem(err);
+	r = resolving->resolved ? open_cache(vm->home, &resolving->cache, err)
+				: kiln__fail_nomem(err);
+	if (r == 0)
+		r = copy_owner(resolving, vm, err);
 	if (r == 0)
 		r = kiln__work_start(&resolving->work, loop, &work_ops, resolving, err);
 	if (r < 0) {

@@ -12,6 +12,7 @@
 #include "home.h"
 #include "loop.h"
 #include "spec.h"
+#include "vmdir.h"
 
 #include <jansson.h>
 
@@ -31,8 +32,10 @@ struct kiln__resolving_handler {
 /* True of a machine that boots nothing. */
 bool kiln__resolve_is_needless(const struct kiln__spec *spec);
 
-/* Takes @spec, also on failure. Handlers are called on the loop's thread. */
-int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__home *home,
+/*
+ * For the VM @vm. Takes @spec, also on failure. Handlers are called on the loop's thread.
+ */
+int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__vmdir *vm,
 		  struct kiln__spec *spec, const struct kiln__resolving_handler *handler,
 		  void *data, kiln_error *err);
 

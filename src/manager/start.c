@@ -363,7 +363,7 @@ static int begin(struct kiln__start *start, kiln_error *err)
 		return r;
 	if (kiln__resolve_is_needless(spec))
 		return launch_without_files(start, spec, err);
-	return kiln__resolve(&start->resolving, manager->loop, &manager->home, spec, &handler,
+	return kiln__resolve(&start->resolving, manager->loop, start->vm->dir, spec, &handler,
 			     start, err);
 }
 

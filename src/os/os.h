@@ -164,8 +164,9 @@ void kiln__os_free_names(char **names);
  * descriptor is closed, in whatever process. KILN_EBUSY at once if another holds it.
  */
 int kiln__os_try_lock(kiln_fd fd, kiln_error *err);
-int kiln__os_lock(kiln_fd fd, kiln_error *err); /* waits */
-void kiln__os_unlock(kiln_fd fd);               /* before the last duplicate is closed */
+int kiln__os_try_lock_shared(kiln_fd fd, kiln_error *err); /* several may hold it so */
+int kiln__os_lock(kiln_fd fd, kiln_error *err);            /* waits */
+void kiln__os_unlock(kiln_fd fd);                          /* before the last duplicate is closed */
 
 /*
  * Locks on numbered parts of an open file, whatever its size: independent of each

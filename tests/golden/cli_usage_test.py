@@ -173,9 +173,12 @@ def test_options_are_named_not_keys():
 
 
 def test_options_of_docker_are_refused_by_name():
-    for words, says in ((["-v", "/a:/b"], "-v, --volume"), (["--volume=/a:/b"], "-v, --volume"), (["-iv", "/a:/b"], "-v, --volume"),
-                        (["--mount", "x"], "--mount"), (["--restart", "always"], "--restart"), (["-P"], "-P, --publish-all")):
+    for words, says in ((["-v", "/a:/b"], "directories of the host"), (["--volume=./a:/b"], "directories of the host"),
+                        (["-iv", "/a"], "volumes without a name"), (["--mount", "x"], "--mount"), (["--restart", "always"], "--restart"), (["-P"], "-P, --publish-all")):
         refuses(["run", *words, "--rootfs", "root", "x"], "not supported yet by this version: " + says)
+    for words in (["-v", "data"], ["-v", ":/data"], ["-v", "data:"], ["-v", "data:data"], ["-v", "data:/"], ["-v", "a/b:/data"],
+                  ["-v", "data:/x/../y"], ["-v", "data:/data:zz"], ["-v", "data:/a", "-v", "data:/b"]):
+        refuses(["create", *words, "--rootfs", "root", "x"], "olume")
     refuses(["run", "--privileged"], "--privileged", "leave it out")
     refuses(["ls", "-f", "name=x"], "--filter")
     refuses(["inspect", "--format", "json", "x"], "one format")

@@ -40,6 +40,7 @@ static char *print_argv(const struct kiln__spec *spec, bool kvm)
 		.binary = "qemu",
 		.kvm = kvm,
 		.root_disk = spec->root.kind != KILN__ROOT_NONE,
+		.firmware_file = spec->firmware == KILN__FIRMWARE_UEFI,
 	};
 	char **argv;
 	char *text = NULL;
@@ -156,6 +157,49 @@ static void every_device_on_each_machine_type(void **state)
 	compare("virt-all", &arm, false);
 }
 
+/* What kiln puts in is not booted from, and there is no kernel. */
+static void firmware_boots_the_users_disks(void **state)
+{
+	struct kiln__spec spec = base("x86_64");
+	struct kiln__spec arm = base("aarch64");
+	struct kiln__network network = {.mac = {2, 0, 0, 0, 0, 1}};
+	struct kiln__disk disks[] = {
+		{.source = {.path = "/d/cloud.raw", .fd = KILN_FD_NONE}},
+		{.source = {.path = "/d/data", .fd = KILN_FD_NONE}},
+		{.source = {.path = "/h/volume", .fd = KILN_FD_NONE},
+		 .serial = KILN__VOLUME_SERIAL "0",
+		 .own = true},
+		{.source = {.path = "/v/seed.iso", .fd = KILN_FD_NONE},
+		 .serial = KILN__SEED_SERIAL,
+		 .readonly = true,
+		 .own = true},
+	};
+
+	(void)state;
+	spec.disks = arm.disks = disks;
+	spec.disk_count = arm.disk_count = 4;
+	spec.networks = arm.networks = &network;
+	spec.network_count = arm.network_count = 1;
+	spec.firmware = KILN__FIRMWARE_BIOS;
+	compare("q35-bios", &spec, false);
+	spec.firmware = arm.firmware = KILN__FIRMWARE_UEFI;
+	compare("q35-uefi", &spec, true);
+	compare("virt-uefi", &arm, false);
+}
+
+static void a_microvm_has_no_firmware(void **state)
+{
+	struct kiln__spec spec = base("x86_64");
+	enum kiln__qemu_machine machine;
+	kiln_error err;
+
+	(void)state;
+	spec.firmware = KILN__FIRMWARE_BIOS;
+	spec.qemu_machine = "microvm";
+	assert_int_equal(kiln__qemu_machine_of(&spec, &machine, &err), KILN_ENOTSUP);
+	assert_non_null(strstr(err.message, "qemu.machine"));
+}
+
 /* The root is QEMU's disk 0; "read-only" is a property of its file and of its format node. */
 static void only_a_bare_writable_root_disk_is_written_to(void **state)
 {
@@ -205,6 +249,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kvm_needs_no_legacy_timers),
 		cmocka_unit_test(a_serial_number_stays_one_value),
 		cmocka_unit_test(every_device_on_each_machine_type),
+		cmocka_unit_test(firmware_boots_the_users_disks),
+		cmocka_unit_test(a_microvm_has_no_firmware),
 		cmocka_unit_test(only_a_bare_writable_root_disk_is_written_to),
 		cmocka_unit_test(a_machine_type_of_another_architecture_is_refused_by_key),
 	};

@@ -49,9 +49,11 @@ def kiln_at(home, program, *args, **env):
 def test_the_installed_command_finds_its_helpers(home):
     need_qemu()
     _, prefix = install(home)
-    for helper in ("kiln-runner", "kiln-image", "kiln-guest-" + os.uname().machine):
+    for helper in ("kiln-runner", "kiln-image", "kiln-download", "kiln-guest-" + os.uname().machine):
         path = prefix / "libexec" / "kiln" / helper
         assert os.access(path, os.X_OK), path
+    images = kiln_at(home, prefix / "bin" / "kiln", "disk", "ls")
+    assert images.code == 0 and "debian-12" in images.out, images
     fresh = home.dir / "fresh"  # no image of it is cached: kiln-image is needed
     shutil.copytree(busybox_root(), fresh, symlinks=True)
     (fresh / "fresh").write_text(str(home.dir))

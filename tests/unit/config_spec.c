@@ -56,6 +56,11 @@ static void an_empty_configuration_is_all_defaults(void **state)
 	assert_null(s->hostname);
 	assert_null(s->machine_id);
 	assert_int_equal(s->init, KILN__INIT_KILN);
+	assert_int_equal(s->firmware, KILN__FIRMWARE_NONE);
+	assert_int_equal(s->volume_count, 0);
+	assert_false(kiln__spec_has_seed(s));
+	assert_true(s->seed.agent);
+	assert_false(kiln__source_is_set(&s->seed.user_data));
 	assert_null(s->process.argv);
 	assert_null(s->process.env);
 	assert_string_equal(s->process.cwd, "/");
@@ -258,6 +263,47 @@ static void an_invalid_configuration_has_no_view(void **state)
 	kiln_config_free(config);
 }
 
+static void a_cloud_machine_in_full(void **state)
+{
+	struct kiln__spec *s = spec_of(
+		"{'firmware': 'uefi', 'disks': ['/d'], 'networks': [{}], 'volumes': [{'name': "
+		"'data', "
+		"'path': '/data', 'readonly': true, 'size': '1G'}], 'seed': {'users': [{'name': "
+		"'ann', "
+		"'groups': ['adm', 'x'], 'sudo': true}], 'packages': ['a', 'b'], 'env': ['A=1'], "
+		"'mounts': [{'source': 'LABEL=x', 'path': '/m'}], 'interfaces': [{'name': 'lan0', "
+		"'addresses': ['192.0.2.7/24']}], 'meta_data': '/meta'}}");
+
+	(void)state;
+	assert_int_equal(s->firmware, KILN__FIRMWARE_UEFI);
+	assert_int_equal(s->readiness.timeout_ms, 600000);
+	assert_int_equal(s->volume_count, 1);
+	assert_string_equal(s->volumes[0].name, "data");
+	assert_string_equal(s->volumes[0].path, "/data");
+	assert_true(s->volumes[0].readonly);
+	assert_int_equal(s->volumes[0].size, 1 << 30);
+	assert_true(kiln__spec_has_seed(s));
+	assert_int_equal(s->seed.user_count, 1);
+	assert_string_equal(s->seed.users[0].name, "ann");
+	assert_texts(s->seed.users[0].groups, TEXTS("adm", "x"));
+	assert_true(s->seed.users[0].sudo);
+	assert_null(s->seed.users[0].ssh_keys);
+	assert_texts(s->seed.packages, TEXTS("a", "b"));
+	assert_texts(s->seed.env, TEXTS("A=1"));
+	assert_int_equal(s->seed.mount_count, 1);
+	assert_string_equal(s->seed.mounts[0].fstype, "auto");
+	assert_string_equal(s->seed.mounts[0].options, "defaults,nofail");
+	assert_int_equal(s->seed.interface_count, 1);
+	assert_texts(s->seed.interfaces[0].addresses, TEXTS("192.0.2.7/24"));
+	assert_string_equal(s->seed.meta_data.path, "/meta");
+	kiln__spec_free(s);
+	s = spec_of("{'firmware': 'bios', 'arch': 'x86_64', 'disks': ['/d'], 'readiness': "
+		    "{'timeout': '5s'}, 'seed': {'use': 'never'}}");
+	assert_int_equal(s->readiness.timeout_ms, 5000);
+	assert_false(kiln__spec_has_seed(s));
+	kiln__spec_free(s);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -268,6 +314,7 @@ int main(void)
 		kiln_test(argv_is_the_entrypoint_and_then_the_args),
 		kiln_test(each_readiness_has_its_kind),
 		kiln_test(an_invalid_configuration_has_no_view),
+		kiln_test(a_cloud_machine_in_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,6 +208,73 @@ static void a_program_has_a_name(void **state)
 		       "process: the program's name must not be empty");
 }
 
+#define DISK "'disks': ['/d']"
+
+static void firmware_boots_disks_alone(void **state)
+{
+	(void)state;
+	assert_valid("{'arch': 'x86_64', 'firmware': 'bios', " DISK "}");
+	assert_valid("{'arch': 'aarch64', 'firmware': 'uefi', " DISK ", 'memory': '64M'}");
+	assert_invalid("{'firmware': 'uefi'}", "disks: firmware needs a disk to boot from");
+	assert_invalid("{'arch': 'aarch64', 'firmware': 'bios', " DISK "}",
+		       "firmware: aarch64 machines have no BIOS: use \"uefi\"");
+	assert_invalid("{'firmware': 'uefi', 'kernel': '/k', " DISK "}",
+		       "kernel: firmware boots what the disks hold");
+	assert_invalid("{'firmware': 'uefi', 'root': {'disk': '/r'}, " DISK "}",
+		       "root: firmware boots what the disks hold");
+	assert_invalid("{'firmware': 'uefi', 'tmpfs': ['/t'], " DISK "}",
+		       "tmpfs: firmware boots what the disks hold");
+	assert_invalid("{'qemu': {'firmware': '/f'}}",
+		       "qemu.firmware: firmware says that there is none");
+}
+
+static void volumes_have_a_place_each(void **state)
+{
+	(void)state;
+	assert_valid("{'root': {'tar': '/r'}, 'volumes': [{'name': 'a', 'path': '/a'}]}");
+	assert_valid("{'firmware': 'uefi', 'volumes': [{'name': 'a', 'path': '/a'}], " DISK "}");
+	assert_invalid("{'firmware': 'uefi', 'seed': {'user_data': '/u'}, 'volumes': [{'name': 'a', "
+		       "'path': '/a'}], " DISK "}",
+		       "volumes: nothing would mount them: the seed has no user-data of kiln's");
+	assert_invalid("{'root': {'tar': '/r'}, 'volumes': [{'name': 'a'}]}",
+		       "volumes[0].path: is required");
+	assert_invalid("{'volumes': [{'name': 'a', 'path': '/a'}]}",
+		       "volumes: there is no root to mount them in");
+	assert_invalid("{'root': {'tar': '/r'}, 'volumes': [{'name': 'a', 'path': '/a'}, {'name': "
+		       "'a', 'path': '/b'}]}",
+		       "volumes[1].name: volumes[0] has the same");
+	assert_invalid("{'root': {'tar': '/r'}, 'volumes': [{'name': 'a', 'path': '/a'}, {'name': "
+		       "'b', 'path': '/a'}]}",
+		       "volumes[1].path: volumes[0] has the same");
+	assert_invalid("{'root': {'tar': '/r'}, 'tmpfs': ['/a'], 'volumes': [{'name': 'a', 'path': "
+		       "'/a'}]}",
+		       "volumes[0].path: tmpfs[0] has the same");
+	assert_invalid("{'root': {'tar': '/r'}, 'disks': [{'path': '/d', 'serial': 'kiln-vol0'}]}",
+		       "disks[0].serial: \"kiln-vol0\" is kiln's own");
+}
+
+static void a_seed_has_a_reader(void **state)
+{
+	(void)state;
+	assert_valid("{'root': {'tar': '/r'}, 'init': 'root', 'seed': {'packages': ['x']}}");
+	assert_valid("{'firmware': 'uefi', 'seed': {'packages': ['x']}, " DISK "}");
+	assert_valid("{'root': {'tar': '/r'}, 'seed': {'use': 'never', 'packages': ['x']}}");
+	assert_invalid("{'root': {'tar': '/r'}, 'seed': {'packages': ['x']}}",
+		       "seed: nothing in this guest reads it");
+	assert_invalid("{'firmware': 'uefi', 'seed': {'user_data': '/u', 'commands': ['x']}, " DISK
+		       "}",
+		       "seed.commands: seed.user_data is all of the user-data");
+	assert_invalid("{'firmware': 'uefi', 'seed': {'users': [{}]}, " DISK "}",
+		       "seed.users[0].name: is required");
+	assert_invalid(
+		"{'firmware': 'uefi', 'seed': {'users': [{'name': 'a'}, {'name': 'a'}]}, " DISK "}",
+		"seed.users[1].name: seed.users[0] has the same");
+	assert_invalid("{'firmware': 'uefi', 'seed': {'interfaces': [{}]}, " DISK "}",
+		       "seed.interfaces: there are more than networks (0)");
+	assert_invalid("{'firmware': 'uefi', 'seed': {'env': {'A': '\\u0007'}}, " DISK "}",
+		       "seed.env.A: must be text without control characters but tabs and newlines");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -224,6 +291,9 @@ int main(void)
 		kiln_test(what_needs_vsock_needs_it),
 		kiln_test(readiness_has_what_its_kind_needs_and_no_more),
 		kiln_test(a_program_has_a_name),
+		kiln_test(firmware_boots_disks_alone),
+		kiln_test(volumes_have_a_place_each),
+		kiln_test(a_seed_has_a_reader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

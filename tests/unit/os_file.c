@@ -366,6 +366,28 @@ static void shared_memory_is_zero_shared_and_of_fixed_size(void **state)
 }
 #endif
 
+static void several_may_share_a_lock(void **state)
+{
+	const char *path = kiln_test_path("lock");
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_fd fds[3];
+
+	(void)state;
+	write_file(path, "");
+	for (size_t i = 0; i < 3; i++)
+		kiln_ok(kiln__os_open(&fds[i], path, KILN__OPEN_WRITE, &err), &err);
+	kiln_ok(kiln__os_try_lock_shared(fds[0], &err), &err);
+	kiln_ok(kiln__os_try_lock_shared(fds[1], &err), &err);
+	assert_int_equal(kiln__os_try_lock(fds[2], &err), KILN_EBUSY);
+	kiln__os_unlock(fds[0]);
+	assert_int_equal(kiln__os_try_lock(fds[2], &err), KILN_EBUSY);
+	kiln__os_unlock(fds[1]);
+	kiln_ok(kiln__os_try_lock(fds[2], &err), &err);
+	assert_int_equal(kiln__os_try_lock_shared(fds[0], &err), KILN_EBUSY);
+	for (size_t i = 0; i < 3; i++)
+		kiln__os_close(fds[i]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -375,6 +397,7 @@ int main(void)
 		kiln_test(a_failed_replacement_leaves_nothing),
 		kiln_test(a_name_is_claimed_only_once),
 		kiln_test(a_lock_belongs_to_the_open_file_and_its_duplicates),
+		kiln_test(several_may_share_a_lock),
 		kiln_test(parts_are_locked_one_by_one_and_apart_from_the_whole),
 		kiln_test(who_waits_for_a_part_is_told_once_it_is_free),
 		kiln_test(a_link_says_what_it_was_made_to_say),

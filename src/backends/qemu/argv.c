@@ -75,9 +75,13 @@ int kiln__qemu_machine_of(const struct kiln__spec *spec, enum kiln__qemu_machine
 {
 	bool arm = strcmp(spec->arch, "aarch64") == 0;
 	const char *wanted = spec->qemu_machine ? spec->qemu_machine : "auto";
+	bool firmware = spec->firmware != KILN__FIRMWARE_NONE;
 
+	if (firmware && strcmp(wanted, "microvm") == 0)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "qemu.machine: a microvm boots a kernel, no firmware: use q35");
 	if (strcmp(wanted, "auto") == 0)
-		*ret = arm ? KILN__QEMU_VIRT : KILN__QEMU_MICROVM;
+		*ret = arm ? KILN__QEMU_VIRT : firmware ? KILN__QEMU_Q35 : KILN__QEMU_MICROVM;
 	else if (strcmp(wanted, "virt") == 0 && arm)
 		*ret = KILN__QEMU_VIRT;
 	else if (strcmp(wanted, "microvm") == 0 && !arm)
@@ -132,6 +136,20 @@ static void add_machine(struct args *args, const struct kiln__qemu_plan *plan)
 	add(args, "-object");
 	addf(args, "memory-backend-memfd,id=ram,share=on,size=%llu",
 	     (unsigned long long)plan->spec->memory);
+}
+
+static bool has_firmware(const struct kiln__qemu_plan *plan)
+{
+	return plan->spec->firmware != KILN__FIRMWARE_NONE;
+}
+
+/* By -bios UEFI keeps its variables in memory: it starts what a disk has at the default path. */
+static void add_firmware(struct args *args, const struct kiln__qemu_plan *plan)
+{
+	if (!plan->firmware_file)
+		return;
+	add(args, "-bios");
+	addf(args, "/proc/self/fd/%d", KILN__QEMU_FD_KERNEL);
 }
 
 static void add_kernel(struct args *args, const struct kiln__qemu_plan *plan)
@@ -210,6 +228,8 @@ static void add_blockdev(struct args *args, const struct kiln__qemu_plan *plan, 
 	add(args, "-device");
 	kiln__buf_addf(&device, "virtio-blk-%s,drive=disk%zu,serial=", bus(plan), index);
 	put_value(&device, disk->serial);
+	if (has_firmware(plan) && !disk->own)
+		kiln__buf_addf(&device, ",bootindex=%zu", index);
 	add_owned(args, kiln__buf_steal(&device));
 }
 
@@ -261,8 +281,10 @@ static void add_networks(struct args *args, const struct kiln__qemu_plan *plan)
 		add(args, "-netdev");
 		add_owned(args, kiln__buf_steal(&netdev));
 		add(args, "-device");
-		addf(args, "virtio-net-%s,netdev=net%zu,mac=%02x:%02x:%02x:%02x:%02x:%02x",
-		     bus(plan), i, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+		/* Firmware would look for a network to boot from by the card's own program. */
+		addf(args, "virtio-net-%s,netdev=net%zu,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
+		     bus(plan), i, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
+		     has_firmware(plan) ? ",romfile=" : "");
 	}
 }
 
@@ -282,7 +304,10 @@ char **kiln__qemu_argv(const struct kiln__qemu_plan *plan)
 	add(&args, "-sandbox");
 	add(&args, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	add_machine(&args, plan);
-	add_kernel(&args, plan);
+	if (has_firmware(plan))
+		add_firmware(&args, plan);
+	else
+		add_kernel(&args, plan);
 	add_channels(&args, plan);
 	add_disks(&args, plan);
 	add_networks(&args, plan);

@@ -29,8 +29,9 @@ struct kiln__qemu_plan {
 	const char *binary;
 	enum kiln__qemu_machine machine;
 	bool kvm;
-	bool root_disk;   /* the root is the first disk */
-	uint32_t tsc_khz; /* told to the guest; 0: it finds out by itself */
+	bool firmware_file; /* KILN__QEMU_FD_KERNEL is firmware */
+	bool root_disk;     /* the root is the first disk */
+	uint32_t tsc_khz;   /* told to the guest; 0: it finds out by itself */
 };
 
 /* The machine type for a configuration; refuses by key what cannot be. */

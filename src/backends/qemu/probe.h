@@ -8,6 +8,10 @@
  * package's name. */
 int kiln__qemu_find(const char *configured, const char *arch, char **ret, kiln_error *err);
 
+/* The path of UEFI's image for guests of @arch, static. NULL: KILN_ENOENT, with the package's name.
+ */
+const char *kiln__qemu_find_uefi(const char *arch, kiln_error *err);
+
 /* The backend's probe(). */
 void kiln__qemu_probe(const char *arch, struct kiln__probe *ret);
 

@@ -225,6 +225,32 @@ static int add_boot_file(struct handles *handles, const struct kiln__source *sou
 	return handles_add(handles, fd, number);
 }
 
+/* SeaBIOS comes with QEMU, which finds it by itself; UEFI with a package of its own. */
+static int add_firmware(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->host.spec;
+	struct kiln__source source = {.path = spec->qemu_firmware, .fd = KILN_FD_NONE};
+
+	if (!source.path && spec->firmware == KILN__FIRMWARE_UEFI)
+		source.path = kiln__qemu_find_uefi(spec->arch, err);
+	if (!source.path)
+		return spec->firmware == KILN__FIRMWARE_UEFI ? KILN_ENOENT : 0;
+	vm->plan.firmware_file = true;
+	return add_boot_file(handles, &source, KILN__QEMU_FD_KERNEL, "qemu.firmware", err);
+}
+
+/* QEMU has the lock with the descriptor, and so has it as long as it lives. */
+static int add_disk(struct handles *handles, const struct kiln__source *source, int number,
+		    bool writable, const char *key, kiln_error *err)
+{
+	int r = add_source(handles, source, number, writable ? KILN__OPEN_WRITE : KILN__OPEN_READ,
+			   key, err);
+
+	return r < 0 ? r
+		     : kiln__source_lock(handles->fds[handles->count - 1].from, writable, key,
+					 source, err);
+}
+
 static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
@@ -234,16 +260,14 @@ static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_er
 	if (vm->plan.root_disk) {
 		bool writable = kiln__root_is_writable(&spec->root);
 
-		r = add_source(handles, &spec->root.source, number++,
-			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, "root", err);
+		r = add_disk(handles, &spec->root.source, number++, writable, "root", err);
 	}
 	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
 		const struct kiln__disk *disk = &spec->disks[i];
 		char key[32];
 
 		snprintf(key, sizeof(key), "disks[%zu]", i);
-		r = add_source(handles, &disk->source, number++,
-			       disk->readonly ? KILN__OPEN_READ : KILN__OPEN_WRITE, key, err);
+		r = add_disk(handles, &disk->source, number++, !disk->readonly, key, err);
 	}
 	return r;
 }
@@ -361,7 +385,10 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 	vm->plan.binary = vm->binary;
 	if (!vm->plan.kvm && strcmp(spec->arch, "x86_64") == 0)
 		vm->plan.tsc_khz = kiln__qemu_tsc_khz();
-	r = add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL, "kernel", err);
+	if (spec->firmware != KILN__FIRMWARE_NONE)
+		r = add_firmware(vm, &handles, err);
+	else
+		r = add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL, "kernel", err);
 	if (r == 0)
 		r = add_boot_file(&handles, &spec->initrd, KILN__QEMU_FD_INITRD, "initrd", err);
 	if (r == 0)
@@ -401,7 +428,7 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 
 	if (r < 0)
 		return r;
-	if (!kiln__source_is_set(&spec->kernel))
+	if (spec->firmware == KILN__FIRMWARE_NONE && !kiln__source_is_set(&spec->kernel))
 		return kiln__fail(err, KILN_EINVAL, "kernel: the qemu backend needs one");
 	if (strcmp(spec->on_reboot, "restart") == 0)
 		return kiln__fail(err, KILN_ENOTSUP,
@@ -563,7 +590,7 @@ const struct kiln__backend kiln__backend_qemu = {
 	.summary = "QEMU as a process: KVM where it works, else emulation (TCG)",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_TCG | KILN__CAN_FOREIGN | KILN__CAN_NETWORK |
-		    KILN__CAN_PORTS,
+		    KILN__CAN_PORTS | KILN__CAN_FIRMWARE,
 	.probe = kiln__qemu_probe,
 	.check = qemu_check,
 	.open = qemu_open,

@@ -134,13 +134,23 @@ int kiln__os_read_open(kiln_fd fd, const char *name, size_t max, char **ret, siz
  * flock() belongs to the open file description, unlike fcntl()'s record locks,
  * which end when any descriptor of the file is closed anywhere in the process.
  */
-int kiln__os_try_lock(kiln_fd fd, kiln_error *err)
+static int try_lock(kiln_fd fd, int how, kiln_error *err)
 {
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (flock(fd, how | LOCK_NB) == 0)
 		return 0;
 	if (errno == EWOULDBLOCK)
 		return kiln__fail(err, KILN_EBUSY, "another process holds the lock");
 	return kiln__fail_errno(err, errno, "cannot lock");
+}
+
+int kiln__os_try_lock(kiln_fd fd, kiln_error *err)
+{
+	return try_lock(fd, LOCK_EX, err);
+}
+
+int kiln__os_try_lock_shared(kiln_fd fd, kiln_error *err)
+{
+	return try_lock(fd, LOCK_SH, err);
 }
 
 int kiln__os_lock(kiln_fd fd, kiln_error *err)

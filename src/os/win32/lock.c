@@ -52,6 +52,15 @@ int kiln__os_try_lock(kiln_fd fd, kiln_error *err)
 	return take(fd, WHOLE, 0, false, err);
 }
 
+int kiln__os_try_lock_shared(kiln_fd fd, kiln_error *err)
+{
+	if (lock(fd, WHOLE, 0, LOCKFILE_FAIL_IMMEDIATELY))
+		return 0;
+	if (is_held(GetLastError()))
+		return kiln__fail(err, KILN_EBUSY, "another process holds the lock");
+	return kiln__win32_fail(err, GetLastError(), "cannot lock");
+}
+
 int kiln__os_lock(kiln_fd fd, kiln_error *err)
 {
 	return take(fd, WHOLE, 0, true, err);

@@ -3,6 +3,7 @@
 #include "os.h"
 #include "scratch.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,6 +47,18 @@ static int check(const char *path)
 	return 0;
 }
 
+/* linux/fs/ext4/ext4.h: s_feature_compat, and in it EXT4_FEATURE_COMPAT_HAS_JOURNAL. */
+static bool has_journal(const char *path)
+{
+	uint8_t features[4] = {0};
+	int fd = open(path, O_RDONLY);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, features, sizeof(features), 1024 + 0x5c), sizeof(features));
+	close(fd);
+	return features[0] & 4;
+}
+
 static void disks_of_all_sizes_are_sparse_and_clean(void **state)
 {
 	static const uint64_t sizes[] = {16 << 20,   (16 << 20) + 12345, 300 << 20,
@@ -55,17 +68,22 @@ static void disks_of_all_sizes_are_sparse_and_clean(void **state)
 	kiln_error err = KILN_ERROR_INIT;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		if (kiln__scratch_create(path, sizes[i], &err)) {
+	for (size_t i = 0; i < 2 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+		bool lasting = i % 2;
+		uint64_t size = sizes[i / 2];
+
+		if (lasting ? kiln__scratch_create_lasting(path, size, &err)
+			    : kiln__scratch_create(path, size, &err)) {
 			if (err.code == KILN_EOVERFLOW) /* larger than this file system's files */
 				continue;
 			fail_msg("%s", err.message);
 		}
 		assert_int_equal(stat(path, &info), 0);
-		assert_int_equal(info.st_size, sizes[i] / 4096 * 4096);
+		assert_int_equal(info.st_size, size / 4096 * 4096);
 		assert_true(info.st_blocks * 512 < 1 << 20);
 		assert_int_equal(info.st_mode & 0777, 0600);
 		assert_int_equal(check(path), 0);
+		assert_int_equal(has_journal(path), lasting);
 		assert_int_equal(unlink(path), 0);
 	}
 }

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the rows of the tables of keys are written: for schema.c and the tables beside it. */
+#ifndef KILN_CONFIG_ROWS_H
+#define KILN_CONFIG_ROWS_H
+
+#include "check.h"
+#include "schema.h"
+#include "spec.h"
+
+#define KIB (INT64_C(1) << 10)
+#define MIB (INT64_C(1) << 20)
+#define TIB (INT64_C(1) << 40)
+
+#define SECOND INT64_C(1000)
+#define DAY    (24 * 3600 * SECOND)
+
+#define MAX_OFFSET     (INT64_C(1) << 53) /* what a number in JSON holds everywhere */
+#define MAX_PATH_BYTES 4095               /* Linux's PATH_MAX without the NUL */
+
+#define FIELD(type, member)                                                                        \
+	{                                                                                          \
+		true, offsetof(type, member), sizeof(((type *)NULL)->member)                       \
+	}
+#define MARK(type, member, value)                                                                  \
+	{                                                                                          \
+		true, offsetof(type, member), value                                                \
+	}
+#define CHOICES(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define LATER(key)                                                                                 \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_LATER                                              \
+	}
+/* The same with what there is instead. */
+#define LATER_BUT(key, text)                                                                       \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_LATER, .doc = text                                 \
+	}
+/* A name that the field has for something which is written otherwise here. */
+#define ELSEWHERE(key, text)                                                                       \
+	{                                                                                          \
+		.name = key, .type = KILN__TYPE_ELSEWHERE, .doc = text                             \
+	}
+#define END                                                                                        \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
+
+/* The keys of a source, where @in leads from the struct @owner to its struct kiln__source. */
+#define SOURCE_FILE(owner, in)                                                                     \
+	{                                                                                          \
+		.name = "path",                                                                    \
+		.type = KILN__TYPE_STRING,                                                         \
+		.min = 1,                                                                          \
+		.max = MAX_PATH_BYTES,                                                             \
+		.check = kiln__check_host_path,                                                    \
+		.pattern = "^/",                                                                   \
+		.exclusive = true,                                                                 \
+		.field = FIELD(owner, in path),                                                    \
+		.doc = "Absolute path on the host.",                                               \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "fd", .type = KILN__TYPE_FD, .min = 3, .max = 1048575, .exclusive = true,  \
+		.field = FIELD(owner, in fd),                                                      \
+		.doc = "Instead of a path, a descriptor that the process which starts the "        \
+		       "machine has inherited.",                                                   \
+	}
+#define SOURCE_RANGE(owner, in)                                                                    \
+	{                                                                                          \
+		.name = "offset",                                                                  \
+		.type = KILN__TYPE_SIZE,                                                           \
+		.max = MAX_OFFSET,                                                                 \
+		.def = "0",                                                                        \
+		.field = FIELD(owner, in offset),                                                  \
+		.doc = "Where in the file the contents begin.",                                    \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "length", .type = KILN__TYPE_SIZE, .max = MAX_OFFSET, .def = "0",          \
+		.field = FIELD(owner, in length),                                                  \
+		.doc = "How many bytes of the file are meant; 0: all up to its end.",              \
+	}
+
+/* Of a file, or a range of one, into a struct kiln__source. */
+extern const struct kiln__key kiln__source_keys[];
+
+/* Of "seed", whose struct is struct kiln__seed (schema_seed.c). */
+extern const struct kiln__key kiln__seed_keys[];
+
+#endif
