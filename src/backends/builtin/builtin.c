@@ -372,7 +372,7 @@ const struct kiln__backend kiln__backend_builtin = {
 	.name = "builtin",
 	.summary = "kiln's own VMM, in the VM's process: KVM",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
-		    KILN__CAN_KVM,
+		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__CAN_PORTS,
 	.probe = builtin_probe,
 	.works = kiln__kvm_reason,
 	.check = builtin_check,

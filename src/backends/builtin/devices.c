@@ -108,39 +108,41 @@ static void on_net_broken(void *data, const kiln_error *err)
 	kiln__log(host->log, KILN_LOG_ERROR, "the network: %s", err->message);
 }
 
-static int open_backend(const struct kiln__network *network, struct kiln__net_backend **ret,
-			kiln_error *err)
+static int open_backend(struct kiln__devices *d, const struct kiln__backend_host *host,
+			size_t index, struct kiln__net_backend **ret, kiln_error *err)
 {
-	return kiln__net_tap_open(ret, network->interface, true, err);
+	const struct kiln__network *network = &host->spec->networks[index];
+
+	if (network->kind == KILN__NETWORK_TAP)
+		return kiln__net_tap_open(ret, network->interface, true, err);
+	return kiln__usernet_new(&d->usernets[index], host, index, ret, err);
 }
 
 static int add_network(struct kiln__devices *d, const struct kiln__backend_host *host,
-		       const struct kiln__virtio_bus *bus, const struct kiln__network *network,
-		       kiln_error *err)
+		       const struct kiln__virtio_bus *bus, size_t index, kiln_error *err)
 {
 	struct kiln__net_options options = {.broken = on_net_broken, .data = (void *)host};
 	struct kiln__net_backend *backend;
-	struct kiln__net *net;
-	int r = open_backend(network, &backend, err);
+	int r = open_backend(d, host, index, &backend, err);
 
 	if (r < 0)
 		return r;
-	memcpy(options.mac, network->mac, sizeof(options.mac));
-	r = kiln__net_new(&net, host->loop, backend, &options, err);
+	memcpy(options.mac, host->spec->networks[index].mac, sizeof(options.mac));
+	r = kiln__net_new(&d->nets[index], host->loop, backend, &options, err);
 	if (r < 0) {
 		kiln__net_backend_free(backend);
 		return r;
 	}
-	d->nets[d->net_count++] = net;
-	return plug(d, bus, kiln__net_device(net), err);
+	return plug(d, bus, kiln__net_device(d->nets[index]), err);
 }
 
 static int add_networks(struct kiln__devices *d, const struct kiln__backend_host *host,
 			const struct kiln__virtio_bus *bus, kiln_error *err)
 {
 	for (size_t i = 0; i < host->spec->network_count; i++) {
-		int r = add_network(d, host, bus, &host->spec->networks[i], err);
+		int r = add_network(d, host, bus, i, err);
 
+		d->net_count = i + 1;
 		if (r < 0)
 			return kiln__prefix(err, "networks[%zu]", i), r;
 	}
@@ -200,10 +202,13 @@ static int add_balloon(struct kiln__devices *d, const struct kiln__backend_host 
 int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err)
 {
 	for (size_t i = 0; i < spec->network_count; i++) {
-		if (spec->networks[i].kind != KILN__NETWORK_TAP)
-			return kiln__fail(err, KILN_ENOTSUP,
-					  "networks[%zu].kind: the builtin backend has no %s", i,
-					  "user network");
+		if (spec->networks[i].kind == KILN__NETWORK_USER) {
+			int r = kiln__usernet_check(spec, i, err);
+
+			if (r < 0)
+				return kiln__prefix(err, "networks[%zu]", i), r;
+			continue;
+		}
 		if (!spec->networks[i].interface)
 			return kiln__fail(err, KILN_EINVAL,
 					  "networks[%zu].interface: a tap needs one", i);
@@ -240,8 +245,10 @@ void kiln__devices_done(struct kiln__devices *d)
 	kiln__vsock_free(d->vsock);
 	for (size_t i = 0; i < d->disk_count; i++)
 		kiln__blk_free(d->disks[i]);
-	for (size_t i = 0; i < d->net_count; i++)
+	for (size_t i = 0; i < d->net_count; i++) {
 		kiln__net_free(d->nets[i]);
+		kiln__usernet_free(d->usernets[i]);
+	}
 	kiln__console_free(d->console);
 	kiln__rng_free(d->rng);
 	kiln__balloon_free(d->balloon);

@@ -13,6 +13,7 @@
 #include "net.h"
 #include "ram.h"
 #include "rng.h"
+#include "usernet.h"
 #include "virtio_pci.h"
 #include "vsock.h"
 
@@ -25,6 +26,7 @@ struct kiln__devices {
 	struct kiln__blk *disks[KILN__MAX_DEVICES];
 	size_t disk_count;
 	struct kiln__net *nets[KILN__MAX_DEVICES];
+	struct kiln__usernet *usernets[KILN__MAX_DEVICES]; /* of the same index; NULL: a TAP's */
 	size_t net_count;
 	struct kiln__console *console; /* NULL: a serial port is */
 	struct kiln__rng *rng;

@@ -56,6 +56,8 @@ static void add_options(struct args *args, const char *binary, int fd)
 	add(args, "255.255.255.0");
 	add(args, "--gateway");
 	add(args, "10.0.2.2");
+	add(args, "--dns-forward");
+	add(args, "10.0.2.3"); /* where the guest looks for names */
 }
 
 static int check_ports(const struct kiln__spec *spec, kiln_error *err)
