@@ -50,8 +50,8 @@ chmod +x "$work/root/init"
 say="earlyprintk=serial,ttyS0,115200,keep panic=-1 printk.devkmsg=on"
 run() { echo "cp \$RIG_OUT/{$1,initrd} /tmp && timeout 200 env CMDLINE='$say ${5:-}' $(printf %q "$boot") /tmp/$1 $2 $3 $4 /tmp/initrd; code=\$?; rm /tmp/$1; exit \$code"; }
 status=0
-"$here/rig.sh" -t 600 -m 3000 -o "$work" "$(run pvh 256 1 fixed)" "$(run linux64 128 1 fixed "reset loglevel=4")" \
-	"$(run pvh 3500 1 random "loglevel=4")" > "$work/log" || status=$?
+"$here/rig.sh" -t 600 -m 3000 -o "$work" "$(run pvh 256 1 fixed)" "$(run linux64 128 1 fixed "reset loglevel=5")" \
+	"$(run pvh 3500 1 random "loglevel=5")" > "$work/log" || status=$?
 [ "$status" != 77 ] || { cat "$work/log"; exit 77; }
 cut -c1-160 "$work/log"
 [ "$status" = 0 ] || exit 1
