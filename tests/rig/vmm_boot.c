@@ -6,8 +6,8 @@
  *	vmm-boot KERNEL MEMORY_MIB CPUS pvh|random [INITRD]
  *
  * No more of a machine than that: KVM's own interrupt controllers, an empty PCI bus, a serial port
- * that only sends, and the registers of hardware-reduced ACPI. With an initramfs the power button
- * is pressed once the guest writes 'p' to port 0x80.
+ * that only sends, and the registers of hardware-reduced ACPI. The power button is pressed when the
+ * guest says "init: press".
  */
 #include "acpi.h"
 #include "boot.h"
@@ -38,6 +38,7 @@ static struct {
 	struct kiln__ram *ram;
 	uint32_t events;
 	unsigned long exits;
+	size_t said; /* how much of what asks for the button the serial port has sent last */
 	pthread_mutex_t lock; /* for all that the guest reaches */
 } vm;
 
@@ -166,12 +167,22 @@ static void press_power(void)
 	call(vm.vm, KVM_IRQ_LINE, &level, "KVM_IRQ_LINE");
 }
 
+static void sent(char c)
+{
+	static const char word[] = "init: press";
+
+	putchar(c);
+	vm.said = c == word[vm.said] ? vm.said + 1 : c == word[0];
+	if (vm.said < sizeof(word) - 1)
+		return;
+	vm.said = 0;
+	press_power();
+}
+
 static void written(uint16_t port, const uint8_t *data)
 {
 	if (port == KILN__COM1_PORT) {
-		putchar(*data);
-	} else if (port == 0x80 && *data == 'p') {
-		press_power();
+		sent((char)*data);
 	} else if (port == KILN__PM_SLEEP_CTL && *data == (KILN__PM_S5_TYPE << 2 | 0x20)) {
 		printf("vmm-boot: powered off\n");
 		exit(0);
