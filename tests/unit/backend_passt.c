@@ -31,7 +31,8 @@ static void expect(size_t network, const char *const *wanted)
 	kiln_error err;
 	size_t i;
 
-	kiln_ok(kiln__passt_argv(&argv, "/usr/bin/passt", &spec, network, 7, &err), &err);
+	kiln_ok(kiln__passt_argv(&argv, "/usr/bin/passt", &spec, network, 7, network == 1, &err),
+		&err);
 	for (i = 0; wanted[i]; i++) {
 		assert_non_null(argv[i]);
 		assert_string_equal(argv[i], wanted[i]);
@@ -54,6 +55,8 @@ static void ports_go_with_the_first_network(void **state)
 					    "255.255.255.0",
 					    "--gateway",
 					    "10.0.2.2",
+					    "--dns-forward",
+					    "10.0.2.3",
 					    "--tcp-ports",
 					    "127.0.0.1/8080:80",
 					    "--tcp-ports",
@@ -73,6 +76,10 @@ static void ports_go_with_the_first_network(void **state)
 					     "255.255.255.0",
 					     "--gateway",
 					     "10.0.2.2",
+					     "--dns-forward",
+					     "10.0.2.3",
+					     "--runas",
+					     "0:0",
 					     NULL};
 
 	(void)state;
@@ -90,7 +97,7 @@ static void any_free_port_is_refused_by_name(void **state)
 	(void)state;
 	odd.ports = &any;
 	odd.port_count = 1;
-	assert_int_equal(kiln__passt_argv(&argv, "passt", &odd, 0, 7, &err), KILN_ENOTSUP);
+	assert_int_equal(kiln__passt_argv(&argv, "passt", &odd, 0, 7, false, &err), KILN_ENOTSUP);
 	assert_non_null(strstr(err.message, "guest port 80"));
 	assert_null(argv);
 }
@@ -132,7 +139,7 @@ static int run_passt(void)
 		return 77;
 	alarm(60);
 	if (kiln__os_socket_pair(ends, &err) < 0 ||
-	    kiln__passt_argv(&argv, path, &spec, 0, 7, &err) < 0)
+	    kiln__passt_argv(&argv, path, &spec, 0, 7, false, &err) < 0)
 		return 1;
 	{
 		struct kiln__spawn_fd fds[] = {{ends[1], 7}, {2, 2}};

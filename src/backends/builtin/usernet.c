@@ -8,6 +8,7 @@
 #include "process.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define PASST_FD 3
 
@@ -35,7 +36,7 @@ int kiln__usernet_check(const struct kiln__spec *spec, size_t network, kiln_erro
 	int r = find(&path, err);
 
 	if (r == 0)
-		r = kiln__passt_argv(&argv, path, spec, network, PASST_FD, err);
+		r = kiln__passt_argv(&argv, path, spec, network, PASST_FD, geteuid() == 0, err);
 	if (r == 0)
 		kiln__passt_argv_free(argv);
 	return r;
@@ -70,7 +71,8 @@ static int spawn(struct kiln__usernet *net, size_t network, kiln_fd fd, kiln_err
 	int r = find(&path, err);
 
 	if (r == 0)
-		r = kiln__passt_argv(&argv, path, host->spec, network, PASST_FD, err);
+		r = kiln__passt_argv(&argv, path, host->spec, network, PASST_FD, geteuid() == 0,
+				     err);
 	if (r < 0)
 		return r;
 	r = kiln__vmm_spawn(&net->process, host->loop, host->log,

@@ -73,7 +73,7 @@ static int check_ports(const struct kiln__spec *spec, kiln_error *err)
 }
 
 int kiln__passt_argv(char ***ret, const char *binary, const struct kiln__spec *spec, size_t network,
-		     int fd, kiln_error *err)
+		     int fd, bool as_root, kiln_error *err)
 {
 	size_t ports = network == 0 ? spec->port_count : 0;
 	struct args args = {0};
@@ -85,6 +85,10 @@ int kiln__passt_argv(char ***ret, const char *binary, const struct kiln__spec *s
 	if (!args.list)
 		return kiln__fail_nomem(err);
 	add_options(&args, binary, fd);
+	if (as_root) {
+		add(&args, "--runas");
+		add(&args, "0:0");
+	}
 	for (size_t i = 0; i < ports; i++)
 		add_port(&args, &spec->ports[i]);
 	if (args.failed) {

@@ -13,11 +13,12 @@
 /*
  * The arguments for network number @network of a configuration, malloc'ed, NULL-terminated; free
  * with kiln__passt_argv_free(). @fd is the number by which passt inherits its end of the socket
- * pair. Ports are published through the first network. KILN_ENOTSUP: a port wants any free host
- * port, which passt cannot choose. A pure function.
+ * pair. @as_root: this process is root's, but what it spawns has no right to become another user,
+ * as passt would. Ports are published through the first network. KILN_ENOTSUP: a port wants any
+ * free host port, which passt cannot choose. A pure function.
  */
 int kiln__passt_argv(char ***ret, const char *binary, const struct kiln__spec *spec, size_t network,
-		     int fd, kiln_error *err);
+		     int fd, bool as_root, kiln_error *err);
 void kiln__passt_argv_free(char **argv);
 
 #endif
