@@ -12,7 +12,8 @@
  *   doctor.c      doctor, backends, version     print.c       tables, errors, times
  *   inout.c       standard input and output     terminal.c    terminals
  *   signals.c     signals as events             trace.c       --trace
- *   kernel.c      kernel
+ *   kernel.c      kernel                        image.c       image, pull
+ *   fromimage.c   an image as the root          login.c       login, logout
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
  * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
@@ -38,6 +39,8 @@ struct cli {
 	kiln_manager *manager; /* made by cli_manager() */
 	struct trace *trace;   /* NULL: none is wanted */
 	bool talks;            /* progress is wanted on standard error */
+	bool bar;              /* and it may be drawn over, on a terminal */
+	bool drawn;            /* something is drawn */
 	bool silent;           /* and what else is said there, too, is not */
 	int killed_by;         /* the signal that ended the work: kiln then dies by it; 0: none */
 };
@@ -93,7 +96,29 @@ void tell_emulation(const struct cli *cli, kiln_vm *vm);
 /* --- configure.c ------------------------------------------------------------- */
 
 /* The configuration that options and positional arguments of run and create describe. */
-int configure(const struct args *args, kiln_config **ret, kiln_error *err);
+int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_error *err);
+
+/* --- fromimage.c ------------------------------------------------------------- */
+
+/*
+ * The image @name as the root, pulled if that is wanted, and what it says of its process wherever
+ * options have not said otherwise, by docker's rules. @commanded: a command follows.
+ */
+int configure_image(struct cli *cli, const struct args *args, const char *name, bool commanded,
+		    kiln_config *config, kiln_error *err);
+
+/* "linux/arm64", or an architecture as uname has it. */
+int parse_platform(const char *text, const char **ret_arch, kiln_error *err);
+
+/* The image store of this user, for as long as the home and cache are not freed. */
+struct kiln__home;
+struct kiln__images;
+int open_images(struct cli *cli, struct kiln__images *ret, kiln_error *err);
+void close_images(struct kiln__images *images);
+
+/* Shows how far a download is, on a terminal; see --progress. */
+struct kiln__transfer;
+void show_transfer(void *data, const struct kiln__transfer *transfer);
 
 /* Calls @fn for each line of an --env-file but comments; a negative result ends it. */
 int env_file_each(const char *path, int (*fn)(void *data, const char *line, kiln_error *err),
@@ -128,6 +153,10 @@ int verb_events(struct cli *cli, const struct args *args);
 int verb_wait(struct cli *cli, const struct args *args);
 int verb_stats(struct cli *cli, const struct args *args);
 int verb_doctor(struct cli *cli, const struct args *args);
+int verb_image(struct cli *cli, const struct args *args);
+int verb_pull(struct cli *cli, const struct args *args);
+int verb_login(struct cli *cli, const struct args *args);
+int verb_logout(struct cli *cli, const struct args *args);
 int verb_kernel(struct cli *cli, const struct args *args);
 int verb_backends(struct cli *cli, const struct args *args);
 int verb_version(struct cli *cli, const struct args *args);

@@ -49,10 +49,25 @@ static int failed(const struct kiln__buf *text, struct kiln__exit how, kiln_erro
 int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
 		      json_t **ret, kiln_error *err)
 {
+	const struct kiln__helper helper = {.argv = argv, .fds = fds, .fd_count = fd_count};
+
+	return kiln__helper_run(&helper, ret, err);
+}
+
+int kiln__helper_run(const struct kiln__helper *helper, json_t **ret, kiln_error *err)
+{
+	const char *const *argv = helper->argv;
 	kiln__autobuf out = KILN__BUF_INIT, text = KILN__BUF_INIT;
 	kiln__autofree char *path = NULL;
 	const char *args[MAX_ARGS + 2];
-	struct kiln__run run = {.argv = args, .fds = fds, .fd_count = fd_count};
+	struct kiln__run run = {
+		.argv = args,
+		.fds = helper->fds,
+		.fd_count = helper->fd_count,
+		.line = helper->line,
+		.data = helper->data,
+		.line_fd = helper->line_fd,
+	};
 	struct kiln__exit how;
 	size_t count = 0;
 	int rc;

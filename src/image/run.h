@@ -14,6 +14,11 @@ struct kiln__run {
 	const char *cwd;                  /* or NULL */
 	const struct kiln__spawn_fd *fds; /* besides 1 and 2 */
 	size_t fd_count;
+	/* If not NULL: the program gets a pipe as descriptor @line_fd, and each line of it comes
+	 * here. */
+	void (*line)(void *data, const char *line);
+	void *data;
+	int line_fd;
 };
 
 /*

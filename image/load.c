@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "program.h"
+
+#include "err.h"
+
+int command_load(const struct request *request, kiln_error *err)
+{
+	(void)request;
+	return kiln__fail(err, KILN_ENOTSUP, "load");
+}
