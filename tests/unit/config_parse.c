@@ -142,8 +142,6 @@ static void keys_of_later_versions_are_refused_by_name(void **state)
 	}
 	parse_refused("{'identity': {'efi_variables': {}}}", KILN_ENOTSUP,
 		      "not supported yet by this version: identity.efi_variables");
-	parse_refused("{'root': {'image': 'debian'}}", KILN_ENOTSUP,
-		      "not supported yet by this version: root.image");
 	parse_refused("{'disks': [{'bus': 'nvme'}]}", KILN_ENOTSUP,
 		      "not supported yet by this version: disks[0].bus");
 	parse_refused("{'console': {'serial': true}}", KILN_ENOTSUP,
