@@ -334,11 +334,16 @@ static void on_done(void *data, const struct http_answer *answer, bool transient
 		    const kiln_error *err)
 {
 	struct job *job = data;
+	struct registry *registry = &job->fetch->registries[job->registry];
 
 	job->fetch->running--;
 	job->state = JOB_WAITING;
 	if (!err)
+		registry->settled = true;
+	if (!err)
 		on_answer(job, answer);
+	else if (!registry->settled && !registry->plain && registry->insecure)
+		registry->plain = true; /* asked for the first time: see registry.h */
 	else if (transient && job->failures + 1 < REGISTRY_ATTEMPTS)
 		pause_job(job, 0);
 	else

@@ -86,10 +86,10 @@ static int kind_of(const json_t *object, const char *media_type, kiln_error *err
 		return 1;
 	if (type && (!strcmp(type, MANIFEST_OCI) || !strcmp(type, MANIFEST_DOCKER)))
 		return 0;
-	/* An OCI document need not say what it is. */
-	if (json_is_array(json_object_get(object, "manifests")))
+	/* An OCI document need not say what it is; then what it was sent as is no better than a guess. */
+	if (!text_at(object, "mediaType") && json_is_array(json_object_get(object, "manifests")))
 		return 1;
-	if (json_is_array(json_object_get(object, "layers")))
+	if (!text_at(object, "mediaType") && json_is_array(json_object_get(object, "layers")))
 		return 0;
 	return kiln__fail(err, KILN_ENOTSUP, "it is neither an image nor an index, but \"%.100s\"",
 			  type ? type : "something without a type");

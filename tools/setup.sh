@@ -10,7 +10,7 @@ build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev musl-tools scdo
   libuv1-dev libjansson-dev libseccomp-dev libarchive-dev libsquashfs-dev libcap-ng-dev libcmocka-dev e2fsprogs libcurl4-openssl-dev libssl-dev"
 demo="qemu-system-x86 mmdebstrap"
 check="qemu-system-arm qemu-utils clang libclang-rt-dev clang-format python3 python3-pip python3-venv
-  docker-registry skopeo umoci buildah squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu"
+  docker-registry skopeo umoci buildah apache2-utils squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu"
 
 case $what in
 build) wanted=$build ;;
