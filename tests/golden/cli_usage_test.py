@@ -60,8 +60,9 @@ def test_unknown_words_are_named_with_a_likely_one():
     refuses(["pause", "absent"], "absent")
 
 
-def test_images_by_name_are_refused_with_what_works():
-    refuses(["run", "debian:12", "--", "true"], "debian:12", "--rootfs")
+def test_what_there_is_no_root_for_is_refused_with_what_works():
+    refuses(["run", "--pull", "never", "debian:12", "--", "true"], "debian:12", "kiln pull")
+    refuses(["run", "Debian", "true"], "Debian", "lower case")
     refuses(["run", "--", "true"], "true", "--rootfs")
     refuses(["run", "--rootfs", "root"], "command")
     for verb in ("console", "attach", "logs", "inspect", "events", "stats", "stop", "kill", "pause", "resume", "restart", "wait", "rm", "start"):
