@@ -133,22 +133,19 @@ static json_t *object_at(const kiln_config *config, const char *key)
 	return json_object();
 }
 
-static int set_object(kiln_config *config, const char *key, const json_t *object, kiln_error *err)
-{
-	kiln__autofree char *text = json_dumps(object, JSON_COMPACT | JSON_ENCODE_ANY);
-
-	if (!text)
-		return kiln__fail_nomem(err);
-	return json_object_size(object) ? kiln_config_set(config, key, text, err) : 0;
-}
-
 /* What the image sets stays unless the user has set the same. */
-static int merge_env(kiln_config *config, const json_t *list, kiln_error *err)
+static void merge_env(json_t *process, const json_t *list)
 {
-	autojson *env = object_at(config, "process.env");
+	json_t *env = json_object_get(process, "env");
 	const json_t *item;
 	size_t i;
 
+	if (!json_array_size(list))
+		return;
+	if (!env) {
+		env = json_object();
+		json_object_set_new(process, "env", env);
+	}
 	json_array_foreach (list, i, item) {
 		const char *pair = json_string_value(item);
 		size_t len = pair ? strcspn(pair, "=") : 0;
@@ -158,17 +155,15 @@ static int merge_env(kiln_config *config, const json_t *list, kiln_error *err)
 			json_object_set_new(env, name,
 					    json_string(pair[len] ? pair + len + 1 : ""));
 	}
-	return set_object(config, "process.env", env, err);
 }
 
 /* A label whose name the configuration does not know is only seen by "kiln image inspect". */
-static int merge_labels(kiln_config *config, const json_t *from, kiln_error *err)
+static void merge_labels(kiln_config *config, const json_t *from)
 {
 	const char *key;
 	json_t *value;
-	autojson *labels = object_at(config, "labels");
+	autojson *labels = json_object_size(from) ? object_at(config, "labels") : NULL;
 
-	(void)err;
 	json_object_foreach ((json_t *)from, key, value) {
 		kiln__autofree char *pair = NULL;
 
@@ -178,51 +173,30 @@ static int merge_labels(kiln_config *config, const json_t *from, kiln_error *err
 		if (pair)
 			kiln_config_set(config, "labels[]", pair, NULL);
 	}
-	return 0;
-}
-
-static bool has(const kiln_config *config, const char *key)
-{
-	const char *value;
-
-	return kiln_config_get(config, key, &value, NULL) == 0;
-}
-
-static int set_list(kiln_config *config, const char *key, const json_t *list, kiln_error *err)
-{
-	kiln__autofree char *text = NULL;
-
-	if (!json_array_size(list))
-		return 0;
-	text = json_dumps(list, JSON_COMPACT);
-	return text ? kiln_config_set(config, key, text, err) : kiln__fail_nomem(err);
 }
 
 /* A new entrypoint takes the image's command away with its entrypoint; a command takes the command.
  */
-static int merge_command(const struct args *args, bool commanded, kiln_config *config,
-			 const json_t *process, kiln_error *err)
+static void merge_command(const struct args *args, bool commanded, json_t *process,
+			  const json_t *image)
 {
-	int r;
+	json_t *entrypoint = json_object_get(image, "entrypoint");
+	json_t *command = json_object_get(image, "cmd");
 
-	if (args_has(args, OPT_ENTRYPOINT) || has(config, "process.entrypoint[0]"))
-		return 0;
-	r = set_list(config, "process.entrypoint", json_object_get(process, "entrypoint"), err);
-	if (r < 0 || commanded || has(config, "process.args[0]"))
-		return r;
-	return set_list(config, "process.args", json_object_get(process, "cmd"), err);
+	if (args_has(args, OPT_ENTRYPOINT) || json_object_get(process, "entrypoint"))
+		return;
+	if (json_array_size(entrypoint))
+		json_object_set(process, "entrypoint", entrypoint);
+	if (!commanded && !json_object_get(process, "args") && json_array_size(command))
+		json_object_set(process, "args", command);
 }
 
-static int merge_text(const struct args *args, enum option_id option, kiln_config *config,
-		      const char *key, const char *prefix, const char *text, kiln_error *err)
+static void merge_text(json_t *process, const char *key, const char *prefix, const char *text)
 {
-	kiln__autofree char *value = NULL;
-	autojson *process = object_at(config, "process");
+	kiln__autofree char *value = text && *text ? kiln__strf("%s%s", prefix, text) : NULL;
 
-	if (!text || !*text || args_has(args, option) || json_object_get(process, key + 8))
-		return 0;
-	value = kiln__strf("%s%s", prefix, text);
-	return value ? kiln_config_set(config, key, value, err) : kiln__fail_nomem(err);
+	if (value && !json_object_get(process, key))
+		json_object_set_new(process, key, json_string(value));
 }
 
 /* "80/tcp", "53/udp", "8080": each on a free port. */
@@ -248,24 +222,26 @@ static int publish(kiln_config *config, const json_t *ports, kiln_error *err)
 	return r;
 }
 
-static int merge(const struct args *args, bool commanded, kiln_config *config,
-		 const json_t *process, kiln_error *err)
+static int merge(const struct args *args, bool commanded, kiln_config *config, const json_t *image,
+		 kiln_error *err)
 {
-	const char *cwd = json_string_value(json_object_get(process, "cwd"));
-	const char *user = json_string_value(json_object_get(process, "user"));
-	int r = merge_env(config, json_object_get(process, "env"), err);
+	const char *cwd = json_string_value(json_object_get(image, "cwd"));
+	autojson *process = object_at(config, "process");
+	kiln__autofree char *text = NULL;
+	int r = 0;
 
-	if (r == 0)
-		r = merge_labels(config, json_object_get(process, "labels"), err);
-	if (r == 0)
-		r = merge_command(args, commanded, config, process, err);
-	if (r == 0)
-		r = merge_text(args, OPT_WORKDIR, config, "process.cwd",
-			       cwd && cwd[0] != '/' ? "/" : "", cwd, err);
-	if (r == 0)
-		r = merge_text(args, OPT_USER, config, "process.user", "", user, err);
+	merge_labels(config, json_object_get(image, "labels"));
+	merge_env(process, json_object_get(image, "env"));
+	merge_command(args, commanded, process, image);
+	merge_text(process, "cwd", cwd && cwd[0] != '/' ? "/" : "", cwd);
+	merge_text(process, "user", "", json_string_value(json_object_get(image, "user")));
+	text = json_dumps(process, JSON_COMPACT);
+	if (!text)
+		return kiln__fail_nomem(err);
+	if (json_object_size(process))
+		r = kiln_config_set(config, "process", text, err);
 	if (r == 0 && args_has(args, OPT_PUBLISH_ALL))
-		r = publish(config, json_object_get(process, "ports"), err);
+		r = publish(config, json_object_get(image, "ports"), err);
 	return r;
 }
 
@@ -286,6 +262,7 @@ int configure_image(struct cli *cli, const struct args *args, const char *name, 
 	struct kiln__image_request request = {
 		.reference = name,
 		.pull = policy_of(args),
+		.brief = true,
 		.transfer = show_transfer,
 		.data = cli,
 	};

@@ -98,8 +98,7 @@ static void tell(struct fetch *fetch, bool now)
 	kiln__os_write(fetch->request->progress, line, (size_t)len);
 }
 
-/* --- documents
- * -------------------------------------------------------------------------------------- */
+/* --- documents ------------------------------------------------------------------------------- */
 
 /* One document by its digest, from the store or the registry that is current; verified. */
 static int get_document(struct fetch *fetch, const char *kind, const struct descriptor *which,
@@ -219,8 +218,7 @@ static int find_manifest(struct fetch *fetch, json_t **ret, kiln_error *err)
 	return r;
 }
 
-/* --- layers
- * --------------------------------------------------------------------------------------------- */
+/* --- layers ---------------------------------------------------------------------------------- */
 
 static void settle(struct job *job)
 {
@@ -501,8 +499,7 @@ static int get_layers(struct fetch *fetch, kiln_error *err)
 	return r;
 }
 
-/* --- the whole
- * ---------------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int keep_documents(struct fetch *fetch, kiln_error *err)
 {

@@ -41,8 +41,7 @@ static int at_layer(const struct layers *layers, size_t index, int r, kiln_error
 	return r;
 }
 
-/* --- the first time
- * ---------------------------------------------------------------------------------- */
+/* --- the first time -------------------------------------------------------------------------- */
 
 static int scan(struct layers *layers, struct layer *layer, size_t index, kiln_error *err)
 {
@@ -88,8 +87,7 @@ static int scan_layer(struct layers *layers, size_t index, kiln_error *err)
 	return at_layer(layers, index, r, err);
 }
 
-/* --- the second time
- * ----------------------------------------------------------------------------------- */
+/* --- the second time ------------------------------------------------------------------------- */
 
 static int copy_entry(struct layers *layers, struct layer *layer, struct archive_entry *entry,
 		      struct inode *inode, kiln_error *err)
@@ -149,8 +147,7 @@ static int copy_layer(struct layers *layers, size_t index, kiln_error *err)
 	return at_layer(layers, index, r, err);
 }
 
-/* --- the whole
- * -------------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int load_image(struct layers *layers, kiln_error *err)
 {

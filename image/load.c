@@ -176,8 +176,7 @@ static int take_archive(struct loading *loading, kiln_error *err)
 	return r;
 }
 
-/* --- files by name
- * ----------------------------------------------------------------------------------- */
+/* --- files by name --------------------------------------------------------------------------- */
 
 static int open_in_dir(const struct loading *loading, const char *path, kiln_fd *ret,
 		       kiln_error *err)
@@ -276,8 +275,7 @@ static int read_json(struct loading *loading, const char *path, json_t **ret, ki
 	return *ret ? 0 : kiln__fail(err, KILN_EFORMAT, "its '%s' is no JSON", path);
 }
 
-/* --- from a manifest on
- * --------------------------------------------------------------------------------- */
+/* --- from a manifest on ---------------------------------------------------------------------- */
 
 /* Where a blob lies in a layout, or as dir: has it. */
 static char *blob_path(const struct loading *loading, const char *digest)
@@ -356,8 +354,7 @@ static int load_manifest(struct loading *loading, const char *path, const char *
 	return r;
 }
 
-/* --- OCI layouts
- * ------------------------------------------------------------------------------------------ */
+/* --- OCI layouts ----------------------------------------------------------------------------- */
 
 static const char *annotation(const json_t *item, const char *key)
 {
@@ -419,8 +416,7 @@ static int load_layout(struct loading *loading, json_t **ret, kiln_error *err)
 		    : kiln__fail_nomem(err);
 }
 
-/* --- what docker save writes
- * ---------------------------------------------------------------------------------- */
+/* --- what docker save writes ----------------------------------------------------------------- */
 
 static int choose_from_list(const json_t *list, const char *wanted, const json_t **ret,
 			    kiln_error *err)
@@ -532,8 +528,7 @@ static int load_docker(struct loading *loading, json_t **ret, kiln_error *err)
 		     : make_manifest(loading, &config, layers, json_array_size(names), ret, err);
 }
 
-/* --- a root as one layer
- * ------------------------------------------------------------------------------------------ */
+/* --- a root as one layer --------------------------------------------------------------------- */
 
 /* What the layer unpacks to; that it is an archive which can be read to its end is found out by
  * that. */

@@ -70,8 +70,7 @@ char *registry_url(const struct registry *registry, const char *kind, const char
 			  registry->path, kind, which);
 }
 
-/* --- answers
- * --------------------------------------------------------------------------------------- */
+/* --- answers --------------------------------------------------------------------------------- */
 
 bool registry_is_busy(long status)
 {
@@ -137,8 +136,7 @@ int registry_refused(const struct registry *registry, const struct http_answer *
 	}
 }
 
-/* --- tokens
- * ------------------------------------------------------------------------------------------ */
+/* --- tokens ---------------------------------------------------------------------------------- */
 
 /* The value of KEY="VALUE" in a challenge, malloc'ed. RFC 9110, section 11.2: or a bare token. */
 static char *parameter(const char *challenge, const char *key)
@@ -349,8 +347,7 @@ int registry_authorize(struct registry *registry, const struct http_answer *answ
 	return registry_refused(registry, answer, err);
 }
 
-/* --- documents
- * ------------------------------------------------------------------------------------------ */
+/* --- documents ------------------------------------------------------------------------------- */
 
 struct document {
 	struct kiln__buf *buf;

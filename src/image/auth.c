@@ -35,8 +35,7 @@ void kiln__login_done(struct kiln__login *login)
 	wipe(&login->identity);
 }
 
-/* --- base64 (RFC 4648, section 4)
- * ------------------------------------------------------------------ */
+/* --- base64 (RFC 4648, section 4) ------------------------------------------------------------ */
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -95,8 +94,7 @@ static char *decode(const char *text)
 	return out;
 }
 
-/* --- the files
- * ---------------------------------------------------------------------------------------- */
+/* --- the files ------------------------------------------------------------------------------- */
 
 static char *below(const char *variable, const char *home_part, const char *rest)
 {
@@ -155,8 +153,7 @@ static int load(const char *path, json_t **ret, kiln_error *err)
 	return kiln__fail(err, KILN_EFORMAT, "%s is no JSON object (line %d)", path, where.line);
 }
 
-/* --- credential helpers
- * ---------------------------------------------------------------------------------- */
+/* --- credential helpers ---------------------------------------------------------------------- */
 
 static int helper_input(const char *text, kiln_fd *ret, kiln_error *err)
 {
@@ -366,8 +363,7 @@ int kiln__auth_find(const char *host, const char *path, struct kiln__login *ret,
 	return r;
 }
 
-/* --- login, logout
- * -------------------------------------------------------------------------------------------- */
+/* --- login, logout --------------------------------------------------------------------------- */
 
 int kiln__auth_file(char **ret, kiln_error *err)
 {

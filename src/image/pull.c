@@ -29,8 +29,7 @@ void kiln__image_done(struct kiln__image *image)
 	image->about = NULL;
 }
 
-/* --- asking kiln-image
- * ------------------------------------------------------------------------------ */
+/* --- asking kiln-image ----------------------------------------------------------------------- */
 
 /* A JSON text in memory that only the descriptor leads to. */
 static int request_file(const json_t *request, kiln_fd *ret, kiln_error *err)
@@ -132,8 +131,7 @@ static json_int_t timeout(void)
 	return seconds > 0 && seconds <= 3600 ? seconds : 0;
 }
 
-/* --- pulling
- * ------------------------------------------------------------------------------------------- */
+/* --- pulling --------------------------------------------------------------------------------- */
 
 static int pull(const struct kiln__images *images, const struct kiln__registries *registries,
 		const struct kiln__reference *reference, const struct kiln__image_request *request,
@@ -163,6 +161,7 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 		return r;
 	}
 	ret->about = about;
+	strcpy(ret->digest, kiln__about_digest(about));
 	return 0;
 }
 
@@ -190,29 +189,35 @@ static int pull_anywhere(const struct kiln__images *images,
 	return r;
 }
 
-/* --- what is here
- * ------------------------------------------------------------------------------------------ */
+/* --- what is here ---------------------------------------------------------------------------- */
 
 static int find_here(const struct kiln__images *images, const struct kiln__reference *reference,
-		     const char *arch, struct kiln__image *ret, kiln_error *err)
+		     const struct kiln__image_request *request, struct kiln__image *ret,
+		     kiln_error *err)
 {
+	int (*load)(const struct kiln__images *, const char *, json_t **, kiln_error *) =
+		request->brief ? kiln__store_brief : kiln__store_about;
 	int r = KILN_ENOENT;
 
 	kiln__store_name(reference, ret->name);
 	if (reference->digest[0])
-		r = kiln__store_about(images, reference->digest, &ret->about, err);
-	return r == 0 ? 0 : kiln__store_about_name(images, ret->name, arch, &ret->about, err);
+		r = load(images, strcpy(ret->digest, reference->digest), &ret->about, err);
+	if (r == 0)
+		return 0;
+	r = kiln__store_digest_of(images, ret->name, request->arch, ret->digest, err);
+	return r < 0 ? r : load(images, ret->digest, &ret->about, err);
 }
 
 static int find_anywhere(const struct kiln__images *images, struct kiln__registries **registries,
-			 const struct kiln__reference *reference, const char *arch,
-			 struct kiln__image *ret, kiln_error *err)
+			 const struct kiln__reference *reference,
+			 const struct kiln__image_request *request, struct kiln__image *ret,
+			 kiln_error *err)
 {
 	const char *const *search;
 	int r;
 
 	if (!reference->bare)
-		return find_here(images, reference, arch, ret, err);
+		return find_here(images, reference, request, ret, err);
 	r = kiln__registries_load(registries, err);
 	if (r < 0)
 		return r;
@@ -222,7 +227,7 @@ static int find_anywhere(const struct kiln__images *images, struct kiln__registr
 
 		r = kiln__reference_in(reference, *search, &there, err);
 		if (r == 0)
-			r = find_here(images, &there, arch, ret, NULL);
+			r = find_here(images, &there, request, ret, NULL);
 	}
 	return r;
 }
@@ -247,7 +252,7 @@ int kiln__image_get(const struct kiln__images *images, const struct kiln__image_
 		return r;
 	r = KILN_ENOENT;
 	if (request->pull != KILN__PULL_ALWAYS)
-		r = find_anywhere(images, &registries, &reference, request->arch, &image, err);
+		r = find_anywhere(images, &registries, &reference, request, &image, err);
 	if (r < 0 && request->pull == KILN__PULL_NEVER && r == KILN_ENOENT)
 		return not_here(request->reference, err);
 	if (r == KILN_ENOENT) {
@@ -260,7 +265,6 @@ int kiln__image_get(const struct kiln__images *images, const struct kiln__image_
 		kiln__stage(err, "image");
 		return r;
 	}
-	snprintf(image.digest, sizeof(image.digest), "%s", kiln__about_digest(image.about));
 	*ret = image;
 	return 0;
 }
@@ -384,9 +388,16 @@ int kiln__image_root_of(const struct kiln__images *images, const char *reference
 			char **ret_path, kiln_error *err)
 {
 	const struct kiln__image_request request = {.reference = reference, .arch = arch};
+	struct kiln__reference parsed;
 	struct kiln__image image;
-	int r = kiln__image_get(images, &request, &image, err);
+	int r = kiln__reference_parse(&parsed, reference, err);
 
+	/* What a machine that was made of an image boots again. */
+	if (r == 0 && parsed.digest[0] &&
+	    kiln__store_made_root(images, parsed.digest, ret_path, NULL) == 0)
+		return 0;
+	if (r == 0)
+		r = kiln__image_get(images, &request, &image, err);
 	if (r < 0)
 		return r;
 	r = kiln__image_root(images, &request, &image, ret_path, err);

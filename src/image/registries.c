@@ -57,8 +57,7 @@ void kiln__registries_free(struct kiln__registries *registries)
 	free(registries);
 }
 
-/* --- the parts of TOML that such files have
- * -------------------------------------------------------- */
+/* --- the parts of TOML that such files have -------------------------------------------------- */
 
 struct parser {
 	struct kiln__registries *registries;
@@ -184,8 +183,7 @@ static int parse_search(struct parser *parser)
 	return r;
 }
 
-/* --- keys
- * --------------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------ */
 
 static bool is(const char *key, size_t len, const char *name)
 {
@@ -365,8 +363,7 @@ int kiln__registries_parse(struct kiln__registries **ret, const char *text, cons
 	return 0;
 }
 
-/* --- the file
- * -------------------------------------------------------------------------------------------- */
+/* --- the file -------------------------------------------------------------------------------- */
 
 /* malloc'ed, or NULL: the one in the user's configuration directory. */
 static char *own_file(void)
@@ -402,8 +399,7 @@ int kiln__registries_load(struct kiln__registries **ret, kiln_error *err)
 	return kiln__registries_parse(ret, "", "", err);
 }
 
-/* --- looking up
- * -------------------------------------------------------------------------------------------- */
+/* --- looking up ------------------------------------------------------------------------------ */
 
 const char *const *kiln__registries_search(const struct kiln__registries *registries)
 {

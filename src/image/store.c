@@ -26,8 +26,7 @@
 KILN__DEFINE_AUTOPTR(json_t, json_decref)
 #define autojson kiln__cleanup(json_decref_autop) json_t
 
-/* --- the directory
- * --------------------------------------------------------------------------------- */
+/* --- the directory --------------------------------------------------------------------------- */
 
 char *kiln__store_path(const struct kiln__images *images, const char *fmt, ...)
 {
@@ -112,8 +111,7 @@ int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_erro
 		    : kiln__fail_nomem(err);
 }
 
-/* --- what is known of an image
- * ---------------------------------------------------------------------- */
+/* --- what is known of an image --------------------------------------------------------------- */
 
 const char *kiln__about_digest(const json_t *about)
 {
@@ -177,13 +175,12 @@ static char *ref_path(const struct kiln__images *images, const char *name, const
 	return kiln__store_path(images, "refs/%s", hex);
 }
 
-int kiln__store_about_name(const struct kiln__images *images, const char *name, const char *arch,
-			   json_t **ret, kiln_error *err)
+int kiln__store_digest_of(const struct kiln__images *images, const char *name, const char *arch,
+			  char ret[KILN__SHA256_TEXT + 1], kiln_error *err)
 {
 	static const char prefix[] = "../images/";
 	kiln__autofree char *path = ref_path(images, name, arch);
 	kiln__autofree char *target = NULL;
-	char digest[KILN__SHA256_TEXT + 1];
 	int r;
 
 	if (!path)
@@ -194,12 +191,37 @@ int kiln__store_about_name(const struct kiln__images *images, const char *name, 
 	if (strncmp(target, prefix, strlen(prefix)) != 0 ||
 	    strlen(target) != strlen(prefix) + KILN__SHA256_TEXT - 7)
 		return kiln__fail(err, KILN_ENOENT, "%s is no record of this store", path);
-	snprintf(digest, sizeof(digest), "sha256:%s", target + strlen(prefix));
-	return kiln__store_about(images, digest, ret, err);
+	strcpy(stpcpy(ret, "sha256:"), target + strlen(prefix));
+	return 0;
 }
 
-/* --- the index
- * ---------------------------------------------------------------------------------------- */
+int kiln__store_brief(const struct kiln__images *images, const char *digest, json_t **ret,
+		      kiln_error *err)
+{
+	kiln__autofree char *path = kiln__store_path(images, "images/%s.run", digest + 7);
+
+	return path ? load_json(path, MAX_ABOUT, ret, err) : kiln__fail_nomem(err);
+}
+
+int kiln__store_made_root(const struct kiln__images *images, const char *digest, char **ret,
+			  kiln_error *err)
+{
+	kiln__autofree char *link = kiln__store_path(images, "images/%s.root", digest + 7);
+	kiln__autofree char *name = NULL;
+	kiln__autofree char *path = NULL;
+	struct kiln__os_stat st;
+	int r = link ? kiln__os_read_link(link, &name, err) : kiln__fail_nomem(err);
+
+	if (r < 0)
+		return r;
+	path = kiln__strf("%s/objects/%s", kiln__cache_path(images->cache), name);
+	r = path ? kiln__os_stat(path, &st, err) : kiln__fail_nomem(err);
+	if (r == 0)
+		*ret = kiln__take(path);
+	return r;
+}
+
+/* --- the index ------------------------------------------------------------------------------- */
 
 static const char *name_of(const json_t *descriptor)
 {
@@ -278,15 +300,34 @@ static unsigned take_name(json_t *manifests, const char *name, const char *arch)
 	return count;
 }
 
-static int save_about(const struct kiln__images *images, const json_t *about, kiln_error *err)
+static int save_json(const struct kiln__images *images, const char *digest, const char *suffix,
+		     const json_t *object, kiln_error *err)
 {
-	kiln__autofree char *path =
-		kiln__store_path(images, "images/%s", kiln__about_digest(about) + 7);
-	kiln__autofree char *text = json_dumps(about, JSON_COMPACT);
+	kiln__autofree char *path = kiln__store_path(images, "images/%s%s", digest + 7, suffix);
+	kiln__autofree char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
 	if (!path || !text)
 		return kiln__fail_nomem(err);
 	return kiln__os_replace_file(path, text, strlen(text), 0600, true, err);
+}
+
+/* What is read alone is written before what leads to it. */
+static int save_about(const struct kiln__images *images, const json_t *about, kiln_error *err)
+{
+	const char *digest = kiln__about_digest(about);
+	autojson *brief = json_pack("{s:O}", "process", json_object_get(about, "process"));
+	kiln__autofree char *link = kiln__store_path(images, "images/%s.root", digest + 7);
+	kiln__autofree char *root = kiln__store_root_name(about);
+	int r;
+
+	if (!brief || !link || !root)
+		return kiln__fail(err, KILN_EPROTO, "kiln-image did not describe the image");
+	r = save_json(images, digest, ".run", brief, err);
+	if (r == 0)
+		r = kiln__os_remove(link, err);
+	if (r == 0)
+		r = kiln__os_symlink_new(root, link, err);
+	return r < 0 ? r : save_json(images, digest, "", about, err);
 }
 
 static int set_ref(const struct kiln__images *images, const char *name, const char *arch,
@@ -357,8 +398,7 @@ int kiln__store_record(const struct kiln__images *images, const char *name, cons
 	return r;
 }
 
-/* --- lists
- * ---------------------------------------------------------------------------------------------- */
+/* --- lists ----------------------------------------------------------------------------------- */
 
 void kiln__store_list_done(struct kiln__image_list *list)
 {
@@ -506,8 +546,7 @@ int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_
 				  entry->about, err);
 }
 
-/* --- removing
- * -------------------------------------------------------------------------------------------- */
+/* --- removing -------------------------------------------------------------------------------- */
 
 /* Names (of blobs, images, objects) that something leads to: a set. */
 struct marks {
@@ -571,6 +610,19 @@ static int mark_all(const struct kiln__images *images, const json_t *manifests,
 	return 0;
 }
 
+/* Also "HEX.run" and the like of a HEX, but nothing that was being written. */
+static bool is_marked(const json_t *marks, const char *name)
+{
+	char hex[65];
+	size_t len = strcspn(name, ".");
+
+	if (len >= sizeof(hex) || strcmp(name + len, ".partial") == 0)
+		return false;
+	memcpy(hex, name, len);
+	hex[len] = '\0';
+	return json_object_get(marks, hex) != NULL;
+}
+
 static int sweep_folder(const struct kiln__images *images, const char *folder, const json_t *marks,
 			unsigned *count, uint64_t *bytes, kiln_error *err)
 {
@@ -582,7 +634,7 @@ static int sweep_folder(const struct kiln__images *images, const char *folder, c
 		kiln__autofree char *file = NULL;
 		struct kiln__os_stat st = {.allocated = 0};
 
-		if (json_object_get(marks, names[i]))
+		if (is_marked(marks, names[i]))
 			continue;
 		file = kiln__strf("%s/%s", path, names[i]);
 		if (!file)

@@ -6,6 +6,8 @@
  *   oci-layout, index.json     what there is: a manifest's descriptor, annotated with the name
  *   blobs/sha256/HEX           manifests, configurations, layers: complete and verified
  *   images/HEX                 what kiln-image told of the manifest HEX (image/manifest.h)
+ *   images/HEX.run             its "process" alone, which is all that a warm run needs of it
+ *   images/HEX.root            a symbolic link that says the name of its root in the cache
  *   refs/KEY                   a symbolic link to ../images/HEX: what a name meant when it was last
  *                              asked for; made of index.json, so that nothing need be parsed or
  * hashed lock                       part 0: held by all who add blobs, locked by who removes them;
@@ -45,6 +47,7 @@ struct kiln__image_request {
 	const char *reference;
 	const char *arch; /* as uname has it */
 	enum kiln__pull_policy pull;
+	bool brief; /* of one that is here nothing but "process" is wanted in about */
 	/* Told often while something is downloaded; may be NULL. */
 	void (*transfer)(void *data, const struct kiln__transfer *transfer);
 	void *data;
@@ -53,7 +56,7 @@ struct kiln__image_request {
 struct kiln__image {
 	char name[KILN__REFERENCE_TEXT_MAX]; /* the whole name */
 	char digest[KILN__SHA256_TEXT + 1];  /* of its manifest */
-	json_t *about;                       /* images/HEX: see image/manifest.h */
+	json_t *about;                       /* images/HEX: see image/manifest.h; brief: HEX.run */
 };
 
 void kiln__image_done(struct kiln__image *image);
@@ -127,8 +130,7 @@ int kiln__store_prune(const struct kiln__images *images, bool all_unused, const 
 int kiln__store_usage(const struct kiln__images *images, uint64_t *ret_blobs, uint64_t *ret_roots,
 		      kiln_error *err);
 
-/* --- archives
- * ---------------------------------------------------------------------------------------- */
+/* --- archives -------------------------------------------------------------------------------- */
 
 enum kiln__image_source {
 	KILN__SOURCE_OCI,            /* a directory: an OCI image layout */

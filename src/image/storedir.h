@@ -20,10 +20,18 @@ int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_erro
 void kiln__store_name(const struct kiln__reference *reference, char ret[KILN__REFERENCE_TEXT_MAX]);
 
 /* What is known of an image, by name or by the digest of its manifest. KILN_ENOENT. */
-int kiln__store_about_name(const struct kiln__images *images, const char *name, const char *arch,
-			   json_t **ret, kiln_error *err);
+int kiln__store_digest_of(const struct kiln__images *images, const char *name, const char *arch,
+			  char ret[KILN__SHA256_TEXT + 1], kiln_error *err);
 int kiln__store_about(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err);
+
+/* The same of its process alone: {"process": {...}}. */
+int kiln__store_brief(const struct kiln__images *images, const char *digest, json_t **ret,
+		      kiln_error *err);
+
+/* The path of its root, malloc'ed, if that is made already. KILN_ENOENT. */
+int kiln__store_made_root(const struct kiln__images *images, const char *digest, char **ret,
+			  kiln_error *err);
 
 /* Puts an image whose blobs are all there on record, under @name for @arch. */
 int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
