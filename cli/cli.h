@@ -14,6 +14,8 @@
  *   signals.c     signals as events             trace.c       --trace
  *   kernel.c      kernel                        configure_seed.c  seed, volumes
  *   disk.c        disk                          volume.c      volume
+ *   kernel.c      kernel                        image.c       image, pull
+ *   fromimage.c   an image as the root          login.c       login, logout
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
  * command's own, 128+N if signal N killed it, 126 and 127 as a shell's, 125 when kiln
@@ -40,6 +42,8 @@ struct cli {
 	kiln_manager *manager; /* made by cli_manager() */
 	struct trace *trace;   /* NULL: none is wanted */
 	bool talks;            /* progress is wanted on standard error */
+	bool bar;              /* and it may be drawn over, on a terminal */
+	bool drawn;            /* something is drawn */
 	bool silent;           /* and what else is said there, too, is not */
 	int killed_by;         /* the signal that ended the work: kiln then dies by it; 0: none */
 };
@@ -98,7 +102,29 @@ void tell_emulation(const struct cli *cli, kiln_vm *vm);
 /* --- configure.c ------------------------------------------------------------- */
 
 /* The configuration that options and positional arguments of run and create describe. */
-int configure(const struct args *args, kiln_config **ret, kiln_error *err);
+int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_error *err);
+
+/* --- fromimage.c ------------------------------------------------------------- */
+
+/*
+ * The image @name as the root, pulled if that is wanted, and what it says of its process wherever
+ * options have not said otherwise, by docker's rules. @commanded: a command follows.
+ */
+int configure_image(struct cli *cli, const struct args *args, const char *name, bool commanded,
+		    kiln_config *config, kiln_error *err);
+
+/* "linux/arm64", or an architecture as uname has it. */
+int parse_platform(const char *text, const char **ret_arch, kiln_error *err);
+
+/* The image store of this user, for as long as the home and cache are not freed. */
+struct kiln__home;
+struct kiln__images;
+int open_images(struct cli *cli, struct kiln__images *ret, kiln_error *err);
+void close_images(struct kiln__images *images);
+
+/* Shows how far a download is, on a terminal; see --progress. */
+struct kiln__transfer;
+void show_transfer(void *data, const struct kiln__transfer *transfer);
 
 /* --- configure_seed.c: options of seed and volumes, each by its rule --- */
 
@@ -144,6 +170,10 @@ int verb_events(struct cli *cli, const struct args *args);
 int verb_wait(struct cli *cli, const struct args *args);
 int verb_stats(struct cli *cli, const struct args *args);
 int verb_doctor(struct cli *cli, const struct args *args);
+int verb_image(struct cli *cli, const struct args *args);
+int verb_pull(struct cli *cli, const struct args *args);
+int verb_login(struct cli *cli, const struct args *args);
+int verb_logout(struct cli *cli, const struct args *args);
 int verb_kernel(struct cli *cli, const struct args *args);
 int verb_disk(struct cli *cli, const struct args *args);
 int verb_volume(struct cli *cli, const struct args *args);

@@ -360,6 +360,14 @@ static int set_kernel(kiln_config *config, const struct given *given, kiln_error
 	return r < 0 ? r : kiln_config_set(config, given->option->key, path, err);
 }
 
+static int set_platform(kiln_config *config, const char *value, kiln_error *err)
+{
+	const char *arch;
+	int r = parse_platform(value, &arch, err);
+
+	return r < 0 ? r : kiln_config_set(config, "arch", arch, err);
+}
+
 static int enter_by_rule(kiln_config *config, const struct given *given, kiln_error *err)
 {
 	switch (given->option->id) {
@@ -381,6 +389,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_ready(config, given->value, err);
 	case OPT_KERNEL:
 		return set_kernel(config, given, err);
+	case OPT_PLATFORM:
+		return set_platform(config, given->value, err);
 	case OPT_ROOTFS:
 		return set_rootfs(config, given->value, err);
 	case OPT_TMPFS:
@@ -461,30 +471,33 @@ static bool has_firmware(const kiln_config *config)
 
 /*
  * Positional arguments are the command where a root is given by an option. Where none is,
- * the first of them, not behind "--", is the image's name, and images come later.
+ * the first of them, not behind "--", is the image's name.
  */
-static int enter_command(kiln_config *config, const struct args *args, kiln_error *err)
+static int enter_command(struct cli *cli, kiln_config *config, const struct args *args,
+			 kiln_error *err)
 {
 	bool rooted =
 		config_has(config, "root") || config_has(config, "initrd") || has_firmware(config);
 
 	if (!rooted && args->count > 0 && !args->ended) {
-		kiln__fail(err, KILN_ENOTSUP,
-			   "not supported yet by this version: images by name (\"%.80s\")",
-			   args->positional[0]);
-		kiln__hint(err, "give a root by --rootfs DIRECTORY|ARCHIVE|IMAGE");
-		return KILN_ENOTSUP;
+		char **command = args->positional + 1;
+		int r;
+
+		if (*command && strcmp(*command, "--") == 0)
+			command++;
+		r = configure_image(cli, args, args->positional[0], *command != NULL, config, err);
+		return r < 0 ? r : set_command(config, command, err);
 	}
 	if (!rooted && args->count > 0 && !args_is(args, OPT_BACKEND, "fake")) {
 		kiln__fail(err, KILN_EINVAL, "there is no root to run \"%.80s\" in",
 			   args->positional[0]);
-		kiln__hint(err, "give one by --rootfs DIRECTORY|ARCHIVE|IMAGE");
+		kiln__hint(err, "give one by --rootfs, or name an image before the \"--\"");
 		return KILN_EINVAL;
 	}
 	return set_command(config, args->positional, err);
 }
 
-int configure(const struct args *args, kiln_config **ret, kiln_error *err)
+int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_error *err)
 {
 	const char *file = args_value(args, OPT_CONFIG);
 	kiln_config *config = NULL;
@@ -501,7 +514,7 @@ int configure(const struct args *args, kiln_config **ret, kiln_error *err)
 	    !args_has(args, OPT_NETWORK) && !config_has(config, "networks[0].kind"))
 		r = set_network(config, "user", err);
 	if (r == 0)
-		r = enter_command(config, args, err);
+		r = enter_command(cli, config, args, err);
 	if (r < 0) {
 		kiln_config_free(config);
 		return r;

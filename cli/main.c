@@ -45,6 +45,7 @@ int cli_find(struct cli *cli, const char *name, kiln_vm **ret, kiln_error *err)
 void cli_progress(struct cli *cli, const struct args *args)
 {
 	cli->silent = args_is(args, OPT_PROGRESS, "none");
+	cli->bar = isatty(STDERR_FILENO) && !cli->silent && !args_is(args, OPT_PROGRESS, "plain");
 	cli->talks =
 		args_is(args, OPT_PROGRESS, "plain") || (isatty(STDERR_FILENO) && !cli->silent);
 }

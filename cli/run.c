@@ -45,7 +45,10 @@ int verb_create(struct cli *cli, const struct args *args)
 	kiln_config *config = NULL;
 	kiln_vm *vm = NULL;
 	kiln_error err = KILN_ERROR_INIT;
-	int r = configure(args, &config, &err);
+	int r;
+
+	cli_progress(cli, args);
+	r = configure(cli, args, &config, &err);
 
 	if (r == 0)
 		r = create(cli, args, config, false, &vm, &err);
@@ -374,7 +377,7 @@ int verb_run(struct cli *cli, const struct args *args)
 
 	cli_progress(cli, args);
 	if (r == 0)
-		r = configure(args, &config, &err);
+		r = configure(cli, args, &config, &err);
 	code = r < 0 ? complain(NULL, &err) : run_vm(cli, args, config, &err);
 	kiln_config_free(config);
 	trace_free(cli->trace);

@@ -167,6 +167,13 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_BY_RULE,
 		},
 		{
+			.id = OPT_PLATFORM,
+			.name = "platform",
+			.arg = "OS/ARCH",
+			.help = "Architecture, as linux/arm64",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
 			.id = OPT_PUBLISH,
 			.letter = 'p',
 			.name = "publish",
@@ -175,6 +182,10 @@ static const struct option_group machine_options = {
 			.enters = ENTERS_AS_IS,
 			.key = "ports[]",
 		},
+		FLAG(OPT_PUBLISH_ALL, 'P', "publish-all",
+		     "Publish the ports that the image exposes, on free ones of 127.0.0.1"),
+		WORDS(OPT_PULL, "pull", "WHEN", "missing|always|never",
+		      "Ask the image's registry: if it is missing, always or never"),
 		{
 			.id = OPT_READ_ONLY,
 			.name = "read-only",
@@ -501,6 +512,55 @@ static const struct option_group wait_options = {
 	},
 };
 
+static const struct option_group pull_options = {
+	"Options",
+	(const struct option[]){
+		WITH(OPT_PLATFORM, 0, "platform", "OS/ARCH", "Architecture, as linux/arm64"),
+		PROGRESS,
+		FLAG(OPT_QUIET, 'q', "quiet", "Do not print its name and digest"),
+		END,
+	},
+};
+
+static const struct option_group login_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_PASSWORD_STDIN, 0, "password-stdin",
+		     "Read the password from standard input"),
+		WITH(OPT_USERNAME, 'u', "username", "NAME", "Who one is there"),
+		END,
+	},
+};
+
+static const struct option_group image_options = {
+	"Options",
+	(const struct option[]){
+		FLAG(OPT_ALL, 'a', "all", "prune: all images that no VM is made of"),
+		FLAG(OPT_FORCE, 'f', "force", "rm: even if a VM is made of it"),
+		FORMAT,
+		{
+			.id = OPT_IMAGE_FILE,
+			.letter = 'i',
+			.name = "input",
+			.arg = "FILE",
+			.help = "load: read this file instead of standard input",
+			.complete = COMPLETE_FILE,
+		},
+		{
+			.id = OPT_OUTPUT,
+			.letter = 'o',
+			.name = "output",
+			.arg = "FILE",
+			.help = "save: write this file instead of standard output",
+			.complete = COMPLETE_FILE,
+		},
+		WITH(OPT_PLATFORM, 0, "platform", "OS/ARCH", "Architecture, as linux/arm64"),
+		PROGRESS,
+		FLAG(OPT_QUIET, 'q', "quiet", "ls: digests only"),
+		END,
+	},
+};
+
 static const struct option_group kernel_options = {
 	"Options",
 	(const struct option[]){
@@ -544,11 +604,11 @@ static const struct option_group volume_options = {
 #define VMS         "VM..."
 
 const struct verb verbs[] = {
-	{"run", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
+	{"run", NULL, "[OPTIONS] [IMAGE] [--] [COMMAND [ARGUMENT...]]",
 	 "Create a VM and run a command in it",
 	 GROUPS(&run_options, &machine_options, &seed_options, &process_options), 0, -1, true,
 	 COMPLETE_NOTHING, NULL, verb_run},
-	{"create", NULL, "[OPTIONS] [--] [COMMAND [ARGUMENT...]]",
+	{"create", NULL, "[OPTIONS] [IMAGE] [--] [COMMAND [ARGUMENT...]]",
 	 "Create a VM without starting it, and print its id",
 	 GROUPS(&machine_options, &seed_options, &process_options), 0, -1, true, COMPLETE_NOTHING,
 	 NULL, verb_create},
@@ -584,6 +644,16 @@ const struct verb verbs[] = {
 	 GROUPS(&wait_options), 1, -1, false, COMPLETE_VM, NULL, verb_wait},
 	{"stats", NULL, "[OPTIONS] [VM...]", "Show what VMs use", GROUPS(&format_options), 0, -1,
 	 false, COMPLETE_VM, NULL, verb_stats},
+	{"pull", NULL, "[OPTIONS] IMAGE...", "Get images from their registries",
+	 GROUPS(&pull_options), 1, -1, false, COMPLETE_NOTHING, NULL, verb_pull},
+	{"image", NULL,
+	 "[OPTIONS] ls|pull|load|import|save|tag|rm|prune|inspect|history|df [ARGUMENT...]",
+	 "Manage the images that are here", GROUPS(&image_options), 1, -1, false, COMPLETE_WORD,
+	 "ls|pull|load|import|save|tag|rm|prune|inspect|history|df", verb_image},
+	{"login", NULL, "[OPTIONS] [REGISTRY]", "Tell a registry who one is, from now on",
+	 GROUPS(&login_options), 0, 1, false, COMPLETE_NOTHING, NULL, verb_login},
+	{"logout", NULL, "[REGISTRY]", "Forget who one is to a registry", GROUPS(), 0, 1, false,
+	 COMPLETE_NOTHING, NULL, verb_logout},
 	{"kernel", NULL, "[OPTIONS] ls|pull",
 	 "Show or renew the kernel that VMs boot when they name none", GROUPS(&kernel_options), 1,
 	 1, false, COMPLETE_WORD, "ls|pull", verb_kernel},

@@ -57,8 +57,8 @@ static int copy_data(struct making *making, struct archive *archive, const char 
 	return rc ? rc : root_append_hole(making, (uint64_t)(size - at), err);
 }
 
-static int copy_file(struct making *making, struct archive *archive, struct archive_entry *entry,
-		     const char *path, struct inode *inode, kiln_error *err)
+int root_copy_file(struct making *making, struct archive *archive, struct archive_entry *entry,
+		   const char *path, struct inode *inode, kiln_error *err)
 {
 	int rc;
 
@@ -68,8 +68,23 @@ static int copy_file(struct making *making, struct archive *archive, struct arch
 	return rc ? rc : squash_end_file(making->squash, err);
 }
 
-static int copy_xattrs(struct making *making, struct archive_entry *entry, struct inode *inode,
+/*
+ * What overlayfs keeps for itself would make files vanish, or show others', in the guest, whose
+ * root is below an overlay.
+ */
+static int check_xattr(const struct making *making, const char *path, const char *name,
 		       kiln_error *err)
+{
+	if (!making->layered || strncmp(name, "trusted.overlay.", 16) != 0)
+		return 0;
+	return kiln__fail(err, KILN_EFORMAT,
+			  "the entry '%.200s' has the attribute %.60s, which is an overlay file "
+			  "system's own",
+			  path, name);
+}
+
+int root_copy_xattrs(struct making *making, struct archive_entry *entry, const char *path,
+		     struct inode *inode, kiln_error *err)
 {
 	const char *name;
 	const void *value;
@@ -82,8 +97,13 @@ static int copy_xattrs(struct making *making, struct archive_entry *entry, struc
 		return 0;
 	rc = squash_begin_xattrs(making->squash, err);
 	while (rc >= 0 && archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-		rc = squash_add_xattr(making->squash, name, value, size, err);
-		making->xattrs += rc == 1;
+		rc = check_xattr(making, path, name, err);
+		if (rc == 0)
+			rc = squash_add_xattr(making->squash, name, value, size, err);
+		if (rc == 1 && strncmp(name, "system.posix_acl_", 17) == 0)
+			making->acls++;
+		else
+			making->xattrs += rc == 1;
 	}
 	return rc < 0 ? rc : squash_end_xattrs(making->squash, inode, err);
 }
@@ -115,12 +135,8 @@ static int add_link(struct making *making, const char *path, const char *target,
 	return tree_put(&making->tree, path, &inode, err);
 }
 
-/*
- * Attributes and contents, before the inode gets its place: an entry that fails leaves no trace in
- * the tree.
- */
-static int add_new(struct making *making, struct archive *archive, struct archive_entry *entry,
-		   const char *path, kiln_error *err)
+int root_new_inode(struct making *making, struct archive_entry *entry, const char *path,
+		   struct inode **ret, kiln_error *err)
 {
 	mode_t type = archive_entry_filetype(entry);
 	struct inode *inode;
@@ -143,11 +159,26 @@ static int add_new(struct making *making, struct archive *archive, struct archiv
 		rc = root_device(path, (uint64_t)archive_entry_rdevmajor(entry),
 				 (uint64_t)archive_entry_rdevminor(entry), &inode->device, err);
 	if (!rc)
-		rc = copy_xattrs(making, entry, inode, err);
+		*ret = inode;
+	return rc;
+}
+
+/*
+ * Attributes and contents, before the inode gets its place: an entry that fails leaves no trace in
+ * the tree.
+ */
+static int add_new(struct making *making, struct archive *archive, struct archive_entry *entry,
+		   const char *path, kiln_error *err)
+{
+	struct inode *inode;
+	int rc = root_new_inode(making, entry, path, &inode, err);
+
+	if (!rc)
+		rc = root_copy_xattrs(making, entry, path, inode, err);
 	if (!rc)
 		rc = tree_put(&making->tree, path, &inode, err);
-	if (!rc && type == AE_IFREG)
-		rc = copy_file(making, archive, entry, path, inode, err);
+	if (!rc && archive_entry_filetype(entry) == AE_IFREG)
+		rc = root_copy_file(making, archive, entry, path, inode, err);
 	return rc;
 }
 

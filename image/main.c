@@ -9,13 +9,21 @@
  * is read it gives up everything else: see sandbox.c. One thread, but for libsquashfs's compression
  * workers.
  *
+ * fetch is the one role that has a network, with a sandbox of its own (network.c); it unpacks
+ * nothing.
+ *
  * kiln-image root      --input N|--dir N --output N   a squashfs of a tar archive or a directory
- * kiln-image kernel    --input N --output N --arch A  the kernel that VMMs boot, out of any kernel
- * image kiln-image package   --input N... --output-dir N --arch A   the same, and modules, out of
- * Debian packages kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules
- * as an initramfs
+ * kiln-image kernel    --input N --output N --arch A  the kernel that VMMs boot, of any kernel
+ * image kiln-image package   --input N... --output-dir N --arch A   the same, and modules, of
+ * packages kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules as an
+ * initramfs kiln-image fetch     --dir N --request N [--progress N]   an image of a registry into
+ * the store kiln-image layers    --dir N --output N DIGEST            a squashfs of an image in the
+ * store kiln-image load      --input N|--dir N --output-dir N KIND [NAME]   an archive's or a
+ * directory's images into the store kiln-image save      --dir N --output N DIGEST NAME       an
+ * image of the store as an archive
  * kiln-image seed      --input N... --output N --output-dir N NAME...   files as an ISO 9660 image
  */
+#include "network.h"
 #include "program.h"
 #include "report.h"
 #include "sandbox.h"
@@ -29,12 +37,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+extern const struct kiln__jail_filter image_filter; /* made at build time */
+
+/* Weak: the program that the filter of the other roles is made of has no network. */
+extern int network_run(struct request *request, kiln_error *err) __attribute__((weak));
+
 static const struct command {
 	const char *name;
 	int (*run)(const struct request *request, kiln_error *err);
+	bool reads_all; /* --dir is a tree of the user's */
+	bool replaces;  /* in --output-dir */
 } commands[] = {
-	{"root", command_root},           {"kernel", command_kernel}, {"package", command_package},
-	{"initramfs", command_initramfs}, {"seed", command_seed},
+	{"root", command_root, true, false},       {"kernel", command_kernel, true, false},
+	{"package", command_package, true, false}, {"initramfs", command_initramfs, true, false},
+	{"layers", command_layers, false, false},  {"load", command_load, true, true},
+	{"save", command_save, false, false},      {"seed", command_seed, true, false},
 };
 
 static int parse_number(const char *option, const char *text, uint64_t max, uint64_t *ret,
@@ -111,6 +128,10 @@ static int apply(const char *option, const char *value, struct request *request,
 		return parse_fd(option, value, &request->dir, err);
 	else if (!strcmp(option, "output"))
 		return parse_fd(option, value, &request->output, err);
+	else if (!strcmp(option, "request"))
+		return parse_fd(option, value, &request->asked_fd, err);
+	else if (!strcmp(option, "progress"))
+		return parse_fd(option, value, &request->progress, err);
 	else if (!strcmp(option, "output-dir"))
 		return parse_fd(option, value, &request->output_dir, err);
 	else if (!strcmp(option, "compress"))
@@ -136,9 +157,9 @@ static int apply(const char *option, const char *value, struct request *request,
 
 static int parse(int argc, char **argv, struct request *request, kiln_error *err)
 {
-	static const char *const names[] = {"name",       "input",       "dir",      "output",
-					    "output-dir", "arch",        "compress", "block",
-					    "threads",    "max-entries", "max-bytes"};
+	static const char *const names[] = {
+		"name",  "input",   "dir",         "output",    "output-dir", "arch",    "compress",
+		"block", "threads", "max-entries", "max-bytes", "request",    "progress"};
 	struct option options[sizeof(names) / sizeof(names[0]) + 1] = {0};
 	int which, found, rc;
 
@@ -157,6 +178,29 @@ static int parse(int argc, char **argv, struct request *request, kiln_error *err
 	return 0;
 }
 
+static int confine(const struct command *command, const struct request *request, kiln_error *err)
+{
+	struct kiln__jail_place places[2];
+	struct sandbox sandbox = {
+		.places = places,
+		.threads = request->squash.threads,
+		.reads_all = command->reads_all && request->dir != KILN_FD_NONE,
+		.filter = &image_filter,
+	};
+	unsigned rights =
+		KILN__JAIL_MAKE | KILN__JAIL_READ; /* libarchive reads its temporary file again */
+
+	if (command->replaces)
+		rights |= KILN__JAIL_REMOVE;
+	if (request->dir != KILN_FD_NONE)
+		places[sandbox.place_count++] =
+			(struct kiln__jail_place){request->dir, KILN__JAIL_READ};
+	if (request->output_dir != KILN_FD_NONE)
+		places[sandbox.place_count++] =
+			(struct kiln__jail_place){request->output_dir, rights};
+	return sandbox_enter(&sandbox, err);
+}
+
 static int run(int argc, char **argv, kiln_error *err)
 {
 	struct request request = {
@@ -164,26 +208,26 @@ static int run(int argc, char **argv, kiln_error *err)
 		.dir = KILN_FD_NONE,
 		.output = KILN_FD_NONE,
 		.output_dir = KILN_FD_NONE,
+		.progress = KILN_FD_NONE,
+		.asked_fd = KILN_FD_NONE,
 		.arch = kiln__os_arch(),
 		.squash = {SQUASH_LZ4, 1, 131072, kiln__os_cpu_count()},
 		.max_entries = 4000000,
 		.max_bytes = 64ull << 30,
 	};
-	int rc;
+	int rc = argc >= 2 ? parse(argc - 1, argv + 1, &request, err) : 0;
 
-	if (argc >= 2) {
-		for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-			if (strcmp(argv[1], commands[i].name))
-				continue;
-			rc = parse(argc - 1, argv + 1, &request, err);
-			if (!rc)
-				rc = sandbox_enter(request.dir, request.output_dir,
-						   request.squash.threads, err);
-			return rc ? rc : commands[i].run(&request, err);
-		}
+	if (rc)
+		return rc;
+	if (argc >= 2 && !strcmp(argv[1], "fetch") && network_run)
+		return network_run(&request, err);
+	for (size_t i = 0; argc >= 2 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		rc = confine(&commands[i], &request, err);
+		return rc ? rc : commands[i].run(&request, err);
 	}
-	return kiln__fail(err, KILN_EINVAL,
-			  "kiln-image root|kernel|package|initramfs|seed: libkiln runs it");
+	return kiln__fail(err, KILN_EINVAL, "kiln-image ROLE ...: libkiln runs it");
 }
 
 int main(int argc, char **argv)

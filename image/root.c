@@ -52,8 +52,7 @@ uint32_t root_time(int64_t seconds)
 	return seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
 }
 
-/* What the image lacks, for the user to be told. */
-static json_t *notes(const struct making *making)
+json_t *root_notes(const struct making *making)
 {
 	json_t *array = json_array();
 
@@ -118,6 +117,6 @@ int command_root(const struct request *request, kiln_error *err)
 	return report_result(json_pack("{s:I, s:I, s:I, s:s, s:o}", "size", (json_int_t)size,
 				       "entries", (json_int_t)entries, "bytes",
 				       (json_int_t)making.bytes, "digest", digest, "notes",
-				       notes(&making)),
+				       root_notes(&making)),
 			     err);
 }

@@ -10,6 +10,11 @@
 #include "squash.h"
 #include "tree.h"
 
+#include <archive.h>
+#include <archive_entry.h>
+#include <jansson.h>
+#include <stdbool.h>
+
 struct making {
 	const char *name; /* of the source, for messages */
 	struct tree tree;
@@ -19,7 +24,23 @@ struct making {
 	unsigned sockets; /* left out */
 	unsigned xattrs;  /* left out: squashfs has no place for them */
 	unsigned acls;    /* left out */
+	bool layered;     /* of an image: no trace of an overlay file system may be in it */
 };
+
+/* What the image lacks, for the user to be told. A new reference. */
+json_t *root_notes(const struct making *making);
+
+/*
+ * One entry of a tar archive, in three steps: a new inode that is in no directory yet, with what
+ * its header says; its extended attributes; the contents of a regular file, at which @archive
+ * stands.
+ */
+int root_new_inode(struct making *making, struct archive_entry *entry, const char *path,
+		   struct inode **ret, kiln_error *err);
+int root_copy_xattrs(struct making *making, struct archive_entry *entry, const char *path,
+		     struct inode *inode, kiln_error *err);
+int root_copy_file(struct making *making, struct archive *archive, struct archive_entry *entry,
+		   const char *path, struct inode *inode, kiln_error *err);
 
 /* Gathers a tar archive, compressed or not, read once from start to end. */
 int root_from_tar(struct making *making, struct input *input, kiln_error *err);

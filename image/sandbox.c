@@ -2,7 +2,7 @@
 /*
  * Five layers, all but the first by kiln__os_jail(). Limits of memory and of CPU time.
  * no_new_privs: nothing set-user-id helps. Landlock: no path but
- * beneath the two directories, whatever their names. Capabilities: none, but for a
+ * beneath the directories named, whatever their names. Capabilities: none, but for a
  * directory to read the one to read all of it, which root has of itself. seccomp: only
  * system calls that reading, writing, memory and threads need; no socket, no signal to
  * others: those that its files declare (syscalls.h), and the libraries' which stand here.
@@ -35,8 +35,6 @@ KILN__SYSCALLS(write, close, exit, exit_group);
 
 KILN__SYSCALLS_OF_SANITIZERS;
 
-extern const struct kiln__jail_filter image_filter; /* made at build time */
-
 /*
  * Bounds on what an input can cost whoever has it read. Memory: a root image of a million
  * entries takes about 400 MiB; compressors have some MiB a thread. Time, of all threads: xz or zstd
@@ -63,23 +61,20 @@ static int set_limits(unsigned threads, kiln_error *err)
 	return 0;
 }
 
-int sandbox_enter(kiln_fd read_dir, kiln_fd write_dir, unsigned threads, kiln_error *err)
+int sandbox_enter(const struct sandbox *sandbox, kiln_error *err)
 {
-	struct kiln__jail_place places[2];
-	struct kiln__jail jail = {
-		.places = places,
-		.keeps_root = true, /* nothing is connected to, and Landlock keeps the rest away */
-		.reads_all = read_dir != KILN_FD_NONE,
-		.filter = &image_filter,
+	const struct kiln__jail jail = {
+		.places = sandbox->places,
+		.place_count = sandbox->place_count,
+		.keeps_root =
+			true, /* nothing local is connected to, and Landlock keeps the rest away */
+		.reads_all = sandbox->reads_all,
+		.network = sandbox->network,
+		.filter = sandbox->filter,
 	};
 	struct kiln__jail_report report;
-	int r = set_limits(threads, err);
+	int r = set_limits(sandbox->threads, err);
 
-	if (read_dir != KILN_FD_NONE)
-		places[jail.place_count++] = (struct kiln__jail_place){read_dir, KILN__JAIL_READ};
-	if (write_dir != KILN_FD_NONE)
-		places[jail.place_count++] =
-			(struct kiln__jail_place){write_dir, KILN__JAIL_MAKE | KILN__JAIL_READ};
 	if (r == 0)
 		r = kiln__os_jail(&jail, &report, err);
 	if (r < 0)

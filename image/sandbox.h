@@ -4,16 +4,26 @@
 
 #include <kiln/error.h>
 
-#include "fd.h"
+#include "jail.h"
+
+#include <stdbool.h>
+
+struct sandbox {
+	const struct kiln__jail_place *places; /* all that can still be reached by name */
+	size_t place_count;
+	unsigned threads;
+	bool reads_all; /* whatever the owner: a directory tree of the user's */
+	bool network;
+	const struct kiln__jail_filter *filter;
+};
 
 /*
  * Gives up, for good, all that this program does not need: new privileges, every file but what lies
- * beneath @read_dir (to read) and @write_dir (to make files in), either of which may be
- * KILN_FD_NONE, and every system call that is not on the list in sandbox.c. Descriptors that are
- * open stay usable. Memory and CPU time are limited, for a process of @threads threads.
+ * beneath the places, and every system call that is not on the filter's list. Descriptors that are
+ * open stay usable. Memory and CPU time are limited, for a process of so many threads.
  *
  * Landlock is applied as far as the kernel has it; without seccomp this fails (KILN_ENOTSUP).
  */
-int sandbox_enter(kiln_fd read_dir, kiln_fd write_dir, unsigned threads, kiln_error *err);
+int sandbox_enter(const struct sandbox *sandbox, kiln_error *err);
 
 #endif

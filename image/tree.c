@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_NAME  255  /* squashfs stores one byte less than the length; Linux has the same bound */
+#define MAX_NAME                                                                                   \
+	(TREE_NAME_SIZE -                                                                          \
+	 1)            /* squashfs stores one byte less than the length; Linux has the same bound */
 #define MAX_DEPTH 1024 /* of directories, which also bounds recursion below */
 
 /* Everything of the tree that grows with its input is counted here first. */
@@ -166,7 +168,11 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 	entry->hash = hash_of(dir, name);
 	entry->dir = dir;
 	entry->inode = inode;
+	entry->layer = 0;
+	entry->before = NULL;
 	entry->sibling = dir->children;
+	if (entry->sibling)
+		entry->sibling->before = entry;
 	dir->children = entry;
 	entry->bucket = tree->buckets[entry->hash & (tree->bucket_count - 1)];
 	tree->buckets[entry->hash & (tree->bucket_count - 1)] = entry;
@@ -174,6 +180,34 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 	if (S_ISDIR(inode->mode))
 		inode->parent = dir;
 	return 0;
+}
+
+static void forget(struct tree *tree, struct entry *entry)
+{
+	struct entry **at = &tree->buckets[entry->hash & (tree->bucket_count - 1)];
+
+	while (*at != entry)
+		at = &(*at)->bucket;
+	*at = entry->bucket;
+	tree->entry_count--;
+	tree->memory -= sizeof(*entry) + strlen(entry->name) + 1;
+	free(entry);
+}
+
+void tree_remove(struct tree *tree, struct entry *entry)
+{
+	struct inode *inode = entry->inode;
+
+	/* As deep as directories are, which tree_walk() bounds. */
+	while (S_ISDIR(inode->mode) && inode->children)
+		tree_remove(tree, inode->children);
+	if (entry->before)
+		entry->before->sibling = entry->sibling;
+	else
+		entry->dir->children = entry->sibling;
+	if (entry->sibling)
+		entry->sibling->before = entry->before;
+	forget(tree, entry);
 }
 
 /* --- paths -------------------------------------------------------------------------- */
@@ -205,8 +239,8 @@ static int next_component(const char **path, char ret[MAX_NAME + 1], const char 
  * Walks to the directory that holds the last component of @path, which is left in
  * @ret_name (empty: the root itself).
  */
-static int walk(struct tree *tree, const char *path, bool make, struct inode **ret_dir,
-		char ret_name[MAX_NAME + 1], kiln_error *err)
+int tree_walk(struct tree *tree, const char *path, bool make, struct inode **ret_dir,
+	      char *ret_name, kiln_error *err)
 {
 	struct inode *dir = tree->root;
 	const char *rest = path;
@@ -214,7 +248,8 @@ static int walk(struct tree *tree, const char *path, bool make, struct inode **r
 	unsigned depth = 0;
 	int more;
 
-	if (path[0] == '/')
+	/* "/" alone is a way to write the root. */
+	if (path[0] == '/' && path[strspn(path, "/")])
 		return kiln__fail(err, KILN_EFORMAT, "the entry '%.200s' has an absolute path",
 				  path);
 	more = next_component(&rest, ret_name, path, err);
@@ -267,7 +302,7 @@ int tree_put(struct tree *tree, const char *path, struct inode **inode, kiln_err
 	char name[MAX_NAME + 1];
 	int rc;
 
-	rc = walk(tree, path, true, &dir, name, err);
+	rc = tree_walk(tree, path, true, &dir, name, err);
 	if (rc)
 		return rc;
 	entry = name[0] ? tree_find(tree, dir, name) : NULL;
@@ -295,7 +330,7 @@ int tree_lookup(struct tree *tree, const char *path, struct inode **ret, kiln_er
 	struct inode *dir;
 	int rc;
 
-	rc = walk(tree, path, false, &dir, name, err);
+	rc = tree_walk(tree, path, false, &dir, name, err);
 	if (rc)
 		return rc;
 	entry = name[0] ? tree_find(tree, dir, name) : NULL;

@@ -34,15 +34,22 @@ struct inode {
 	uint32_t number;
 	uint64_t reference; /* where squash.c wrote it */
 	bool implied;       /* a directory that no entry has described yet */
+	uint8_t layer;      /* of an image's layers, which one describes it, */
+	uint32_t position;  /* by which of its entries, */
+	bool unread;        /* with something to be read there: contents, attributes */
+	bool kept;          /* an entry leads to it */
+	uint64_t size;
 	struct inode *next; /* all inodes, for freeing */
 };
 
 struct entry {
 	struct entry *sibling;
+	struct entry *before; /* the sibling that has this one next, or NULL */
 	struct entry *bucket; /* hash chain */
 	struct inode *dir;
 	struct inode *inode;
 	uint32_t hash;
+	uint8_t layer; /* that put it here last */
 	char name[];
 };
 
@@ -89,6 +96,17 @@ int tree_put(struct tree *tree, const char *path, struct inode **inode, kiln_err
 
 /* The inode at @path, through directories only. KILN_ENOENT, naming the path. */
 int tree_lookup(struct tree *tree, const char *path, struct inode **ret, kiln_error *err);
+
+/*
+ * The directory that holds the last component of @path, and that component (empty: the root).
+ * Missing directories are made if @make, else KILN_ENOENT. @ret_name has TREE_NAME_SIZE bytes.
+ */
+#define TREE_NAME_SIZE 256
+int tree_walk(struct tree *tree, const char *path, bool make, struct inode **ret_dir,
+	      char *ret_name, kiln_error *err);
+
+/* Takes an entry away, and all that is below it. Its inode may have others. */
+void tree_remove(struct tree *tree, struct entry *entry);
 
 /*
  * Sorts every directory by name, counts links and numbers the inodes that are

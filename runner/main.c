@@ -173,6 +173,7 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0 && json_object_get(resolved, "root")) {
 		kiln_config_set(runner->config, "root.directory", NULL, NULL);
 		kiln_config_set(runner->config, "root.tar", NULL, NULL);
+		kiln_config_set(runner->config, "root.image", NULL, NULL);
 	}
 	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
 		const char *path = json_string_value(json_object_get(resolved, files[i].key));

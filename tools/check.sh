@@ -48,7 +48,7 @@ set +e
 
 step "includes go downward" tools/check-includes.sh
 tests "unit, golden, contract, guest" build
-tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --suite command
+tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --suite command --suite image
 tests "what has threads, under TSan" build-tsan --suite threads
 rm -f build-cross/windows/meson-logs/testlog.json
 step "everything portable links for macOS and Windows" tools/cross.sh build

@@ -67,7 +67,20 @@ static const struct kiln__key root_keys[] = {
 	ROOT_SOURCE("squashfs", kiln__source_keys, KILN__ROOT_SQUASHFS, "A squashfs image."),
 	ROOT_SOURCE("disk", kiln__source_keys, KILN__ROOT_DISK,
 		    "A raw disk image that holds a file system."),
-	LATER("image"),
+	{
+		.name = "image",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 512,
+		.check = kiln__check_printable,
+		.pattern = "^[!-~]+$",
+		.exclusive = true,
+		.field = FIELD(struct kiln__root, image),
+		.mark = MARK(struct kiln__root, kind, KILN__ROOT_IMAGE),
+		.doc = "An image by name, such as debian:12: from the image store, or pulled from "
+		       "its "
+		       "registry when the machine starts.",
+	},
 	{
 		.name = "fstype",
 		.type = KILN__TYPE_STRING,
@@ -688,13 +701,14 @@ static const struct kiln__key top_keys[] = {
 		.doc = "What boots the machine: kiln, by kernel and initrd (none), or what its "
 		       "disks hold, by firmware: the first of them that has something.",
 	},
-	LATER_BUT("image", "give a root as root.directory, root.tar, root.squashfs or root.disk"),
+	ELSEWHERE("image", "set root.image"),
 	{
 		.name = "root",
 		.type = KILN__TYPE_OBJECT,
 		.keys = root_keys,
 		.field = FIELD(struct kiln__spec, root),
-		.doc = "The root file system: exactly one of directory, tar, squashfs and disk. "
+		.doc = "The root file system: exactly one of image, directory, tar, squashfs and "
+		       "disk. "
 		       "Without one the initramfs is all there is.",
 	},
 	{

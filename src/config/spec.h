@@ -36,7 +36,8 @@ enum kiln__root_kind {
 	KILN__ROOT_DIRECTORY, /* made into a squashfs by kiln-image */
 	KILN__ROOT_TAR,       /* the same */
 	KILN__ROOT_SQUASHFS,
-	KILN__ROOT_DISK, /* a disk image that carries a file system, mounted as it is */
+	KILN__ROOT_IMAGE, /* an image by name: see "image" */
+	KILN__ROOT_DISK,  /* a disk image that carries a file system, mounted as it is */
 };
 
 enum kiln__overlay_kind {
@@ -48,6 +49,7 @@ enum kiln__overlay_kind {
 struct kiln__root {
 	enum kiln__root_kind kind;
 	struct kiln__source source;
+	const char *image;  /* for IMAGE: its name */
 	const char *fstype; /* for DISK; default "ext4" */
 	bool readonly;      /* for DISK without overlay: nothing is written to it */
 	enum kiln__overlay_kind overlay;

@@ -53,16 +53,22 @@ static int failed(const char *name, const struct kiln__buf *text, struct kiln__e
 	return rc;
 }
 
-static int call(const struct program *program, const char *const *argv,
-		const struct kiln__spawn_fd *fds, size_t fd_count, json_t **ret, kiln_error *err)
+static int call(const struct program *program, const struct kiln__helper *helper, json_t **ret,
+		kiln_error *err)
 {
+	const char *const *argv = helper->argv;
 	kiln__autobuf out = KILN__BUF_INIT, text = KILN__BUF_INIT;
 	kiln__autofree char *path = NULL;
 	const char *args[MAX_ARGS + 2];
-	struct kiln__run run = {.argv = args,
-				.fds = fds,
-				.fd_count = fd_count,
-				.unprivileged = program->unprivileged};
+	struct kiln__run run = {
+		.argv = args,
+		.fds = helper->fds,
+		.fd_count = helper->fd_count,
+		.unprivileged = program->unprivileged,
+		.line = helper->line,
+		.data = helper->data,
+		.line_fd = helper->line_fd,
+	};
 	struct kiln__exit how;
 	size_t count = 0;
 	int rc;
@@ -91,18 +97,26 @@ static int call(const struct program *program, const char *const *argv,
 	return 0;
 }
 
-int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
-		      json_t **ret, kiln_error *err)
+int kiln__helper_run(const struct kiln__helper *helper, json_t **ret, kiln_error *err)
 {
 	static const struct program program = {"kiln-image", "KILN_IMAGE", false};
 
-	return call(&program, argv, fds, fd_count, ret, err);
+	return call(&program, helper, ret, err);
+}
+
+int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
+		      json_t **ret, kiln_error *err)
+{
+	const struct kiln__helper helper = {.argv = argv, .fds = fds, .fd_count = fd_count};
+
+	return kiln__helper_run(&helper, ret, err);
 }
 
 int kiln__download_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
 			json_t **ret, kiln_error *err)
 {
 	static const struct program program = {"kiln-download", "KILN_DOWNLOAD", true};
+	const struct kiln__helper helper = {.argv = argv, .fds = fds, .fd_count = fd_count};
 
-	return call(&program, argv, fds, fd_count, ret, err);
+	return call(&program, &helper, ret, err);
 }

@@ -17,6 +17,17 @@
  * It is $KILN_IMAGE, or kiln-image beside this executable, in ../libexec/kiln from it, or where it
  * was installed.
  */
+struct kiln__helper {
+	const char *const *argv;
+	const struct kiln__spawn_fd *fds;
+	size_t fd_count;
+	void (*line)(void *data, const char *line); /* may be NULL: see run.h */
+	void *data;
+	int line_fd;
+};
+int kiln__helper_run(const struct kiln__helper *helper, json_t **ret, kiln_error *err);
+
+/* The same without lines. */
 int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
 		      json_t **ret, kiln_error *err);
 

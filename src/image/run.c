@@ -17,9 +17,33 @@
 
 KILN__DEFINE_AUTOPTR(struct kiln__child, kiln__child_free)
 
-/* Takes what has come on one pipe; closes it at its end. */
-static void drain(kiln_fd *fd, struct kiln__buf *buf)
+enum { OUT, DIAGNOSTICS, LINES, PIPES };
+
+/* What is read of a program. */
+struct reading {
+	const struct kiln__run *run;
+	kiln_fd fds[PIPES];
+	struct kiln__buf *bufs[PIPES];
+	struct kiln__buf lines;
+};
+
+static void tell_lines(struct reading *reading)
 {
+	struct kiln__buf *buf = &reading->lines;
+	char *end;
+
+	while (buf->len && (end = memchr(buf->data, '\n', buf->len))) {
+		*end = '\0';
+		reading->run->line(reading->run->data, buf->data);
+		kiln__buf_drop(buf, (size_t)(end - buf->data) + 1);
+	}
+}
+
+/* Takes what has come on one pipe; closes it at its end. */
+static void drain(struct reading *reading, int which)
+{
+	kiln_fd *fd = &reading->fds[which];
+	struct kiln__buf *buf = reading->bufs[which];
 	char bytes[4096];
 	ssize_t got = kiln__os_read(*fd, bytes, sizeof(bytes));
 
@@ -29,6 +53,8 @@ static void drain(kiln_fd *fd, struct kiln__buf *buf)
 	} else if (buf->len < MAX_OUTPUT) {
 		kiln__buf_add(buf, bytes, (size_t)got);
 	}
+	if (which == LINES)
+		tell_lines(reading);
 }
 
 static int time_left(int64_t until)
@@ -38,76 +64,109 @@ static int time_left(int64_t until)
 	return ms > 0 ? (int)ms : 0;
 }
 
-static int read_both(const struct kiln__run *run, kiln_fd *out, kiln_fd *diagnostics,
-		     struct kiln__buf *ret_out, struct kiln__buf *ret_err, kiln_error *err)
+static bool is_open(const struct reading *reading)
+{
+	return reading->fds[OUT] != KILN_FD_NONE || reading->fds[DIAGNOSTICS] != KILN_FD_NONE ||
+	       reading->fds[LINES] != KILN_FD_NONE;
+}
+
+static int read_all(struct reading *reading, kiln_error *err)
 {
 	const int64_t until = kiln__os_monotonic_ns() + INT64_C(60000000000) * MAX_MINUTES;
 
-	while (*out != KILN_FD_NONE || *diagnostics != KILN_FD_NONE) {
-		struct pollfd fds[2] = {{.fd = *out, .events = POLLIN},
-					{.fd = *diagnostics, .events = POLLIN}};
-
+	while (is_open(reading)) {
+		struct pollfd fds[PIPES];
 		int left = time_left(until);
 
 		if (!left)
 			return kiln__fail(err, KILN_ETIMEDOUT, "%s has not ended within %d minutes",
-					  run->path, MAX_MINUTES);
-		if (poll(fds, 2, left) < 0 && errno != EINTR)
-			return kiln__fail_errno(err, errno, "cannot wait for a child's output");
-		if (fds[0].revents)
-			drain(out, ret_out);
-		if (fds[1].revents)
-			drain(diagnostics, ret_err);
+					  reading->run->path, MAX_MINUTES);
+		for (int i = 0; i < PIPES; i++)
+			fds[i] = (struct pollfd){.fd = reading->fds[i], .events = POLLIN};
+		if (poll(fds, PIPES, left) < 0) {
+			if (errno != EINTR)
+				return kiln__fail_errno(err, errno,
+							"cannot wait for a child's output");
+			continue;
+		}
+		for (int i = 0; i < PIPES; i++)
+			if (fds[i].revents)
+				drain(reading, i);
 	}
-	if (ret_out->failed || ret_err->failed)
-		return kiln__fail_nomem(err);
+	for (int i = 0; i < PIPES; i++)
+		if (reading->bufs[i]->failed)
+			return kiln__fail_nomem(err);
 	return 0;
 }
 
-int kiln__run(const struct kiln__run *run, struct kiln__buf *ret_out, struct kiln__buf *ret_err,
-	      struct kiln__exit *ret_exit, kiln_error *err)
+/* Spawns it with the writing ends, which are closed here then in any case. */
+static int spawn(const struct kiln__run *run, struct reading *reading, struct kiln__child **ret,
+		 kiln_error *err)
 {
-	kiln__autoclose kiln_fd out = KILN_FD_NONE, diagnostics = KILN_FD_NONE;
-	kiln__cleanup(kiln__child_free_autop) struct kiln__child *child = NULL;
+	const int numbers[PIPES] = {1, 2, run->line_fd};
 	struct kiln__spawn_fd fds[MAX_FDS];
 	struct kiln__spawn spawn = {
 		.path = run->path,
 		.argv = run->argv,
 		.fds = fds,
-		.fd_count = run->fd_count + 2,
+		.fd_count = run->fd_count,
 		.die_with_parent = true,
 		.unprivileged = run->confined || run->unprivileged,
 		.offline = run->confined,
 		.cwd = run->cwd,
 	};
-	int pipes[2][2], rc;
+	int count = run->line ? PIPES : LINES;
+	int ends[PIPES];
+	int made = 0;
+	int r = 0;
 
-	if (run->fd_count + 2 > MAX_FDS)
-		return kiln__fail(err, KILN_EOVERFLOW, "too many descriptors for a child");
-	if (pipe2(pipes[0], O_CLOEXEC))
-		return kiln__fail_errno(err, errno, "cannot make a pipe");
-	if (pipe2(pipes[1], O_CLOEXEC)) {
-		rc = kiln__fail_errno(err, errno, "cannot make a pipe");
-		close(pipes[0][0]);
-		close(pipes[0][1]);
-		return rc;
-	}
-	out = pipes[0][0];
-	diagnostics = pipes[1][0];
 	if (run->fd_count)
 		memcpy(fds, run->fds, run->fd_count * sizeof(*fds));
-	fds[run->fd_count] = (struct kiln__spawn_fd){pipes[0][1], 1};
-	fds[run->fd_count + 1] = (struct kiln__spawn_fd){pipes[1][1], 2};
-	rc = kiln__child_spawn(&child, &spawn, err);
-	close(pipes[0][1]);
-	close(pipes[1][1]);
-	if (!rc)
-		rc = read_both(run, &out, &diagnostics, ret_out, ret_err, err);
-	if (!rc)
-		rc = kiln__child_wait(child, 60000 * MAX_MINUTES, ret_exit, err);
-	if (rc && child) {
+	for (; r == 0 && made < count; made++) {
+		int pair[2];
+
+		if (pipe2(pair, O_CLOEXEC)) {
+			r = kiln__fail_errno(err, errno, "cannot make a pipe");
+			break;
+		}
+		reading->fds[made] = pair[0];
+		ends[made] = pair[1];
+		fds[spawn.fd_count++] = (struct kiln__spawn_fd){pair[1], numbers[made]};
+	}
+	if (r == 0)
+		r = kiln__child_spawn(ret, &spawn, err);
+	while (made > 0)
+		close(ends[--made]);
+	return r;
+}
+
+int kiln__run(const struct kiln__run *run, struct kiln__buf *ret_out, struct kiln__buf *ret_err,
+	      struct kiln__exit *ret_exit, kiln_error *err)
+{
+	kiln__cleanup(kiln__child_free_autop) struct kiln__child *child = NULL;
+	struct reading reading = {
+		.run = run,
+		.fds = {KILN_FD_NONE, KILN_FD_NONE, KILN_FD_NONE},
+		.lines = KILN__BUF_INIT,
+	};
+	int r;
+
+	if (run->fd_count + PIPES > MAX_FDS)
+		return kiln__fail(err, KILN_EOVERFLOW, "too many descriptors for a child");
+	reading.bufs[OUT] = ret_out;
+	reading.bufs[DIAGNOSTICS] = ret_err;
+	reading.bufs[LINES] = &reading.lines;
+	r = spawn(run, &reading, &child, err);
+	if (r == 0)
+		r = read_all(&reading, err);
+	for (int i = 0; i < PIPES; i++)
+		kiln__os_close(reading.fds[i]);
+	kiln__buf_done(&reading.lines);
+	if (r == 0)
+		r = kiln__child_wait(child, 60000 * MAX_MINUTES, ret_exit, err);
+	if (r < 0 && child) {
 		kiln__child_kill(child);
 		kiln__child_wait(child, -1, ret_exit, NULL);
 	}
-	return rc;
+	return r;
 }

@@ -17,6 +17,11 @@ struct kiln__run {
 	bool unprivileged; /* no capabilities, and none to be had */
 	bool confined; /* this user's files and no other rights, and no network: reads a stranger's
 			  file */
+	/* If not NULL: the program gets a pipe as descriptor @line_fd, and each line of it comes
+	 * here. */
+	void (*line)(void *data, const char *line);
+	void *data;
+	int line_fd;
 };
 
 /*

@@ -29,6 +29,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 	case KILN__ROOT_DISK:
 		root->fstype = spec->fstype ? spec->fstype : "ext4";
 		break;
+	case KILN__ROOT_IMAGE:
 	case KILN__ROOT_DIRECTORY:
 	case KILN__ROOT_TAR:
 	case KILN__ROOT_SQUASHFS:

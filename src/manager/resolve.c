@@ -9,6 +9,7 @@
 #include "scratch.h"
 #include "source.h"
 #include "spec.h"
+#include "store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ struct kiln__resolving {
 };
 
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
-static int open_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
+int kiln__resolve_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
 {
 	const char *given = secure_getenv("KILN_IMAGE_CACHE");
 	kiln__autofree char *path =
@@ -226,6 +227,10 @@ static int add_root(const struct kiln__images *images, const struct kiln__spec *
 	kiln__autofree char *path = NULL;
 	int r;
 
+	if (spec->root.kind == KILN__ROOT_IMAGE) {
+		r = kiln__image_root_of(images, spec->root.image, spec->arch, &path, err);
+		return r < 0 ? r : set_path(resolved, "root", path, err);
+	}
 	if (spec->root.kind != KILN__ROOT_DIRECTORY && spec->root.kind != KILN__ROOT_TAR)
 		return 0;
 	r = stage(images, source, &staged, err);
@@ -397,7 +402,7 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 	resolving->handler = handler;
 	resolving->data = data;
 	resolving->resolved = json_object();
-	r = resolving->resolved ? open_cache(vm->home, &resolving->cache, err)
+	r = resolving->resolved ? kiln__resolve_cache(vm->home, &resolving->cache, err)
 				: kiln__fail_nomem(err);
 	if (r == 0)
 		r = copy_owner(resolving, vm, err);
@@ -426,7 +431,7 @@ static int get_distro_kernel(const struct kiln__home *home,
 {
 	kiln__cleanup(kiln__cache_free_autop) struct kiln__cache *cache = NULL;
 	struct kiln__kernel kernel;
-	int r = open_cache(home, &cache, err);
+	int r = kiln__resolve_cache(home, &cache, err);
 
 	if (r < 0)
 		return r;

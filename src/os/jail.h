@@ -23,6 +23,7 @@ struct kiln__jail_filter {
 #define KILN__JAIL_READ   1
 #define KILN__JAIL_MAKE   2 /* new files and directories, and writing */
 #define KILN__JAIL_REMOVE 4 /* and replacing */
+#define KILN__JAIL_READ_FILE 8 /* of a place that is a file */
 
 /* A directory (or file) by a descriptor, which stays the caller's. */
 struct kiln__jail_place {
@@ -41,6 +42,7 @@ struct kiln__jail {
 	bool keeps_root; /* no mount namespace, for one without sockets: Landlock alone confines
 			    files */
 	bool reads_all;  /* keeps the capability to read other users' files, as far as it has it */
+	bool network;    /* may connect to the Internet, as far as the filter lets it */
 	const struct kiln__jail_filter *filter;
 };
 

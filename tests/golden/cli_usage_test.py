@@ -60,8 +60,9 @@ def test_unknown_words_are_named_with_a_likely_one():
     refuses(["pause", "absent"], "absent")
 
 
-def test_images_by_name_are_refused_with_what_works():
-    refuses(["run", "debian:12", "--", "true"], "debian:12", "--rootfs")
+def test_what_there_is_no_root_for_is_refused_with_what_works():
+    refuses(["run", "--pull", "never", "debian:12", "--", "true"], "debian:12", "kiln pull")
+    refuses(["run", "Debian", "true"], "Debian", "lower case")
     refuses(["run", "--", "true"], "true", "--rootfs")
     refuses(["run", "--rootfs", "root"], "command")
     for verb in ("console", "attach", "logs", "inspect", "events", "stats", "stop", "kill", "pause", "resume", "restart", "wait", "rm", "start"):
@@ -174,7 +175,7 @@ def test_options_are_named_not_keys():
 
 def test_options_of_docker_are_refused_by_name():
     for words, says in ((["-v", "/a:/b"], "directories of the host"), (["--volume=./a:/b"], "directories of the host"),
-                        (["-iv", "/a"], "volumes without a name"), (["--mount", "x"], "--mount"), (["--restart", "always"], "--restart"), (["-P"], "-P, --publish-all")):
+                        (["-iv", "/a"], "volumes without a name"), (["--mount", "x"], "--mount"), (["--restart", "always"], "--restart")):
         refuses(["run", *words, "--rootfs", "root", "x"], "not supported yet by this version: " + says)
     for words in (["-v", "data"], ["-v", ":/data"], ["-v", "data:"], ["-v", "data:data"], ["-v", "data:/"], ["-v", "a/b:/data"],
                   ["-v", "data:/x/../y"], ["-v", "data:/data:zz"], ["-v", "data:/a", "-v", "data:/b"]):
@@ -188,7 +189,7 @@ def test_options_of_docker_are_refused_by_name():
 
 def test_keys_of_the_configuration_have_hints():
     for pair, words in (("serial=x", ("disks[].serial",)), ("ttl=1h", ("time_to_live",)), ("process.uid=1", ("process.user",)),
-                        ("foo=1", ("\"foo\"", "kiln schema")), ("image=x", ("not supported yet", "root.tar")), ("restart=x", ("restart",)),
+                        ("foo=1", ("\"foo\"", "kiln schema")), ("image=x", ("root.image",)), ("restart=x", ("restart",)),
                         ("console.serial=x", ("console.serial",)), ("cpus=x", ("whole number", "kiln-config"))):
         refuses(["create", "--set", pair], *words)
 

@@ -208,7 +208,7 @@ static void bad_paths_are_refused(void **state)
 		 "\"disks[0]path\" is not a key's path: an object is followed by .NAME"},
 		{"cpu", KILN_EINVAL, "unknown key \"cpu\""},
 		{"root.overlay.sise", KILN_EINVAL, "root.overlay: unknown key \"sise\""},
-		{"image", KILN_ENOTSUP, "not supported yet by this version: image"},
+		{"image", KILN_EINVAL, "unknown key \"image\""},
 		{"identity.efi_variables.x", KILN_ENOTSUP,
 		 "not supported yet by this version: identity.efi_variables"},
 	};

@@ -52,7 +52,7 @@ static void there_is_one_root(void **state)
 	assert_invalid("{'root': {'directory': '/r', 'disk': '/d'}}",
 		       "root: must not have both directory and disk");
 	assert_invalid("{'root': {'overlay': {'kind': 'disk'}}}",
-		       "root: must have one of directory, tar, squashfs, disk");
+		       "root: must have one of directory, tar, squashfs, disk, image");
 }
 
 static void the_parts_of_a_root_agree(void **state)

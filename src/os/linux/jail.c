@@ -22,6 +22,7 @@
 #define RIGHT_REFER     (UINT64_C(1) << 13) /* version 2 */
 #define RIGHT_TRUNCATE  (UINT64_C(1) << 14) /* version 3 */
 #define RIGHT_IOCTL_DEV (UINT64_C(1) << 15) /* version 5 */
+#define NET_BIND        UINT64_C(1)         /* version 4 */
 #define NET_TCP         UINT64_C(3)         /* bind and connect, version 4 */
 #define SCOPE_ABSTRACT  UINT64_C(1)         /* no abstract sockets of others, version 6 */
 
@@ -85,6 +86,8 @@ static uint64_t rights_at(unsigned rights)
 
 	if (rights & KILN__JAIL_READ)
 		all |= READ_RIGHTS;
+	if (rights & KILN__JAIL_READ_FILE)
+		all |= LANDLOCK_ACCESS_FS_READ_FILE;
 	if (rights & KILN__JAIL_MAKE)
 		all |= LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
 		       LANDLOCK_ACCESS_FS_MAKE_DIR | RIGHT_TRUNCATE;
@@ -113,7 +116,10 @@ static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_
 {
 	long version =
 		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	struct ruleset_attr attr = {.handled_access_net = NET_TCP, .scoped = SCOPE_ABSTRACT};
+	struct ruleset_attr attr = {
+		.handled_access_net = jail->network ? NET_BIND : NET_TCP,
+		.scoped = SCOPE_ABSTRACT,
+	};
 	kiln__autoclose kiln_fd ruleset = KILN_FD_NONE;
 	int r;
 

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http.h"
+
+#include "err.h"
+#include "syscalls.h"
+
+#include <curl/curl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* libcurl, libcrypto and the C library's resolver. No local sockets but pairs of its own. */
+KILN__SYSCALLS(socket(0 = 2), socket(0 = 10), socketpair(0 = 1));
+KILN__SYSCALLS(connect, sendto(4 = 0), recvfrom, sendmsg, sendmmsg, recvmsg, poll, ppoll, bind);
+KILN__SYSCALLS(getsockname, getpeername, getsockopt, setsockopt, shutdown, ioctl(1 = 0x541b));
+KILN__SYSCALLS(fcntl(1 = 1), fcntl(1 = 2), fcntl(1 = 3), fcntl(1 = 4), pipe2, eventfd2);
+KILN__SYSCALLS(clock_nanosleep, getuid, geteuid, getgid, getegid, uname, rt_sigaction);
+KILN__SYSCALLS(openat, newfstatat, fstat, lseek, read, write, close, set_robust_list, rseq);
+
+#define MAX_REDIRECTIONS 8
+#define MAX_ERROR_TEXT   4096
+#define MAX_HEADER       8192
+#define SLOWEST          512 /* bytes a second; less than that, for the whole timeout, is a failure */
+#define MAX_RETRY_AFTER  120
+
+struct http {
+	CURLM *multi;
+	struct http_options options;
+	struct transfer *transfers;
+};
+
+struct transfer {
+	struct http *http;
+	struct http_call call;
+	http_done_fn done; /* NULL: http_get() waits for it */
+	CURL *easy;
+	struct curl_slist *headers;
+	struct http_answer answer;
+	bool begun;          /* the body of a success */
+	uint64_t range_from; /* as the answer says; UINT64_MAX: it says nothing */
+	kiln_error err;      /* of who takes the body */
+	char text[CURL_ERROR_SIZE];
+	struct transfer *next;
+};
+
+void http_answer_done(struct http_answer *answer)
+{
+	free(answer->media_type);
+	free(answer->challenge);
+	free(answer->digest);
+	kiln__buf_done(&answer->text);
+	*answer = (struct http_answer){.status = 0};
+}
+
+int http_new(struct http **ret, const struct http_options *options, kiln_error *err)
+{
+	struct http *http = calloc(1, sizeof(*http));
+
+	if (http)
+		http->multi = curl_multi_init();
+	if (!http || !http->multi) {
+		free(http);
+		return kiln__fail_nomem(err);
+	}
+	http->options = *options;
+	*ret = http;
+	return 0;
+}
+
+static void transfer_free(struct transfer *transfer)
+{
+	if (transfer->easy)
+		curl_easy_cleanup(transfer->easy);
+	curl_slist_free_all(transfer->headers);
+	http_answer_done(&transfer->answer);
+	free(transfer);
+}
+
+void http_free(struct http *http)
+{
+	struct transfer *transfer;
+
+	if (!http)
+		return;
+	while ((transfer = http->transfers)) {
+		http->transfers = transfer->next;
+		curl_multi_remove_handle(http->multi, transfer->easy);
+		transfer_free(transfer);
+	}
+	curl_multi_cleanup(http->multi);
+	free(http);
+}
+
+/* --- what comes ----------------------------------------------------------------------------- */
+
+/* The value of a header line if it is @name's: without blanks around it, malloc'ed. */
+static char *header_value(const char *line, size_t len, const char *name)
+{
+	size_t skip = strlen(name);
+
+	if (len <= skip || line[skip] != ':' || strncasecmp(line, name, skip))
+		return NULL;
+	line += skip + 1;
+	len -= skip + 1;
+	while (len && (*line == ' ' || *line == '\t'))
+		line++, len--;
+	while (len && strchr(" \t\r\n", line[len - 1]))
+		len--;
+	return strndup(line, len);
+}
+
+static void keep(char **at, char *value)
+{
+	if (!value)
+		return;
+	free(*at);
+	*at = value;
+}
+
+static void keep_challenge(struct http_answer *answer, char *value)
+{
+	if (value && answer->challenge && strncasecmp(value, "Bearer", 6))
+		free(value);
+	else
+		keep(&answer->challenge, value);
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *data)
+{
+	struct transfer *transfer = data;
+	struct http_answer *answer = &transfer->answer;
+	size_t len = size * count;
+	char *value;
+
+	if (len > MAX_HEADER)
+		return 0;
+	/* Each answer of a chain of redirections begins anew. */
+	if (len > 5 && !strncmp(line, "HTTP/", 5)) {
+		http_answer_done(answer);
+		transfer->range_from = UINT64_MAX;
+	}
+	value = header_value(line, len, "Content-Type");
+	if (value)
+		value[strcspn(value, "; \t")] = '\0';
+	keep(&answer->media_type, value);
+	keep(&answer->digest, header_value(line, len, "Docker-Content-Digest"));
+	keep_challenge(answer, header_value(line, len, "WWW-Authenticate"));
+	value = header_value(line, len, "Retry-After");
+	if (value && *value >= '0' && *value <= '9') {
+		unsigned long seconds = strtoul(value, NULL, 10);
+
+		answer->retry_after_s =
+			seconds > MAX_RETRY_AFTER ? MAX_RETRY_AFTER : (unsigned)seconds;
+	}
+	free(value);
+	value = header_value(line, len, "Content-Range");
+	if (value && !strncasecmp(value, "bytes ", 6))
+		transfer->range_from = strtoull(value + 6, NULL, 10);
+	free(value);
+	return len;
+}
+
+/* From where on the body comes: what was asked for, or all of it. */
+static int begin(struct transfer *transfer, long status)
+{
+	uint64_t from = status == 206 ? transfer->range_from : 0;
+
+	transfer->begun = true;
+	if (from != 0 && from != transfer->call.from)
+		return kiln__fail(&transfer->err, KILN_EPROTO,
+				  "the bytes from %" PRIu64 " on were asked for, others came",
+				  transfer->call.from);
+	return transfer->call.begin
+		       ? transfer->call.begin(transfer->call.data, from, &transfer->err)
+		       : 0;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *data)
+{
+	struct transfer *transfer = data;
+	size_t len = size * count;
+	long status = 0;
+	int r = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200 && status != 206) {
+		size_t room = MAX_ERROR_TEXT - transfer->answer.text.len;
+
+		kiln__buf_add(&transfer->answer.text, bytes, len < room ? len : room);
+		/* An endless page of an error is cut, which is no failure of its own. */
+		return transfer->answer.text.len == MAX_ERROR_TEXT ? 0 : len;
+	}
+	if (!transfer->begun)
+		r = begin(transfer, status);
+	if (r == 0)
+		r = transfer->call.body(transfer->call.data, bytes, len, &transfer->err);
+	return r < 0 ? 0 : len;
+}
+
+/* --- a transfer ------------------------------------------------------------------------------- */
+
+static int add_header(struct transfer *transfer, const char *name, const char *value,
+		      kiln_error *err)
+{
+	kiln__autofree char *line = value ? kiln__strf("%s: %s", name, value) : NULL;
+	struct curl_slist *more = line ? curl_slist_append(transfer->headers, line) : NULL;
+
+	if (line)
+		kiln__wipe(line, strlen(line));
+	if (!value)
+		return 0;
+	if (!more)
+		return kiln__fail_nomem(err);
+	transfer->headers = more;
+	return 0;
+}
+
+static void set_security(struct transfer *transfer, CURL *easy)
+{
+	const struct http_options *options = &transfer->http->options;
+	bool insecure = transfer->call.insecure;
+	struct curl_blob ca = {(void *)(uintptr_t)options->ca, options->ca_len, CURL_BLOB_NOCOPY};
+
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, insecure ? "http,https" : "https");
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
+	curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	if (options->ca)
+		curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
+}
+
+static void set_limits(struct transfer *transfer, CURL *easy)
+{
+	long timeout = (long)transfer->http->options.timeout_s;
+
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
+	curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)MAX_REDIRECTIONS);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, timeout);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)SLOWEST);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, timeout);
+	if (transfer->call.document)
+		curl_easy_setopt(easy, CURLOPT_TIMEOUT, 2 * timeout);
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 262144L);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+}
+
+static int prepare(struct transfer *transfer, kiln_error *err)
+{
+	const struct http_call *call = &transfer->call;
+	CURL *easy = curl_easy_init();
+	char range[32];
+	int r;
+
+	transfer->easy = easy;
+	if (!easy)
+		return kiln__fail_nomem(err);
+	r = add_header(transfer, "Authorization", call->authorization, err);
+	if (r == 0)
+		r = add_header(transfer, "Accept", call->accept, err);
+	if (r < 0)
+		return r;
+	set_security(transfer, easy);
+	set_limits(transfer, easy);
+	curl_easy_setopt(easy, CURLOPT_URL, call->url);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->text);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	if (call->form)
+		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, call->form);
+	if (call->from) {
+		snprintf(range, sizeof(range), "%" PRIu64 "-", call->from);
+		curl_easy_setopt(easy, CURLOPT_RANGE, range);
+	}
+	return 0;
+}
+
+static struct transfer *transfer_new(struct http *http, const struct http_call *call,
+				     http_done_fn done)
+{
+	struct transfer *transfer = calloc(1, sizeof(*transfer));
+
+	if (transfer) {
+		transfer->http = http;
+		transfer->call = *call;
+		transfer->done = done;
+		transfer->range_from = UINT64_MAX;
+	}
+	return transfer;
+}
+
+/* --- how it ended ------------------------------------------------------------------------------
+ */
+
+static bool is_transient(CURLcode code)
+{
+	switch (code) {
+	case CURLE_COULDNT_CONNECT:
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_OPERATION_TIMEDOUT:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_GOT_NOTHING:
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+	case CURLE_HTTP2:
+	case CURLE_HTTP2_STREAM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int code_of(CURLcode code)
+{
+	switch (code) {
+	case CURLE_OPERATION_TIMEDOUT:
+		return KILN_ETIMEDOUT;
+	case CURLE_OUT_OF_MEMORY:
+		return KILN_ENOMEM;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_TOO_MANY_REDIRECTS:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+		return KILN_EPROTO;
+	default:
+		return KILN_EIO;
+	}
+}
+
+/* 0 if there was an answer. */
+static int judge(struct transfer *transfer, CURLcode code, bool *ret_transient, kiln_error *err)
+{
+	struct http_answer *answer = &transfer->answer;
+	const char *text = transfer->text[0] ? transfer->text : curl_easy_strerror(code);
+	long proxy = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+	*ret_transient = false;
+	if (transfer->err.code) {
+		*err = transfer->err;
+		return err->code;
+	}
+	if (code == CURLE_WRITE_ERROR && answer->text.len == MAX_ERROR_TEXT)
+		code = CURLE_OK;
+	if (code == CURLE_OK)
+		return 0;
+	*ret_transient = is_transient(code);
+	if (code == CURLE_TOO_MANY_REDIRECTS)
+		return kiln__fail(err, KILN_EPROTO, "it redirects more than %d times",
+				  MAX_REDIRECTIONS);
+	if (proxy >= 400)
+		return kiln__fail(err, KILN_EIO, "the proxy refuses, with status %ld", proxy);
+	return kiln__fail(err, code_of(code), "%s", text);
+}
+
+int http_get(struct http *http, const struct http_call *call, struct http_answer *ret,
+	     bool *ret_transient, kiln_error *err)
+{
+	struct transfer *transfer = transfer_new(http, call, NULL);
+	int r;
+
+	*ret_transient = false;
+	if (!transfer)
+		return kiln__fail_nomem(err);
+	r = prepare(transfer, err);
+	if (r == 0)
+		r = judge(transfer, curl_easy_perform(transfer->easy), ret_transient, err);
+	if (r == 0) {
+		*ret = transfer->answer;
+		transfer->answer = (struct http_answer){.status = 0};
+	}
+	transfer_free(transfer);
+	return r;
+}
+
+int http_start(struct http *http, const struct http_call *call, http_done_fn done, kiln_error *err)
+{
+	struct transfer *transfer = transfer_new(http, call, done);
+	int r;
+
+	if (!transfer)
+		return kiln__fail_nomem(err);
+	r = prepare(transfer, err);
+	if (r == 0 && curl_multi_add_handle(http->multi, transfer->easy) != CURLM_OK)
+		r = kiln__fail_nomem(err);
+	if (r < 0) {
+		transfer_free(transfer);
+		return r;
+	}
+	transfer->next = http->transfers;
+	http->transfers = transfer;
+	return 0;
+}
+
+static void finish(struct http *http, struct transfer *transfer, CURLcode code)
+{
+	struct transfer **at = &http->transfers;
+	kiln_error err = KILN_ERROR_INIT;
+	bool transient;
+	int r;
+
+	while (*at != transfer)
+		at = &(*at)->next;
+	*at = transfer->next;
+	curl_multi_remove_handle(http->multi, transfer->easy);
+	r = judge(transfer, code, &transient, &err);
+	transfer->done(transfer->call.data, &transfer->answer, transient, r < 0 ? &err : NULL);
+	transfer_free(transfer);
+}
+
+int http_step(struct http *http, int timeout_ms, kiln_error *err)
+{
+	CURLMcode code;
+	CURLMsg *message;
+	int running;
+	int left;
+
+	code = curl_multi_perform(http->multi, &running);
+	if (code == CURLM_OK && running && timeout_ms)
+		code = curl_multi_poll(http->multi, NULL, 0, timeout_ms, NULL);
+	if (code == CURLM_OK)
+		code = curl_multi_perform(http->multi, &running);
+	if (code != CURLM_OK)
+		return kiln__fail(err, KILN_ESYSTEM, "libcurl: %s", curl_multi_strerror(code));
+	while ((message = curl_multi_info_read(http->multi, &left))) {
+		struct transfer *transfer = NULL;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+		finish(http, transfer, message->data.result);
+	}
+	return 0;
+}

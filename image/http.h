@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP as registries are spoken to, over libcurl: one document at a time, or several bodies at
+ * once. Only http and https, a bounded number of redirections, never from https to http; proxies as
+ * the environment names them (curl(1)). One thread, but for libcurl's resolver.
+ */
+#ifndef KILN_IMAGE_HTTP_H
+#define KILN_IMAGE_HTTP_H
+
+#include <kiln/error.h>
+
+#include "buf.h"
+#include "cleanup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http;
+
+struct http_options {
+	const char *ca; /* certificates to trust, PEM, borrowed; NULL: none */
+	size_t ca_len;
+	unsigned timeout_s; /* without progress */
+};
+
+int http_new(struct http **ret, const struct http_options *options, kiln_error *err);
+void http_free(struct http *http); /* NULL is allowed */
+
+/* What was answered, whether well or not. */
+struct http_answer {
+	long status;
+	char *media_type; /* without parameters; NULL: none */
+	char *challenge;  /* WWW-Authenticate; of several, one of Bearer before others */
+	char *digest;     /* Docker-Content-Digest */
+	unsigned retry_after_s;
+	struct kiln__buf text; /* of another status than success: its first bytes */
+};
+
+void http_answer_done(struct http_answer *answer);
+
+struct http_call {
+	const char *url;
+	const char *authorization; /* a header's value, or NULL; not sent on to other hosts */
+	const char *accept;        /* the same */
+	const char *form;          /* posted, if not NULL */
+	uint64_t from;             /* the first byte that is wanted of the body */
+	bool insecure;             /* certificates are not checked, and http is fine */
+	bool document;             /* is short: its whole transfer is bounded in time */
+	/*
+	 * The body of a success as it comes; before its first byte, @begin with the place where it
+	 * begins: the one wanted, or 0. Failures end the transfer.
+	 */
+	int (*begin)(void *data, uint64_t from, kiln_error *err);
+	int (*body)(void *data, const void *bytes, size_t len, kiln_error *err);
+	void *data;
+};
+
+/*
+ * Blocks until it is done. 0 if there was an answer, which the caller releases. *@ret_transient
+ * tells of a failure whether trying again may help.
+ */
+int http_get(struct http *http, const struct http_call *call, struct http_answer *ret,
+	     bool *ret_transient, kiln_error *err);
+
+/* Begins a transfer, of which http_step() calls @done, once: @err is NULL if there was an answer.
+ */
+typedef void (*http_done_fn)(void *data, const struct http_answer *answer, bool transient,
+			     const kiln_error *err);
+int http_start(struct http *http, const struct http_call *call, http_done_fn done, kiln_error *err);
+
+/* Goes on with the transfers that there are; waits for up to @timeout_ms for something to do. */
+int http_step(struct http *http, int timeout_ms, kiln_error *err);
+
+KILN__DEFINE_AUTOPTR(struct http, http_free)
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The images that are here, by name. On disk an OCI image layout (image-layout.md), "store" beside
+ * the cache's objects, with three things more:
+ *
+ *   oci-layout, index.json     what there is: a manifest's descriptor, annotated with the name
+ *   blobs/sha256/HEX           manifests, configurations, layers: complete and verified
+ *   images/HEX                 what kiln-image told of the manifest HEX (image/manifest.h)
+ *   images/HEX.run             its "process" alone, which is all that a warm run needs of it
+ *   images/HEX.root            a symbolic link that says the name of its root in the cache
+ *   refs/KEY                   a symbolic link to ../images/HEX: what a name meant when it was last
+ *                              asked for; made of index.json, so that nothing need be parsed or
+ * hashed lock                       part 0: held by all who add blobs, locked by who removes them;
+ *                              part 1: locked by who writes index.json
+ *
+ * Registries and archives are kiln-image's business: here are only names, digests and its answers.
+ * All functions block. The struct kiln__images they take is immutable: any thread, any number.
+ */
+#ifndef KILN_IMAGE_STORE_H
+#define KILN_IMAGE_STORE_H
+
+#include <kiln/error.h>
+
+#include "images.h"
+#include "reference.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum kiln__pull_policy {
+	KILN__PULL_MISSING, /* asks no registry for what is here */
+	KILN__PULL_ALWAYS,
+	KILN__PULL_NEVER,
+};
+
+/* How far a download is; of layers that are there already nothing counts. */
+struct kiln__transfer {
+	uint64_t bytes;
+	uint64_t total;
+	unsigned layers_done;
+	unsigned layers;
+};
+
+struct kiln__image_request {
+	const char *reference;
+	const char *arch; /* as uname has it */
+	enum kiln__pull_policy pull;
+	bool brief; /* of one that is here nothing but "process" is wanted in about */
+	/* Told often while something is downloaded; may be NULL. */
+	void (*transfer)(void *data, const struct kiln__transfer *transfer);
+	void *data;
+};
+
+struct kiln__image {
+	char name[KILN__REFERENCE_TEXT_MAX]; /* the whole name */
+	char digest[KILN__SHA256_TEXT + 1];  /* of its manifest */
+	json_t *about;                       /* images/HEX: see image/manifest.h; brief: HEX.run */
+};
+
+void kiln__image_done(struct kiln__image *image);
+
+/*
+ * The image of that name, from here or a registry. A digest may be that of the manifest, or of the
+ * index that led to it. A hit is a readlink and the reading of one short file.
+ */
+int kiln__image_get(const struct kiln__images *images, const struct kiln__image_request *request,
+		    struct kiln__image *ret, kiln_error *err);
+
+/* Its root as a squashfs: made of its layers, which are pulled again where they are gone. */
+int kiln__image_root(const struct kiln__images *images, const struct kiln__image_request *request,
+		     const struct kiln__image *image, char **ret_path, kiln_error *err);
+
+/* Both, of what a configuration names: for who only boots it. */
+int kiln__image_root_of(const struct kiln__images *images, const char *reference, const char *arch,
+			char **ret_path, kiln_error *err);
+
+/* Whether a registry lets this user in: for login. */
+int kiln__image_check_login(const struct kiln__images *images, const char *host, const char *user,
+			    const char *password, kiln_error *err);
+
+/* --- what is there -------------------------------------------------------------------------------
+ */
+
+struct kiln__image_entry {
+	char name[KILN__REFERENCE_TEXT_MAX]; /* empty: without a name any more */
+	char digest[KILN__SHA256_TEXT + 1];
+	json_t *about;      /* NULL: its description is gone */
+	uint64_t size;      /* of its blobs, those that it shares as well */
+	uint64_t root_size; /* of the squashfs that was made of it; 0: none yet */
+	int64_t created_ns; /* since 1970; 0 unknown */
+};
+
+struct kiln__image_list {
+	struct kiln__image_entry *entries;
+	size_t count;
+};
+
+int kiln__store_list(const struct kiln__images *images, struct kiln__image_list *ret,
+		     kiln_error *err);
+void kiln__store_list_done(struct kiln__image_list *list);
+
+/* The entry that a name, a digest or the beginning of one (12 digits) stands for. KILN_ENOENT. */
+int kiln__store_find(const struct kiln__image_list *list, const char *text,
+		     const struct kiln__image_entry **ret, kiln_error *err);
+
+/* Gives the image of an entry one more name, which no longer means another one. */
+int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,
+		    const char *name, kiln_error *err);
+
+/*
+ * Takes a name away; @name NULL: all names of the manifest @digest. What nothing leads to then
+ * goes, but for the manifests in @keep (NULL-terminated digests, may be NULL), which VMs are made
+ * of.
+ */
+struct kiln__freed {
+	uint64_t bytes;
+	unsigned blobs;
+	unsigned roots;
+};
+int kiln__store_remove(const struct kiln__images *images, const char *name, const char *digest,
+		       const char *const *keep, struct kiln__freed *ret, kiln_error *err);
+
+/* The same for what nothing leads to already: also what pulls that were killed have left. */
+int kiln__store_prune(const struct kiln__images *images, bool all_unused, const char *const *keep,
+		      struct kiln__freed *ret, kiln_error *err);
+
+/* How much the store takes of the disk: blobs, roots. */
+int kiln__store_usage(const struct kiln__images *images, uint64_t *ret_blobs, uint64_t *ret_roots,
+		      kiln_error *err);
+
+/* --- archives -------------------------------------------------------------------------------- */
+
+enum kiln__image_source {
+	KILN__SOURCE_OCI,            /* a directory: an OCI image layout */
+	KILN__SOURCE_DIR,            /* a directory as skopeo's dir: has it */
+	KILN__SOURCE_OCI_ARCHIVE,    /* a tar archive of a layout */
+	KILN__SOURCE_DOCKER_ARCHIVE, /* as docker save writes it */
+	KILN__SOURCE_ARCHIVE,        /* one of these two */
+	KILN__SOURCE_TAR,            /* a root, which becomes an image of one layer */
+};
+
+/* Where @text names a source ("oci:PATH[:NAME]"): true, and where PATH begins. */
+bool kiln__image_source_of(const char *text, enum kiln__image_source *ret, const char **ret_rest);
+
+/*
+ * Takes in what the source at @path (or the open file @fd, if it is NULL) has under the name
+ * @inside (NULL: the only one), as @name (NULL: as it is called there).
+ */
+int kiln__image_load(const struct kiln__images *images, enum kiln__image_source source,
+		     const char *path, kiln_fd fd, const char *inside, const char *name,
+		     const char *arch, struct kiln__image *ret, kiln_error *err);
+
+/* Writes an image as an OCI archive into the open, empty file. */
+int kiln__image_save(const struct kiln__images *images, const struct kiln__image_entry *entry,
+		     kiln_fd fd, kiln_error *err);
+
+#endif

@@ -1,0 +1,386 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Layers into one root: hostile ones are refused by layer and entry, and what comes of good ones is what umoci unpacks."""
+import gzip
+import io
+import os
+import pathlib
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+from imagetest import BUILD, HELPER, Home, Image, Skip, entry, main, need, sha256, tar_of
+
+DIR, LINK, SYM, CHR, BLK, FIFO = (tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+BASE = tar_of([entry("dir", DIR), entry("dir/file", data=b"lower"), entry("link", SYM, linkname="dir"), entry("plain", data=b"x")])
+
+
+def helper(image, tmp, *options):
+    """kiln-image's own answer for an image in a layout: (exit code, text, path of the squashfs)."""
+    layout, out = tmp / "layout", tmp / "root.squashfs"
+    image.layout(layout)
+    with open(out, "w+b") as file:
+        blobs = os.open(layout / "blobs/sha256", os.O_RDONLY)
+        os.dup2(file.fileno(), 250)
+        os.dup2(blobs, 251)
+        result = subprocess.run([HELPER, "layers", "--dir", "251", "--output", "250", "--name", "image", *options, image.digest],
+                                pass_fds=(250, 251), capture_output=True, text=True, timeout=120, check=False)
+        for fd in (250, 251, blobs):
+            os.close(fd)
+    return result, out
+
+
+def refused(layers, *words, options=()):
+    """The image is refused with these words, by a failure that is told and not a crash; nothing is written beside the output."""
+    image = layers if isinstance(layers, Image) else Image(layers)
+    with tempfile.TemporaryDirectory() as name:
+        tmp = pathlib.Path(name)
+        result, _ = helper(image, tmp, *options)
+        assert result.returncode == 1 and result.stderr.startswith('{"code":'), (result, words)
+        for word in words:
+            assert word in result.stderr, (word, result.stderr)
+        assert sorted(p.name for p in tmp.iterdir()) == ["layout", "root.squashfs"]
+
+
+def accepted(layers):
+    with tempfile.TemporaryDirectory() as name:
+        result, out = helper(Image(layers), pathlib.Path(name))
+        assert result.returncode == 0, result
+        listing = subprocess.run(["unsquashfs", "-lls", "-n", str(out)], capture_output=True, text=True, check=True).stdout
+        files = {line.split("squashfs-root", 1)[1]: line for line in listing.splitlines() if "squashfs-root" in line}
+        return {key.split(" -> ")[0]: value for key, value in files.items()}
+
+
+def second(*entries):
+    return [BASE, tar_of(entries)]
+
+
+def test_paths_out_of_the_root():
+    for path in ("../evil", "dir/../../evil", "/etc/evil", "..", "dir/..", "./../evil", "a/../../b"):
+        refused(second(entry(path, data=b"x")), "layer 2 of 2", path)
+        refused(second(entry(path, DIR)), "layer 2 of 2", path)
+    for target in ("../etc/passwd", "/etc/passwd", "dir/../../x"):
+        refused(second(entry("new", LINK, linkname=target)), "layer 2 of 2", "new")
+
+
+def test_paths_through_links():
+    refused(second(entry("link/evil", data=b"x")), "link/evil", "symbolic link")
+    refused(second(entry("link/sub", DIR)), "link/sub", "symbolic link")
+    refused(second(entry("new", LINK, linkname="link/file")), "symbolic link")
+    refused(second(entry("plain/evil", data=b"x")), "plain/evil", "no directory")
+    # In one layer: a file that becomes a link and is written through; a directory that does.
+    refused(second(entry("f", data=b"1"), entry("f", SYM, linkname="/etc"), entry("f/passwd", data=b"x")), "f/passwd", "symbolic link")
+    refused(second(entry("dir", SYM, linkname="/etc"), entry("dir/passwd", data=b"x")), "dir/passwd", "symbolic link")
+    refused(second(entry("s", SYM, linkname="s"), entry("s/s", data=b"x")), "s/s")
+
+
+def test_whiteouts_that_climb():
+    for path in (".wh.", ".wh..", ".wh...", "dir/.wh..", "dir/.wh...", "dir/.wh."):
+        refused(second(entry(path, data=b"")), "layer 2 of 2", path)
+    for path in ("../.wh.etc", "/.wh.etc", "dir/../../.wh.x", "../.wh..wh..opq", "/.wh..wh..opq"):
+        refused(second(entry(path, data=b"")), "layer 2 of 2", path)
+    for path in ("link/.wh.file", "link/.wh..wh..opq"):
+        refused(second(entry(path, data=b"")), path, "symbolic link")
+
+
+def test_links_that_lead_nowhere():
+    refused(second(entry("new", LINK, linkname="absent")), "new", "absent")
+    refused(second(entry("new", LINK, linkname="dir")), "new", "directory")
+    refused(second(entry("new", LINK, linkname="new")), "new")
+    refused(second(entry("dir/.wh.file", data=b""), entry("new", LINK, linkname="dir/file")), "dir/file")
+    refused(second(entry("new", SYM, linkname="")), "new")
+    refused(second(entry("new", SYM, linkname="x" * 5000)), "new")
+
+
+def test_devices_and_attributes_of_overlays():
+    refused(second(entry("c", CHR, devmajor=0, devminor=0)), "'c'", "0:0")
+    refused(second(entry("c", CHR, devmajor=5000, devminor=1)), "'c'", "5000")
+    refused(second(entry("d", DIR, pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "y"})), "'d", "trusted.overlay.opaque")
+    refused(second(entry("f", data=b"x", pax_headers={"SCHILY.xattr.trusted.overlay.metacopy": ""})), "'f'", "trusted.overlay.metacopy")
+    assert "/zero" in accepted(second(entry("zero", CHR, devmajor=1, devminor=5)))
+
+
+def test_impossible_numbers():
+    refused(second(entry("f", data=b"x", uid=1 << 40)), "'f'", "owner")
+    negative = bytearray(tar_of([entry("f", data=b"x")], format=tarfile.GNU_FORMAT))
+    for field in (b"\xff" * 12, b"\x80" + b"\x7f" * 11, b"7777777777 "[:12] + b" ", b"notanumber!!"):
+        broken = bytearray(negative)
+        broken[124:136] = field
+        broken[148:156] = b" " * 8
+        broken[148:156] = b"%06o\0 " % sum(broken[:512])
+        refused([BASE, bytes(broken)], "layer 2 of 2")
+
+
+def test_broken_archives():
+    good = tar_of([entry("f", data=os.urandom(5000)), entry("g", data=b"y" * 3000)])
+    refused([BASE, good[:2048]], "layer 2 of 2")
+    refused([BASE, good[:700] + b"\xff" * 512 + good[1212:6144] + b"\xff" * 2048], "layer 2 of 2")
+    refused([BASE, b"this is no archive" * 100], "layer 2 of 2")
+    image = Image([BASE, good])
+    for spoil in (lambda b: b[:-9], lambda b: b[:len(b) // 2], lambda b: b[:40] + bytes(60) + b[100:], lambda b: b""):
+        image = Image([BASE, good])
+        image.layers[1] = spoil(image.layers[1])
+        image.finish()
+        refused(image, "layer 2 of 2")
+
+
+def test_what_unpacks_to_something_else():
+    image = Image([BASE])
+    image.config["rootfs"]["diff_ids"] = ["sha256:" + "1" * 64]
+    image.finish()
+    refused(image, "sha256:" + "1" * 64, sha256(BASE))
+
+
+def test_bombs():
+    zeros = tar_of([entry("zero", data=bytes(64 << 20))])
+    refused([BASE, zeros], "layer 2 of 2", "MiB", options=("--max-bytes", str(16 << 20)))
+    refused([tar_of([entry(f"d{i}", DIR) for i in range(2000)])], "entries", options=("--max-entries", "1000"))
+    # The same names again and again make no new ones, but are entries.
+    refused([tar_of([entry("same", data=b"") for _ in range(2000)])], "entries", options=("--max-entries", "1000"))
+    # A megabyte that unpacks to a gigabyte behind the end of the archive.
+    tail = tar_of([entry("f", data=b"x")]) + bytes(256 << 20)
+    refused([BASE, tail], "MiB", options=("--max-bytes", str(32 << 20)))
+    refused([tar_of([entry("/".join(["d"] * 1500), DIR)])], "levels deep")
+    refused([tar_of([entry("n" * 300, data=b"x")])], "255")
+    # A sparse file of a terabyte.
+    sparse = io.BytesIO()
+    with tarfile.open(fileobj=sparse, mode="w") as tar:
+        info = entry("huge")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "huge", "GNU.sparse.realsize": str(1 << 40)}
+        data = b"0\n".ljust(512, b"\0")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    refused([sparse.getvalue()], "huge", "MiB", options=("--max-bytes", str(1 << 30)))
+
+
+def test_random_damage():
+    """Whatever is broken in a layer, the answer is an image or a refusal."""
+    rng = random.Random(5)
+    entries = [entry("a", DIR), entry("a/b", data=b"1" * 700, pax_headers={"SCHILY.xattr.user.x": "y"}), entry("c", SYM, linkname="a/b"),
+               entry("d", LINK, linkname="a/b"), entry("e", CHR, devmajor=1, devminor=3), entry("a/.wh.q", data=b"")]
+    good = tar_of(entries)
+    for _ in range(400 if os.environ.get("KILN_SOAK") == "1" else 40):
+        broken = bytearray(good)
+        for _ in range(rng.randrange(1, 6)):
+            broken[rng.randrange(len(good))] = rng.randrange(256)
+        with tempfile.TemporaryDirectory() as name:
+            result, _ = helper(Image([BASE, bytes(broken)]), pathlib.Path(name))
+            assert result.returncode == 0 or (result.returncode == 1 and result.stderr.startswith('{"code":')), result
+
+
+# --- what is right ------------------------------------------------------------------------------------------
+
+def test_whiteouts():
+    found = accepted(second(entry("dir/.wh.file", data=b""), entry(".wh.plain", data=b""), entry(".wh.never", data=b"")))
+    assert "/dir" in found and "/dir/file" not in found and "/plain" not in found, found
+    assert not any(".wh." in path for path in found)
+    # What the layer itself brings stays, wherever the whiteout stands.
+    for order in (1, -1):
+        found = accepted([BASE, tar_of([entry("dir/.wh.file", data=b""), entry("dir/file", data=b"upper")][::order])])
+        assert "/dir/file" in found
+        found = accepted([BASE, tar_of([entry("dir/.wh..wh..opq", data=b""), entry("dir/new", data=b"upper")][::order])])
+        assert "/dir/new" in found and "/dir/file" not in found, found
+    found = accepted([BASE, tar_of([entry(".wh.dir", data=b"")]), tar_of([entry("dir", DIR), entry("dir/other", data=b"x")])])
+    assert "/dir/other" in found and "/dir/file" not in found, found
+
+
+def test_kinds_that_change():
+    found = accepted(second(entry("plain", DIR), entry("plain/in", data=b"x"), entry("dir", data=b"now a file"), entry("link", DIR)))
+    assert found["/plain"][0] == "d" and "/plain/in" in found and found["/dir"][0] == "-" and found["/link"][0] == "d", found
+
+
+def test_nothing_dead_is_written():
+    """What an upper layer replaces or hides takes no room, and each file lies there once."""
+    noise = [os.urandom(1 << 20) for _ in range(3)]
+    lower = tar_of([entry("a", data=noise[0]), entry("b", data=noise[1]), entry("c", data=noise[2]), entry("c", data=noise[2])])
+    upper = tar_of([entry("a", data=b"small"), entry(".wh.b", data=b""), entry("c2", LINK, linkname="c")])
+    with tempfile.TemporaryDirectory() as name:
+        result, out = helper(Image([lower, upper]), pathlib.Path(name))
+        assert result.returncode == 0, result
+        assert (1 << 20) < out.stat().st_size < (1 << 20) + 65536, out.stat().st_size
+
+
+def test_a_hard_link_to_what_is_replaced_above():
+    """c2 is c as it was when the link was made, not what c is now."""
+    with tempfile.TemporaryDirectory() as name:
+        tmp = pathlib.Path(name)
+        result, out = helper(Image([tar_of([entry("c", data=b"old")]), tar_of([entry("c2", LINK, linkname="c")]),
+                                    tar_of([entry("c", data=b"new")])]), tmp)
+        assert result.returncode == 0, result
+        subprocess.run(["unsquashfs", "-q", "-n", "-no-xattrs", "-d", str(tmp / "x"), str(out)], check=True, stdout=subprocess.DEVNULL)
+        assert (tmp / "x/c").read_bytes() == b"new" and (tmp / "x/c2").read_bytes() == b"old"
+
+
+def test_memory():
+    """A layer of 600 MiB goes through less than 200 MiB of memory."""
+    with tempfile.TemporaryDirectory() as name:
+        tmp = pathlib.Path(name)
+        block = os.urandom(1 << 20)
+        layer = tar_of([entry(f"f{i}", data=block[i:] + block[:i]) for i in range(600)])
+        image = Image([layer], packed=False)
+        layout, out = tmp / "layout", tmp / "out"
+        image.layout(layout)
+        del layer
+        with open(out, "w+b") as file:
+            blobs = os.open(layout / "blobs/sha256", os.O_RDONLY)
+            os.dup2(file.fileno(), 250)
+            os.dup2(blobs, 251)
+            os.close(blobs)
+            # By a small process between: what is counted begins with the memory of who forks.
+            script = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, close_fds=False, stdout=subprocess.DEVNULL);"
+                      "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+            result = subprocess.run([sys.executable, "-c", script, HELPER, "layers", "--dir", "251", "--output", "250", "--name", "image",
+                                     image.digest], pass_fds=(250, 251), capture_output=True, text=True, check=True)
+            os.close(250)
+            os.close(251)
+        used = int(result.stdout)
+        print(f"shown: a layer of 600 MiB took {used >> 10} MiB of memory")
+        if "-asan" not in str(BUILD):
+            assert used < 200 << 10, used
+
+
+def facts(root):
+    """All that two trees must agree on: path to mode, owner, mtime, links, attributes, contents."""
+    found, inodes = {}, {}
+    for top, dirs, files in os.walk(root):
+        for name in [".", *dirs, *files] if top == str(root) else [*dirs, *files]:
+            path = os.path.join(top, name)
+            info = os.lstat(path)
+            key = os.path.relpath(path, root)
+            attributes = {n: os.getxattr(path, n, follow_symlinks=False) for n in os.listxattr(path, follow_symlinks=False)
+                          if not n.startswith("system.")}
+            content = None
+            if stat.S_ISREG(info.st_mode):
+                content = pathlib.Path(path).read_bytes()
+            elif stat.S_ISLNK(info.st_mode):
+                content = os.readlink(path)
+            elif stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
+                content = info.st_rdev
+            links = 0
+            if not stat.S_ISDIR(info.st_mode):
+                links = info.st_nlink
+                inodes.setdefault(info.st_ino, set()).add(key)
+            found[key] = (oct(info.st_mode), info.st_uid, info.st_gid, int(info.st_mtime), links, attributes, content)
+    return found, sorted(map(sorted, inodes.values()))
+
+
+def compare(layers):
+    need("umoci", "unsquashfs")
+    if os.geteuid():
+        raise Skip("only root unpacks owners and devices")
+    with tempfile.TemporaryDirectory() as name:
+        tmp = pathlib.Path(name)
+        result, out = helper(Image(layers), tmp)
+        assert result.returncode == 0, result
+        subprocess.run(["unsquashfs", "-q", "-n", "-d", str(tmp / "ours"), str(out)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["umoci", "unpack", "--image", f"{tmp}/layout:test", str(tmp / "bundle")], check=True, stderr=subprocess.DEVNULL)
+        ours, theirs = facts(tmp / "ours"), facts(tmp / "bundle/rootfs")
+        for key in sorted(set(ours[0]) | set(theirs[0])):
+            if key != ".":  # of the root, umoci keeps what it made itself where no layer has it
+                assert ours[0].get(key) == theirs[0].get(key), (key, ours[0].get(key), theirs[0].get(key))
+        assert ours[1] == theirs[1], (ours[1], theirs[1])
+        return len(ours[0])
+
+
+def test_what_umoci_unpacks():
+    t = 1_600_000_000
+    lower = tar_of([
+        entry("./", DIR, mtime=t), entry("bin", DIR, mtime=t), entry("bin/prog", data=b"#!/bin/sh\n" * 900, mode=0o4755, mtime=t + 1),
+        entry("bin/cap", data=b"cap", mode=0o755, mtime=t, pax_headers={
+            "SCHILY.xattr.security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0).decode("latin-1")}),
+        entry("bin/same", LINK, linkname="bin/prog", mode=0o4755, mtime=t + 1), entry("etc", DIR, mtime=t, mode=0o750, uid=3, gid=4),
+        entry("etc/passwd", data=b"root:x:0:0:root:/:/bin/sh\n", mtime=t - 5, uid=1000, gid=1000,
+              pax_headers={"SCHILY.xattr.user.note": "hello", "mtime": str(t - 5) + ".25"}),
+        entry("etc/" + "long" * 55, data=b"long", mtime=t), entry("x" * 90, DIR, mtime=t), entry("x" * 90 + "/" + "y" * 90, DIR, mtime=t),
+        entry("x" * 90 + "/" + "y" * 90 + "/" + "z" * 90, data=b"deep", mtime=t),
+        entry("l", SYM, linkname="a/" * 60 + "b", mtime=t), entry("tmp", DIR, mode=0o1777, mtime=t), entry("gone", data=b"x" * 9999, mtime=t),
+        entry("null", CHR, devmajor=1, devminor=3, mode=0o666, mtime=t), entry("loop", BLK, devmajor=7, devminor=300, mode=0o660, mtime=t),
+        entry("pipe", FIFO, mode=0o644, mtime=t), entry("empty", data=b"", mtime=t), entry("opaque", DIR, mtime=t),
+        entry("opaque/old", data=b"old", mtime=t), entry("became", DIR, mtime=t), entry("became/in", data=b"x", mtime=t),
+        entry("umläut-ß", data="ü".encode(), mtime=t)])
+    upper = tar_of([
+        entry(".wh.gone", data=b""), entry("opaque", DIR, mtime=t + 7, mode=0o700), entry("opaque/.wh..wh..opq", data=b""),
+        entry("opaque/new", data=b"new", mtime=t), entry("became", data=b"now a file", mtime=t), entry("etc", DIR, mtime=t + 9, mode=0o755),
+        entry("etc/new", LINK, linkname="etc/passwd", uid=1000, gid=1000, mtime=t - 5,
+              pax_headers={"SCHILY.xattr.user.note": "hello"}), entry("bin/prog", data=b"replaced", mode=0o755, mtime=t + 3)])
+    assert compare([lower, upper]) > 20
+
+
+def test_what_umoci_unpacks_of_random_trees():
+    """Three layers of random files, links and whiteouts."""
+    for seed in range(60 if os.environ.get("KILN_SOAK") == "1" else 6):
+        rng = random.Random(seed)
+        there = {}
+        layers = []
+        for _ in range(3):
+            entries, touched = [], set()
+            for _ in range(30):
+                parents = [""] + [f"{path}/" for path, kind in there.items() if kind == "d" and path not in touched]
+                name = rng.choice(parents) + rng.choice("abcdefgh") + str(rng.randrange(4))
+                if name in touched or any(name.startswith(t + "/") for t in touched):
+                    continue
+                kind = rng.choice("ddfffslw")
+                below = [path for path in there if path == name or path.startswith(name + "/")]
+                if any(path in touched for path in below):
+                    continue
+                files = [path for path, k in there.items() if k == "f" and path != name and not path.startswith(name + "/")]
+                if kind == "w":
+                    if name not in there:
+                        continue
+                    head, _, base = name.rpartition("/")
+                    entries.append(entry((head + "/" if head else "") + ".wh." + base, data=b"", mtime=5))
+                    for path in below:
+                        del there[path]
+                    touched.add(name)
+                    continue
+                if kind == "l" and not files:
+                    continue
+                if kind != "d" or there.get(name) != "d":
+                    for path in below:
+                        del there[path]
+                touched.add(name)
+                there[name] = "f" if kind == "l" else kind
+                if kind == "d":
+                    entries.append(entry(name, DIR, mtime=rng.randrange(1 << 30), mode=rng.choice((0o755, 0o700))))
+                    touched.discard(name)
+                elif kind == "f":
+                    entries.append(entry(name, data=rng.randbytes(rng.choice((0, 10, 5000, 200_000))), mtime=rng.randrange(1 << 30), uid=rng.randrange(9)))
+                elif kind == "s":
+                    entries.append(entry(name, SYM, linkname="anywhere/" + str(rng.randrange(9)), mtime=rng.randrange(1 << 30)))
+                else:
+                    target = rng.choice(files)
+                    entries.append(entry(name, LINK, linkname=target))
+            layers.append(tar_of(entries))
+        try:
+            with tempfile.TemporaryDirectory() as name:
+                tmp = pathlib.Path(name)
+                result, out = helper(Image(layers), tmp)
+                assert result.returncode == 0, (seed, result)
+                need("umoci", "unsquashfs")
+                if os.geteuid():
+                    raise Skip("only root unpacks owners")
+                subprocess.run(["unsquashfs", "-q", "-n", "-d", str(tmp / "ours"), str(out)], check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(["umoci", "unpack", "--image", f"{tmp}/layout:test", str(tmp / "bundle")], check=True, stderr=subprocess.DEVNULL)
+                ours, theirs = facts(tmp / "ours")[0], facts(tmp / "bundle/rootfs")[0]
+                # Of links that header's own owner and time count for umoci, the file's for us.
+                pick = lambda f: {k: (v[0][:4], v[4], v[6]) for k, v in f.items() if k != "."}
+                assert pick(ours) == pick(theirs), (seed, [(k, pick(ours).get(k), pick(theirs).get(k)) for k in sorted(set(ours) | set(theirs))
+                                                           if pick(ours).get(k) != pick(theirs).get(k)])
+        except Skip:
+            raise
+
+
+def test_an_access_control_list_is_told():
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in ((1, 6, 0xffffffff), (4, 4, 0xffffffff), (32, 4, 0xffffffff)))
+    with tempfile.TemporaryDirectory() as name:
+        layer = tar_of([entry("f", data=b"x", pax_headers={"SCHILY.acl.access": "user::rw-,user:7:r--,group::r--,mask::r--,other::r--"})])
+        result, _ = helper(Image([layer]), pathlib.Path(name))
+        assert result.returncode == 0 and "access control lists of 1 " in result.stdout, (result, acl)
+
+
+main(globals())
