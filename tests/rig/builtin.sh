@@ -43,6 +43,32 @@ expect "resume" 0 '' kiln resume v
 expect "exec after a pause" 3 '' kiln exec v -- sh -c 'exit 3'
 expect "stop" 0 '' kiln stop v
 expect "start again" 0 '' kiln start v
+expect "a reboot may start it again" 0 . \
+	kiln run -d --name again --set on_reboot=restart --rootfs "$root" -- sh -c 'sleep 1000'
+kiln exec again -- sh -c 'echo old > /marker; reboot -f' >/dev/null 2>&1
+expect "... a new guest" 0 'ready.*running.*ready' sh -c "timeout 60 $build/kiln events -f again |
+	awk '{printf \"%s \", \$4} /running/ {r++} /ready/ && r > 1 {print \"\"; exit}'"
+expect "... which knows nothing of the old" 1 '' kiln exec again -- test -e /marker
+kiln rm -f again >/dev/null
+
+# passt takes the addresses of an interface by which the world is reached.
+ip tuntap add ext0 mode tap && ip addr add 192.0.2.1/24 dev ext0 && ip link set ext0 up &&
+	ip route add default via 192.0.2.2
+mkdir -p /tmp/www && echo from the host >/tmp/www/index.html
+busybox httpd -f -p 127.0.0.1:8000 -h /tmp/www & server=$!
+expect "the host by a user network" 0 '^from the host$' kiln run --network user --rootfs "$root" -- \
+	wget -q -O - http://10.0.2.2:8000/
+kill $server
+expect "a published port" 0 . kiln run -d --name web -p 8080:80 --network user --rootfs "$root" -- \
+	sh -c 'mkdir -p /www; echo inside > /www/index.html; httpd -f -h /www'
+kiln exec web -- sh -c 'until wget -q -O - http://127.0.0.1/; do :; done' >/dev/null 2>&1
+expect "... answers" 0 '^inside$' busybox wget -q -O - http://127.0.0.1:8080/
+kiln rm -f web >/dev/null
+
+expect "a disk keeps what was flushed" 0 '^[0-9a-f]* *-$' sh -c "truncate -s 64M /tmp/disk &&
+	$build/kiln run --disk /tmp/disk --rootfs $root -- sh -c 'dd if=/dev/urandom of=/dev/vdb bs=1M count=64 conv=fsync 2>/dev/null; sha256sum < /dev/vdb' > /tmp/sum &&
+	sha256sum < /tmp/disk | cmp - /tmp/sum && cat /tmp/sum"
+
 expect "a panic is a failure with its reason" 0 'failed' \
 	sh -c "$build/kiln exec v -- sh -c 'echo c > /proc/sysrq-trigger'; $build/kiln wait v; $build/kiln ls -a"
 expect "... and is told" 0 'panicked: ' kiln inspect v

@@ -62,7 +62,7 @@ write_init()
 {
 	cat > "$1" <<'INIT'
 #!/bin/busybox sh
-# L1's init: mounts the other machine's root and hands over to run.sh in $RIG_OUT.
+# L1's init: mounts the other machine's root and becomes run.sh in $RIG_OUT.
 b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
@@ -76,9 +76,8 @@ $b mkdir /mnt/dev/shm && $b mount -t tmpfs tmp /mnt/dev/shm
 $b mount -t cgroup2 -o favordynmods cgroup /mnt/sys/fs/cgroup
 $b mkdir /mnt/run/rig && $b mount -t 9p -o $o,cache=none out /mnt/run/rig
 $b ip link set lo up
-$b chroot /mnt /bin/bash /run/rig/run.sh
-$b sync
-$b poweroff -f
+# Not chroot, in which nobody may make a user namespace.
+exec $b switch_root /mnt /bin/bash /run/rig/run.sh
 INIT
 	chmod +x "$1"
 }
@@ -92,11 +91,11 @@ module_files()
 setup()
 {
 	local work version n=10 file
-	[ ! -e "$cache/initramfs.gz" ] || return 0
+	[ ! -e "$cache/initramfs-2.gz" ] || return 0
 	mkdir -p "$cache"
 	exec 9>"$cache/lock"
 	flock 9
-	[ ! -e "$cache/initramfs.gz" ] || return 0 # another was faster
+	[ ! -e "$cache/initramfs-2.gz" ] || return 0 # another was faster
 	echo "rig: setting up in $(realpath "$cache")" >&2
 	work=$(mktemp -d "$cache/new.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
@@ -111,9 +110,9 @@ setup()
 		n=$((n + 1))
 	done
 	write_init "$work/ini/init"
-	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs.gz"
+	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs-2.gz"
 	cp "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
-	mv "$work/initramfs.gz" "$cache/initramfs.gz" # last: it says that all is there
+	mv "$work/initramfs-2.gz" "$cache/initramfs-2.gz" # last: it says that all is there
 	rm -rf "$work"
 	trap - EXIT
 	flock -u 9
@@ -130,6 +129,7 @@ write_run()
 			"$command" $i $i
 		i=$((i + 1))
 	done
+	echo "sync; exec $(command -v busybox) poweroff -f"
 }
 
 # One processor: with two, SVM's emulation now and then resets a guest that moves from one to the other in
@@ -139,7 +139,7 @@ boot()
 	timeout --foreground "$seconds" qemu-system-x86_64 \
 		-M q35 -accel tcg,thread=single -smp 1 -cpu "$cpu" -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
-		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs.gz" \
+		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs-2.gz" \
 		-append "console=ttyS0 quiet panic=-1 nokaslr" \
 		-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
 		-device virtio-9p-pci,fsdev=host,mount_tag=host \
