@@ -36,6 +36,8 @@ int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_
 int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backend **ret,
 			 kiln_error *err)
 {
+	const struct kiln__backend *first = NULL;
+	kiln_error why_first = KILN_ERROR_INIT;
 	kiln_error why = KILN_ERROR_INIT;
 
 	for (size_t i = 0; kiln__backends[i]; i++) {
@@ -43,14 +45,21 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 
 		if (!(backend->features & (KILN__CAN_KVM | KILN__CAN_TCG)))
 			continue;
-		if (backend->check(spec, &why) < 0 ||
-		    (backend->works && backend->works(spec->arch, &why) < 0))
-			continue;
-		*ret = backend;
-		return 0;
+		if (first && why.code && !why_first.code)
+			why_first = why;
+		if (backend->check(spec, &why) == 0 &&
+		    (!backend->works || backend->works(spec->arch, &why) == 0)) {
+			*ret = backend;
+			return 0;
+		}
+		first = first ? first : backend;
 	}
 	if (!why.code)
 		kiln__fail(&why, KILN_ENOTSUP, "this kiln has no backend for this system");
+	/* The last does most, so what it lacks is the configuration's fault; unless another has it.
+	 */
+	if (why_first.code && !why.hint[0])
+		kiln__hint(&why, "the %s backend: %s", first->name, why_first.message);
 	if (err)
 		*err = why;
 	return why.code;

@@ -171,6 +171,8 @@ int kiln__board_reset(struct kiln__board *b, kiln_error *err)
 
 	kiln__devices_reset(&b->devices);
 	kiln__pci_reset(b->pci);
+	kiln__pm_reset(&b->pm);
+	kiln__uart_reset(&b->uart);
 	for (unsigned i = 0; r == 0 && i < mem->count; i++)
 		r = kiln__ram_discard(b->ram, mem->regions[i].gpa, mem->regions[i].size, err);
 	if (r == 0)

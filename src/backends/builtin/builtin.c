@@ -36,6 +36,7 @@ struct kiln__instance {
 	kiln_done_fn paused; /* a pause under way */
 	void *paused_data;
 	struct kiln__deferred *dying; /* killed before any thread was started */
+	bool was_reset;               /* by its guest, and does not boot again */
 	bool over;                    /* the end was told */
 };
 
@@ -129,8 +130,6 @@ static enum kiln__end end_of(enum kiln__vcpus_end how)
 	switch (how) {
 	case KILN__VCPUS_POWEROFF:
 		return KILN__END_POWEROFF;
-	case KILN__VCPUS_RESET:
-		return KILN__END_RESET;
 	case KILN__VCPUS_FAILED:
 		return KILN__END_FAILED;
 	default:
@@ -166,17 +165,23 @@ static bool restart(struct kiln__instance *vm)
 	return true;
 }
 
-/* The threads of a guest that has reset itself still wait: if it may not boot again, its end is
- * theirs. */
+/*
+ * The threads of a guest that has reset itself still wait: it boots again, or they end, and the VM
+ * with them.
+ */
 static void on_ended(void *data, enum kiln__vcpus_end how, const kiln_error *err)
 {
 	struct kiln__instance *vm = data;
 
 	kiln__mailbox_flush(&vm->mailbox);
-	if (how == KILN__VCPUS_RESET && vm->host.rebooting(vm->host.data) && restart(vm))
+	if (how != KILN__VCPUS_RESET) {
+		tell_end(vm, vm->was_reset && !err ? KILN__END_RESET : end_of(how), err);
+	} else if (vm->host.rebooting(vm->host.data) && restart(vm)) {
 		vm->host.rebooted(vm->host.data);
-	else
-		tell_end(vm, end_of(how), err);
+	} else {
+		vm->was_reset = true;
+		kiln__vcpus_stop(vm->vcpus);
+	}
 }
 
 static const struct kiln__vcpus_handler vcpus_handler = {

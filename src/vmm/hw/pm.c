@@ -44,6 +44,11 @@ void kiln__pm_init(struct kiln__pm *pm, struct kiln__bus *bus, kiln_hv_vm *vm,
 	kiln__bus_add_ports(bus, KILN__PVPANIC_PORT, 1, on_pvpanic, pm);
 }
 
+void kiln__pm_reset(struct kiln__pm *pm)
+{
+	atomic_store(&pm->events, 0);
+}
+
 int kiln__pm_press(struct kiln__pm *pm, unsigned button, kiln_error *err)
 {
 	int r;

@@ -33,6 +33,9 @@ struct kiln__pm {
 void kiln__pm_init(struct kiln__pm *pm, struct kiln__bus *bus, kiln_hv_vm *vm,
 		   const struct kiln__pm_handler *handler, void *data);
 
+/* As it was made: nothing was pressed. No vCPU runs. */
+void kiln__pm_reset(struct kiln__pm *pm);
+
 /* Presses a button (KILN__EVENT_POWER, KILN__EVENT_SLEEP). Any thread. */
 int kiln__pm_press(struct kiln__pm *pm, unsigned button, kiln_error *err);
 

@@ -158,6 +158,17 @@ void kiln__uart_init(struct kiln__uart *uart, struct kiln__bus *bus, kiln_hv_vm 
 	kiln__bus_add_ports(bus, KILN__COM1_PORT, 8, whole ? on_whole : on_early, uart);
 }
 
+void kiln__uart_reset(struct kiln__uart *u)
+{
+	pthread_mutex_lock(&u->lock);
+	u->ier = u->lcr = u->mcr = u->scr = 0;
+	u->divisor[0] = u->divisor[1] = 0;
+	u->begin = u->count = 0;
+	u->sent = false;
+	update_line(u);
+	pthread_mutex_unlock(&u->lock);
+}
+
 size_t kiln__uart_input(struct kiln__uart *u, const uint8_t *bytes, size_t len)
 {
 	size_t n = 0;

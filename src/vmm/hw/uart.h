@@ -41,6 +41,9 @@ struct kiln__uart {
 void kiln__uart_init(struct kiln__uart *uart, struct kiln__bus *bus, kiln_hv_vm *vm, bool whole,
 		     void (*output)(void *data, uint8_t byte), void *data);
 
+/* As it was made. No vCPU runs. */
+void kiln__uart_reset(struct kiln__uart *uart);
+
 /* Input for the guest: bytes taken; what does not fit is dropped by a serial line. */
 size_t kiln__uart_input(struct kiln__uart *uart, const uint8_t *bytes, size_t len);
 

@@ -20,7 +20,7 @@
 
 KILN__SYSCALLS(preadv, pwritev, pwritev2, fdatasync, fallocate);
 /* A thread (0x10000 = CLONE_THREAD), and what the C library does in it. */
-KILN__SYSCALLS(clone(0 & 0x10000 = 0x10000), set_robust_list, rseq);
+KILN__SYSCALLS(clone(0 & 0x7e030000 = 0x10000), set_robust_list, rseq);
 
 #define MAX_THREADS 4
 
