@@ -5,7 +5,7 @@
 # boots Debian's ordinary kernel (L1), which sees this machine's file system read-only
 # over 9P and offers a /dev/kvm that runs stock kernels.
 #
-#	rig.sh [-t SECONDS] [-m MIB] [-c CPU] [-o DIRECTORY] COMMAND...
+#	rig.sh [-i] [-t SECONDS] [-m MIB] [-c CPU] [-o DIRECTORY] COMMAND...
 #	rig.sh --setup
 #
 # Each COMMAND is one line for bash, run in L1 one after the other in one boot, as
@@ -14,6 +14,8 @@
 # temporary one). What a command writes appears when L1 is done, under a headline; so
 # does its exit code. The exit code of rig.sh is 0 if all commands' were, the
 # first other one if not, 77 if this machine cannot have a rig, 125 if L1 failed.
+#
+# With -i time in L1 is virtual, an instruction a nanosecond: what is measured there repeats.
 #
 # It sets itself up: kernel and initramfs are kept under .cache/rig, made by --setup or
 # by the first use. The kernel is Debian's package, fetched and verified by apt.
@@ -28,6 +30,7 @@ memory=2048
 # next exit. Without XSAVE everybody uses FXSAVE, and guests are sound.
 cpu=EPYC,svm=on,xsave=off
 out=
+time=
 
 # Debian's ordinary kernel has 9P, its cloud kernel does not. In loading order with their dependencies:
 modules="virtio_pci 9pnet_virtio 9p kvm_amd tun virtio_net vhost_vsock"
@@ -137,7 +140,7 @@ write_run()
 boot()
 {
 	timeout --foreground "$seconds" qemu-system-x86_64 \
-		-M q35 -accel tcg,thread=single -smp 1 -cpu "$cpu" -m "$memory" \
+		-M q35 -accel tcg,thread=single $time -smp 1 -cpu "$cpu" -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
 		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs-2.gz" \
 		-append "console=ttyS0 quiet panic=-1 nokaslr" \
@@ -170,6 +173,7 @@ report()
 
 while [ $# -gt 0 ]; do
 	case $1 in
+	-i) time='-icount shift=0,sleep=off -seed 1 -rtc clock=vm'; shift ;;
 	-t) seconds=$2; shift 2 ;;
 	-m) memory=$2; shift 2 ;;
 	-c) cpu=$2; shift 2 ;;

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* F_GETFD and F_SETFD are for what was inherited, before anything else. */
+/* F_SETFD is for what was inherited, before anything else. */
 KILN__SYSCALLS(close, read, pread64, pwrite64, ftruncate, fstat, newfstatat);
 KILN__SYSCALLS(fcntl(1 = F_GETFL), fcntl(1 = F_SETFL), fcntl(1 = F_DUPFD_CLOEXEC));
 
@@ -174,9 +174,7 @@ int kiln__os_dup(kiln_fd *ret, kiln_fd fd, kiln_error *err)
 
 int kiln__os_inherited(kiln_fd *ret, int number, kiln_error *err)
 {
-	int flags = fcntl(number, F_GETFD);
-
-	if (flags < 0 || fcntl(number, F_SETFD, flags | FD_CLOEXEC) < 0)
+	if (fcntl(number, F_SETFD, FD_CLOEXEC) < 0) /* there is no other flag */
 		return kiln__fail_errno(err, errno, "descriptor %d was not handed over", number);
 	*ret = number;
 	return 0;

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,18 +39,16 @@ uint64_t kiln__os_total_memory(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
+/* What this program is for is what the host is, or pretends to be (Rosetta does, to uname(2) too). */
 const char *kiln__os_arch(void)
 {
-	struct utsname name;
-
-	if (uname(&name) < 0)
-		return "unknown";
-	if (strcmp(name.machine, "x86_64") == 0)
-		return "x86_64";
-	/* macOS says arm64. */
-	if (strcmp(name.machine, "aarch64") == 0 || strcmp(name.machine, "arm64") == 0)
-		return "aarch64";
+#if defined(__x86_64__)
+	return "x86_64";
+#elif defined(__aarch64__)
+	return "aarch64";
+#else
 	return "unknown";
+#endif
 }
 
 static bool is_executable(const char *path)
