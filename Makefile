@@ -27,8 +27,8 @@ soak: ## the same with full counts
 	@tools/setup.sh check
 	@KILN_SOAK=1 tools/check.sh
 
-bench: ## boot figures beside those of bare QEMU
-	@tools/setup.sh demo
+bench: ## boot figures beside those of QEMU, image figures beside those of skopeo and umoci
+	@tools/setup.sh bench
 	@$(MAKE) --no-print-directory all
 	@tests/bench/run.sh
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building, demonstrating or checking kiln needs, only what is missing.
-# usage: tools/setup.sh build|demo|check
+# usage: tools/setup.sh build|demo|bench|check
 # On Debian and Ubuntu by apt-get, as root or by sudo; elsewhere it says what to install.
 set -eu
 
@@ -14,12 +14,14 @@ check="acpica-tools lz4 zstd qemu-system-arm qemu-utils clang libclang-rt-dev cl
   ovmf qemu-efi-aarch64 mtools grub-pc-bin grub-efi-amd64-bin grub-common fdisk openssh-client
   python3-yaml python3-jsonschema python3-oauthlib python3-configobj python3-jinja2 python3-requests python3-netifaces
   python3-jsonpatch python3-serial"
+bench="flex bison bc libelf-dev busybox-static cpio kmod docker-registry skopeo umoci squashfs-tools python3"
 
 case $what in
 build) wanted=$build ;;
 demo) wanted="$build $demo" ;;
+bench) wanted="$build $demo $bench" ;;
 check) wanted="$build $demo $check" ;;
-*) echo "usage: tools/setup.sh build|demo|check" >&2; exit 2 ;;
+*) echo "usage: tools/setup.sh build|demo|bench|check" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

@@ -17,3 +17,4 @@ printf 'int main(void) { return 0; }\n' | gcc -O2 -x c - -o "$work/empty"
 python3 tests/bench/cpio.py "$work/initramfs/init" "$work/initramfs.cpio"
 python3 tests/bench/bench.py "$work" "$root" "${RUNS:-20}"
 RUNS=3 python3 tests/bench/images.py "$work"
+tests/bench/vmm.sh
