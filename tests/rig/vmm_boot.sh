@@ -56,6 +56,7 @@ status=0
 cut -c1-160 "$work/log"
 [ "$status" = 0 ] || exit 1
 
+sed -i 's/\r*$//' "$work"/[0-9].out # as a serial port ends lines
 expect() { grep -qE "$2" "$work/$1.out" || { echo "FAIL: run $1 does not say: $2"; status=1; }; }
 deny() { ! grep -qE "$2" "$work/$1.out" || { echo "FAIL: run $1 says: $2"; status=1; }; }
 for run in 0 1 2; do
