@@ -3,11 +3,23 @@
 #include "manager.h"
 
 #include "err.h"
+#include "resolve.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* --- the manager ------------------------------------------------------------------------- */
+
+/* What a command left half made that was killed while it made an image. */
+static void sweep_images(const struct kiln__home *home)
+{
+	struct kiln__cache *cache;
+
+	if (kiln__resolve_cache(home, &cache, NULL) < 0)
+		return;
+	kiln__cache_sweep(cache);
+	kiln__cache_free(cache);
+}
 
 int kiln_manager_new(kiln_manager **ret_manager, kiln_loop *loop,
 		     const kiln_manager_options *options, kiln_error *err)
@@ -33,6 +45,8 @@ int kiln_manager_new(kiln_manager **ret_manager, kiln_loop *loop,
 	}
 	if (r == 0)
 		r = kiln__home_sweep(&manager->home, err);
+	if (r == 0)
+		sweep_images(&manager->home);
 	if (r < 0) {
 		kiln_manager_free(manager);
 		return r;

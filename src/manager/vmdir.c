@@ -5,6 +5,7 @@
 #include "control.h"
 #include "err.h"
 #include "log.h"
+#include "loop.h"
 #include "os.h"
 #include "timefmt.h"
 #include "vmfiles.h"
@@ -504,6 +505,99 @@ static void read_processes(kiln_fd lock, int64_t *ret_runner, int64_t *ret_vmm)
 	}
 }
 
+/* How long the record may lag behind the end of a VMM, on a busy machine. */
+#define RECORD_MS 2000
+
+struct awaited {
+	const struct kiln__vmdir *dir;
+	bool over;
+};
+
+static void on_changed(void *data, int directory, const char *name)
+{
+	struct awaited *awaited = data;
+	struct kiln__vmstate state;
+	json_t *object;
+
+	(void)directory;
+	(void)name;
+	if (kiln__vmdir_read_state(awaited->dir, &object, NULL) < 0)
+		return;
+	kiln__vmstate_parse(object, &state);
+	json_decref(object);
+	awaited->over |= !kiln__vmstate_is_alive(state.state);
+}
+
+static void on_late(void *data)
+{
+	struct awaited *awaited = data;
+
+	awaited->over = true;
+}
+
+/* The VMM has ended, and its runner is about to put on record how: waits for that. */
+static void await_record(const struct kiln__vmdir *dir)
+{
+	kiln__autofree char *path = file_of(dir, KILN__VM_STATE);
+	struct awaited awaited = {.dir = dir};
+	struct kiln__dirwatch *watch = NULL;
+	struct kiln__timer *timer = NULL;
+	kiln_loop *loop = NULL;
+	int directory;
+
+	if (path && kiln_loop_new(&loop, NULL) == 0 &&
+	    kiln__dirwatch_new(&watch, loop, on_changed, &awaited, NULL) == 0 &&
+	    kiln__dirwatch_add(watch, path, &directory, NULL) == 0 &&
+	    kiln__timer_new(&timer, loop, on_late, &awaited, NULL) == 0) {
+		kiln__timer_start(timer, RECORD_MS);
+		on_changed(&awaited, 0, NULL); /* it may have been before the watch */
+		while (!awaited.over)
+			kiln_loop_step(loop);
+	}
+	kiln__timer_free(timer);
+	kiln__dirwatch_free(watch);
+	kiln_loop_free(loop);
+}
+
+/* Whether the VMM that a runner has written down is not there any more. */
+static bool vmm_is_gone(const struct kiln__vmdir *dir, int64_t vmm)
+{
+	kiln__autoclose kiln_fd process = KILN_FD_NONE;
+	char word[VMM_WORD + 1];
+
+	snprintf(word, sizeof(word), "%.*s", VMM_WORD, dir->id);
+	return vmm > 0 && kiln__os_open_process(&process, vmm, word, NULL) == KILN_ENOENT;
+}
+
+/*
+ * What is on record of a VM whose lock is held may be of the life before, if another process is
+ * just taking it (GUARD), or of before its VMM's end.
+ */
+static int read_alive(const struct kiln__vmdir *dir, kiln_fd lock, json_t **object,
+		      struct kiln__vmstate *state, kiln_error *err)
+{
+	int64_t runner;
+	int64_t vmm;
+
+	if (state->state == KILN_STATE_STOPPED || state->state == KILN_STATE_FAILED) {
+		if (kiln__os_hold_part(lock, PART_GUARD, err) < 0)
+			return KILN_ESYSTEM;
+		kiln__os_unlock_part(lock, PART_GUARD);
+	} else {
+		read_processes(lock, &runner, &vmm);
+		/* While it starts, the processes may be those of the life before. */
+		if (state->state < KILN_STATE_RUNNING || !vmm_is_gone(dir, vmm))
+			return 0;
+		await_record(dir);
+	}
+	json_decref(*object);
+	*object = NULL;
+	if (kiln__vmdir_read_state(dir, object, err) < 0)
+		return KILN_ESYSTEM;
+	kiln__vmstate_parse(*object, state);
+	return 0;
+}
+
 int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 		       json_t **ret_object, kiln_error *err)
 {
@@ -523,6 +617,13 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 	if (r < 0)
 		return r;
 	kiln__vmstate_parse(object, &state);
+	if (alive) {
+		r = read_alive(dir, lock, &object, &state, err);
+		if (r < 0) {
+			json_decref(object);
+			return r;
+		}
+	}
 	if (!alive && kiln__vmstate_is_alive(state.state)) {
 		alive = settle_dead(dir, &object, err);
 		if (alive < 0) {
@@ -593,6 +694,30 @@ static int take_life(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *er
 }
 
 /*
+ * A VM that lived before is starting from the moment that it is taken: to who looks, its last end
+ * must not be the end of the life that begins.
+ */
+static int write_starting(const struct kiln__vmdir *dir, kiln_error *err)
+{
+	kiln__autofree char *path = file_of(dir, KILN__VM_STATE "/state.json");
+	json_t *object;
+	char *text;
+	int r = path ? kiln__vmdir_read_state(dir, &object, err) : kiln__fail_nomem(err);
+
+	if (r < 0)
+		return r;
+	json_object_del(object, "exit");
+	json_object_del(object, "failure");
+	json_object_del(object, "finished");
+	r = json_object_set_new(object, "state", json_string(kiln_state_name(KILN_STATE_STARTING)));
+	text = r ? NULL : json_dumps(object, JSON_INDENT(1));
+	json_decref(object);
+	r = text ? kiln__os_save_record(path, text, false, err) : kiln__fail_nomem(err);
+	free(text);
+	return r;
+}
+
+/*
  * With GUARD held: nothing alive, the runtime directory there and empty. A runner that was
  * killed is recorded, and its processes have ended, before another takes its place.
  */
@@ -613,7 +738,9 @@ static int take_guarded(struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *ret_life
 		return r;
 	if (r > 0)
 		remove_temporaries(dir);
-	r = own_runtime(dir, err);
+	r = dir->fresh ? 0 : write_starting(dir, err);
+	if (r == 0)
+		r = own_runtime(dir, err);
 	if (r == 0)
 		r = make_runtime(dir, err);
 	if (r == KILN_EEXIST)

@@ -161,5 +161,26 @@ def test_idle_runner_makes_no_system_call(home):
     home.ok("rm", "-f", "web")
 
 
+def test_starts_at_once_of_a_vm_that_was_stopped_before(home):
+    home.ok("create", "--name", "s", "--backend", "fake")
+    home.ok("start", "s")
+    home.ok("stop", "s")
+    for _ in range(10):
+        both = [home.popen("start", "s", stdout=-3, stderr=-3) for _ in range(2)]
+        codes = {p.wait(kilntest.DEADLINE) for p in both}
+        assert 0 in codes and codes <= {0, 125}, codes
+        home.ok("stop", "s")
+        assert home.vms()[0]["state"] == "stopped"  # neither start was still to come
+    for _ in range(10):
+        start = home.popen("start", "s", stdout=-3, stderr=-3)
+        removed = home.kiln("rm", "s", timeout=20)  # before it, or refused while it runs
+        start.wait(kilntest.DEADLINE)
+        if removed.code == 0:
+            home.ok("create", "--name", "s", "--backend", "fake")
+        home.kiln("stop", "s")
+    home.ok("rm", "-f", "s")
+    home.assert_clean()
+
+
 if __name__ == "__main__":
     kilntest.main(sys.modules[__name__])
