@@ -35,6 +35,7 @@ struct client {
 	struct kiln__stream *guest;    /* the guest's side while the answer is on its way */
 	struct kiln__stream *console;  /* a console client */
 	bool launcher;
+	bool asked;   /* something, ever */
 	bool follows; /* wants events */
 	bool attach_stdin;
 };
@@ -517,6 +518,7 @@ static void on_request(void *data, struct kiln__control_call *call, const char *
 	struct runner *runner = client->server->runner;
 	kiln_error err;
 
+	client->asked = true;
 	if (strcmp(method, "launch") == 0 && client->launcher && !runner->machine) {
 		runner_launch(runner, call, params);
 		return;
@@ -545,6 +547,20 @@ void server_event(struct server *server, const kiln_event *event)
 /* --- the listening socket
  * ------------------------------------------------------------------------------------ */
 
+/* Connections that nothing was ever asked on must not keep out who wants to stop the VM: the oldest
+ * of them, if there is one, goes. */
+static bool make_room(struct server *server)
+{
+	struct client *silent = NULL;
+
+	for (struct client *c = server->clients; c; c = c->next)
+		if (!c->asked && !c->launcher)
+			silent = c;
+	if (silent)
+		client_free(silent);
+	return silent != NULL;
+}
+
 /* Tells a client that it is one too many: closed without a word it would take the VM for ended. */
 static void turn_away(kiln_fd fd)
 {
@@ -572,7 +588,8 @@ static void on_connection(void *data, kiln_fd fd)
 		kiln__os_close(fd);
 		return;
 	}
-	if (server->count + process_clients(server->runner->process) >= MAX_CLIENTS) {
+	if (server->count + process_clients(server->runner->process) >= MAX_CLIENTS &&
+	    !make_room(server)) {
 		turn_away(fd);
 		kiln__os_close(fd);
 		return;

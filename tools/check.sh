@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0
 patience=1 # Meson's timeouts are for the samples
 [ -z "${KILN_SOAK:-}" ] || patience=20
-shown=$(mktemp)
-trap 'rm -f "$shown"' EXIT
+shown=$(mktemp) named=$(mktemp)
+trap 'rm -f "$shown" "$named"' EXIT
 
 # Runs one step that is a test by itself, and is skipped if it exits with 77: step NAME COMMAND...
 step() {
@@ -21,7 +21,7 @@ step() {
 	case $result in
 	0) passed=$((passed + 1)); echo "ok    $name" ;;
 	77) skipped=$((skipped + 1)); echo "skip  $name: $(tail -n 1 "$log")" ;;
-	*) failed=$((failed + 1)); echo "FAIL  $name"; tail -n 60 "$log" ;;
+	*) failed=$((failed + 1)); echo "FAIL  $name" | tee -a "$named"; tail -n 60 "$log" ;;
 	esac
 	rm -f "$log"
 }
@@ -29,7 +29,8 @@ step() {
 # Adds up the Meson test run whose build directory is $1.
 count() {
 	local ok bad skip
-	read -r ok bad skip < <(python3 tools/count-tests.py "$1/meson-logs/testlog.json" "$shown")
+	read -r ok bad skip < <(python3 tools/count-tests.py "$1/meson-logs/testlog.json" "$shown" \
+		2>>"$named")
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 }
 
@@ -60,5 +61,6 @@ echo
 echo "Shown:"
 sort -u "$shown" | sed 's/^/  /'
 echo
+cat "$named" # what failed or was skipped, where it is seen
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the results in a Meson testlog.json: passed, failed, skipped; names what was skipped and why.
+"""Counts the results in a Meson testlog.json: passed, failed, skipped; names what failed, and what was skipped and why.
 
 What tests have shown, which they say in lines that begin with "shown: ", goes to the end of the file
 named by the second argument."""
@@ -29,6 +29,7 @@ for line in lines:
         print(f"skip  {test['name']}: {why[-1] if why else 'no reason given'}", file=sys.stderr)
     else:
         failed += 1
+        print(f"FAIL  {test['name']}: {result}", file=sys.stderr)
 if len(sys.argv) > 2:
     with open(sys.argv[2], "a", encoding="utf-8") as file:
         file.writelines(line.removeprefix("shown: ") + "\n" for line in shown)

@@ -483,8 +483,8 @@ static const struct kiln__key readiness_keys[] = {
 		.doc = "What says that the machine is ready: the agent's hello (agent), a line "
 		       "KILN_READY or VMRS_READY ADDRESS on the console (console), a TCP port "
 		       "that answers through its published port (tcp), a vsock port that answers "
-		       "(vsock), a command that succeeds (command), or nothing: running is ready "
-		       "(none).",
+		       "(vsock), a command that succeeds, run again until it does (command), or "
+		       "nothing: running is ready (none).",
 	},
 	{
 		.name = "port",

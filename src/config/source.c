@@ -55,10 +55,29 @@ int kiln__source_copy(kiln_fd from, uint64_t offset, uint64_t length, kiln_fd to
 	return r;
 }
 
+static const char *name_of(const struct kiln__source *source)
+{
+	return source->path ? source->path : "the disk";
+}
+
+int kiln__source_check_disk(const struct kiln__source *source, const char *key, kiln_error *err)
+{
+	struct kiln__os_stat st;
+	int r = source->path ? kiln__os_stat(source->path, &st, NULL)
+			     : kiln__os_fstat(source->fd, &st, NULL);
+
+	if (r < 0 || st.is_file || st.is_block_device)
+		return 0;
+	kiln__fail(err, KILN_EINVAL, "%s: %s is %s, not a disk", key, name_of(source),
+		   st.is_directory ? "a directory" : "neither a file nor a block device");
+	kiln__hint(err, st.is_directory ? "--rootfs takes a directory as the root file system"
+					: "name the file of a disk image, or a block device");
+	return KILN_EINVAL;
+}
+
 int kiln__source_lock(kiln_fd fd, bool writable, const char *key, const struct kiln__source *source,
 		      kiln_error *err)
 {
-	const char *name = source->path ? source->path : "the disk";
 	struct kiln__os_stat st;
 	int r = kiln__os_fstat(fd, &st, err);
 
@@ -67,7 +86,7 @@ int kiln__source_lock(kiln_fd fd, bool writable, const char *key, const struct k
 	r = writable ? kiln__os_try_lock(fd, err) : kiln__os_try_lock_shared(fd, err);
 	if (r != KILN_EBUSY)
 		return 0; /* a file system without locks has nothing to say against it */
-	kiln__fail(err, r, "%s: %s is in use by another VM or command", key, name);
+	kiln__fail(err, r, "%s: %s is in use by another VM or command", key, name_of(source));
 	kiln__hint(err, "\"kiln disk info\" tells by whom; only disks that nobody writes to can be "
 			"shared");
 	return r;

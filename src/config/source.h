@@ -21,6 +21,12 @@ int kiln__source_open(const struct kiln__source *source, kiln_fd *ret, uint64_t 
 		      uint64_t *ret_length, kiln_error *err);
 
 /*
+ * Refuses as a disk what is neither a file nor a block device (KILN_EINVAL): to be asked before
+ * it is opened, since opening a FIFO waits. What cannot be looked at is for who opens it to tell.
+ */
+int kiln__source_check_disk(const struct kiln__source *source, const char *key, kiln_error *err);
+
+/*
  * Locks an open disk for as long as the descriptor and its duplicates live, those of a VMM's
  * process too: for itself alone, or with others that only read. KILN_EBUSY says that another VM has
  * it;

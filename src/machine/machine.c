@@ -197,7 +197,8 @@ static void set_panic(kiln_machine *m)
 		kiln__hint(&m->failure, "give the machine more memory than %llu MiB",
 			   (unsigned long long)(m->spec->memory >> 20));
 	else
-		kiln__hint(&m->failure, "look at the guest's console");
+		kiln__hint(&m->failure,
+			   "all of a named machine's console is in kiln logs --console");
 }
 
 static void set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
@@ -339,7 +340,8 @@ static void on_ready_timeout(void *data)
 	kiln__fail(&err, KILN_ETIMEDOUT, "the guest was not ready within %llu ms%s%s",
 		   (unsigned long long)m->spec->readiness.timeout_ms, m->ready ? ": " : "",
 		   m->ready ? kiln__ready_describe(m->ready) : "");
-	kiln__hint(&err, "look at the guest's console, or allow more time (readiness.timeout)");
+	kiln__hint(&err, "allow more time (readiness.timeout); all of a named machine's console is "
+			 "in kiln logs --console");
 	fail_running(m, "ready", &err);
 }
 

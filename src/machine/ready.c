@@ -5,7 +5,8 @@
  * done that the guest is ready, unless the configuration names another sign.
  *
  * Nothing polls: the agent speaks first, the console is read as it comes, ports are
- * waited for inside the guest, by the agent.
+ * waited for inside the guest, by the agent. Only the command that a user named is run
+ * again until it succeeds, since nothing else tells when it would.
  */
 #include "ready.h"
 
@@ -24,6 +25,10 @@
 /* In the guest only root may bind a port below this one (Linux, net/vmw_vsock/af_vsock.c). */
 #define PRIVILEGED_PORTS 1024
 
+/* Between two runs of the readiness command: doubled from the first to the second. */
+#define AGAIN_MIN_MS 100
+#define AGAIN_MAX_MS 2000
+
 struct kiln__ready {
 	kiln_machine *machine;
 	const struct kiln__spec *spec;
@@ -31,6 +36,9 @@ struct kiln__ready {
 	void *data;
 	struct kiln__agent *agent;
 	struct kiln__session *command; /* the readiness command while it runs */
+	struct kiln__timer *again;     /* armed between two of its runs */
+	uint64_t again_ms;
+	struct kiln__agent_exit last; /* how it ended */
 	struct kiln__console_scan scan;
 	char describe[400];
 	bool begun;   /* the VMM says that the guest runs */
@@ -78,7 +86,6 @@ static void on_command_started(void *data, uint32_t pid)
 static void on_command_exited(void *data, const struct kiln__agent_exit *how)
 {
 	struct kiln__ready *ready = data;
-	kiln_error err;
 
 	kiln__session_free(ready->command);
 	ready->command = NULL;
@@ -86,10 +93,11 @@ static void on_command_exited(void *data, const struct kiln__agent_exit *how)
 		sign(ready);
 		return;
 	}
-	kiln__fail(&err, KILN_EDIED, "the readiness command %s %u",
-		   how->signal ? "was killed by signal" : "exited with code",
-		   how->signal ? how->signal : how->code);
-	ready->handler->failed(ready->data, &err);
+	ready->last = *how;
+	ready->again_ms = ready->again_ms ? ready->again_ms * 2 : AGAIN_MIN_MS;
+	if (ready->again_ms > AGAIN_MAX_MS)
+		ready->again_ms = AGAIN_MAX_MS;
+	kiln__timer_start(ready->again, ready->again_ms);
 }
 
 static void on_command_failed(void *data, const kiln_error *err, bool lost)
@@ -130,6 +138,13 @@ static void on_command_stream(void *data, struct kiln__stream *stream, const kil
 		ready->handler->failed(ready->data, &why);
 	}
 	kiln__buf_done(&argv);
+}
+
+static void run_command(void *data)
+{
+	struct kiln__ready *ready = data;
+
+	kiln__machine_connect(ready->machine, KILN__AGENT_PORT, on_command_stream, ready);
 }
 
 static void on_port(void *data, const void *result, const kiln_error *err)
@@ -176,7 +191,7 @@ static void seek_sign(struct kiln__ready *ready)
 		wait_for_port(ready);
 		break;
 	case KILN__READY_COMMAND:
-		kiln__machine_connect(ready->machine, KILN__AGENT_PORT, on_command_stream, ready);
+		run_command(ready);
 		break;
 	case KILN__READY_CONSOLE:
 	case KILN__READY_NONE:
@@ -295,8 +310,15 @@ void kiln__ready_console(struct kiln__ready *ready, const void *bytes, size_t le
 
 const char *kiln__ready_describe(struct kiln__ready *ready)
 {
+	char ended[64];
 	const char *what = "it has not made its sign";
 
+	if (ready->last.signal || ready->last.code) {
+		snprintf(ended, sizeof(ended), "the readiness command last %s %u",
+			 ready->last.signal ? "was killed by signal" : "exited with code",
+			 ready->last.signal ? ready->last.signal : ready->last.code);
+		what = ended;
+	}
 	if (!ready->agent)
 		what = "no word from its agent";
 	else if (!ready->set_up)
@@ -329,6 +351,12 @@ int kiln__ready_new(struct kiln__ready **ret, kiln_machine *machine,
 	ready->spec = kiln__machine_spec(machine);
 	ready->handler = handler;
 	ready->data = data;
+	if (ready->spec->readiness.kind == KILN__READY_COMMAND &&
+	    kiln__timer_new(&ready->again, kiln__machine_loop(machine), run_command, ready, err) <
+		    0) {
+		free(ready);
+		return err ? err->code : KILN_ENOMEM;
+	}
 	*ret = ready;
 	return 0;
 }
@@ -337,6 +365,7 @@ void kiln__ready_free(struct kiln__ready *ready)
 {
 	if (!ready)
 		return;
+	kiln__timer_free(ready->again);
 	kiln__session_free(ready->command);
 	kiln__agent_free(ready->agent);
 	free(ready);

@@ -252,10 +252,7 @@ int kiln_vm_status(kiln_vm *vm, kiln_vm_info *ret_info, kiln_error *err)
 
 int kiln_vm_config(kiln_vm *vm, kiln_config **ret_config, kiln_error *err)
 {
-	kiln__autofree char *text = NULL;
-	int r = kiln__vmdir_read_config(vm->dir, &text, err);
-
-	return r < 0 ? r : kiln_config_parse(text, strlen(text), ret_config, err);
+	return kiln__vmdir_parse_config(vm->dir, ret_config, NULL, err);
 }
 
 struct listed {

@@ -125,15 +125,14 @@ static const struct kiln__op_kind attach_kind = {"attach", NULL, kiln__fail_not_
 
 static void ask(kiln_session *session);
 
-/* The agent's protocol has no hints: why the VM has failed is on record with all that belongs to
- * it. */
+/* A VM that failed took the connection with it: why is on record, with stage and hint, which the
+ * agent's protocol does not carry. */
 static void complete_from_record(const kiln_session *session, kiln_error *err)
 {
 	struct kiln__vmstate state;
 
-	if (session->kind == &attach_kind &&
-	    kiln__vmdir_status(session->vm->dir, &state, NULL, NULL) >= 0 &&
-	    state.state == KILN_STATE_FAILED && strcmp(state.failure.message, err->message) == 0)
+	if (kiln__vmdir_status(session->vm->dir, &state, NULL, NULL) >= 0 &&
+	    state.state == KILN_STATE_FAILED)
 		*err = state.failure;
 }
 
@@ -146,7 +145,8 @@ static void on_failed(void *data, const kiln_error *err, bool lost)
 		ask(session);
 		return;
 	}
-	complete_from_record(session, &session->lost);
+	if (lost || session->kind == &attach_kind)
+		complete_from_record(session, &session->lost);
 	tell_error(session, &session->lost);
 }
 

@@ -330,10 +330,8 @@ static void on_resolved(void *data, const struct kiln__spec *spec, json_t *resol
 static int read_spec(struct kiln__start *start, struct kiln__spec **ret, kiln_error *err)
 {
 	kiln_config *config;
-	int r = kiln__vmdir_read_config(start->vm->dir, &start->config, err);
+	int r = kiln__vmdir_parse_config(start->vm->dir, &config, &start->config, err);
 
-	if (r == 0)
-		r = kiln_config_parse(start->config, strlen(start->config), &config, err);
 	if (r < 0)
 		return r;
 	r = kiln__config_spec(config, ret, err);

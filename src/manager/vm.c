@@ -251,14 +251,33 @@ void kiln_vm_remove(kiln_vm *vm, bool force, kiln_done_fn done, void *data)
 
 /* --- inspect and stats --------------------------------------------------------------- */
 
+static int read_document(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err)
+{
+	kiln__autofree char *config = NULL;
+	json_error_t why;
+	int r = kiln__vmdir_read_config(dir, &config, err);
+
+	if (r < 0)
+		return r;
+	*ret = json_loads(config, 0, &why);
+	if (*ret)
+		return 0;
+	if (json_error_code(&why) == json_error_out_of_memory)
+		return kiln__fail_nomem(err);
+	kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged: line %d: %s", dir->path, why.line,
+		   why.text);
+	kiln__hint(err, "mend it, or remove the VM");
+	return KILN_EFORMAT;
+}
+
 /* The state, as the runner or the disk has it, and what is fixed for life; takes @state. */
 static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, kiln_error *err)
 {
 	static const char *const pids[] = {"pid", "vmm_pid"};
-	kiln__autofree char *config = NULL;
 	char created[KILN__TIME_TEXT];
+	json_t *document;
 	int failed = 0;
-	int r = kiln__vmdir_read_config(dir, &config, err);
+	int r = read_document(dir, &document, err);
 
 	if (r < 0) {
 		json_decref(state);
@@ -274,7 +293,7 @@ static int describe(const struct kiln__vmdir *dir, json_t *state, char **ret, ki
 	failed |= json_object_set_new(state, "ephemeral", json_boolean(dir->ephemeral));
 	failed |= json_object_set_new(state, "created", json_string(created));
 	failed |= json_object_set_new(state, "directory", json_string(dir->path));
-	failed |= json_object_set_new(state, "config", json_loads(config, 0, NULL));
+	failed |= json_object_set_new(state, "config", document);
 	*ret = failed ? NULL : json_dumps(state, JSON_INDENT(2));
 	json_decref(state);
 	return *ret ? 0 : kiln__fail_nomem(err);

@@ -11,12 +11,9 @@
 
 static int spec_of(const struct kiln__vmdir *dir, struct kiln__spec **ret, kiln_error *err)
 {
-	kiln__autofree char *text = NULL;
 	kiln__cleanup(kiln_config_free_autop) kiln_config *config = NULL;
-	int r = kiln__vmdir_read_config(dir, &text, err);
+	int r = kiln__vmdir_parse_config(dir, &config, NULL, err);
 
-	if (r == 0)
-		r = kiln_config_parse(text, strlen(text), &config, err);
 	return r < 0 ? r : kiln__config_spec(config, ret, err);
 }
 

@@ -449,12 +449,28 @@ int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_erro
 	return r == KILN_ENOENT ? gone(dir->id, err) : r;
 }
 
+int kiln__vmdir_parse_config(const struct kiln__vmdir *dir, kiln_config **ret, char **ret_text,
+			     kiln_error *err)
+{
+	kiln__autofree char *text = NULL;
+	int r = kiln__vmdir_read_config(dir, &text, err);
+
+	if (r < 0)
+		return r;
+	r = kiln_config_parse(text, strlen(text), ret, err);
+	if (r == KILN_EINVAL)
+		kiln__prefix(err, "%s/config.json", dir->path);
+	if (r == 0 && ret_text)
+		*ret_text = kiln__take(text);
+	return r;
+}
+
 /* Why a VM has failed whose runner was killed in the state @from. */
 static void died(const char *from, kiln_error *ret)
 {
 	kiln__fail(ret, KILN_EDIED, "the runner died while the VM was %s", from);
 	kiln__stage(ret, from);
-	kiln__hint(ret, "it was killed or crashed; see the VM's runner.log");
+	kiln__hint(ret, "it was killed or crashed: kiln logs --runner may tell more");
 }
 
 /*

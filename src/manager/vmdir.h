@@ -36,6 +36,7 @@
 #ifndef KILN_MANAGER_VMDIR_H
 #define KILN_MANAGER_VMDIR_H
 
+#include <kiln/config.h>
 #include <kiln/error.h>
 
 #include "cleanup.h"
@@ -87,6 +88,13 @@ int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_err
 
 /* The configuration's document, malloc'ed. KILN_ENOENT: the VM has been removed. */
 int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_error *err);
+
+/*
+ * The configuration, parsed, and, unless @ret_text is NULL, its document as above: both the
+ * caller's. Also KILN_EINVAL, with the file's name: it is damaged.
+ */
+int kiln__vmdir_parse_config(const struct kiln__vmdir *dir, kiln_config **ret, char **ret_text,
+			     kiln_error *err);
 
 /*
  * The truth: the state, once what is wrong has been set right. Returns 1 if alive, else

@@ -18,7 +18,7 @@ import time
 work, root, runs = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
-def first_byte(argv, wanted, patience=60):
+def first_byte(argv, wanted, patience=8):
     """Seconds from the start of argv to `wanted` on its stdout; the process is waited for.
 
     None if it does not come: a kernel that is not told its TSC's frequency hangs in its calibration

@@ -108,6 +108,9 @@ def test_files(home):
     root = busybox_root()
     refused(home, "run", "--rootfs", home.dir / "absent", "--", "true", says=["absent"])
     refused(home, "run", "--disk", home.dir / "absent", "--rootfs", root, "--", "true", says=["absent"])
+    refused(home, "run", "--disk", home.dir, "--rootfs", root, "--", "true", says=["disks[0]", "is a directory"])
+    os.mkfifo(home.dir / "fifo")
+    refused(home, "run", "--disk", f"{home.dir / 'fifo'}:ro", "--rootfs", root, "--", "true", says=["neither a file nor"])
     damaged = home.dir / "damaged.tar"
     damaged.write_bytes(b"rubbish" * 1000)
     refused(home, "run", "--rootfs", damaged, "--", "true", says=["damaged.tar"])

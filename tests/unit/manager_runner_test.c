@@ -901,33 +901,76 @@ static void a_control_socket_fed_with_rubbish_serves_on(void **state)
 	remove_all(vm);
 }
 
+/* Connects @max clients at most that each have their hello, and, if they ask, an answer; how many
+ * do. */
+static size_t connect_clients(const char *path, bool ask, kiln_fd *fds, size_t max)
+{
+	static const char inspect[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"stats\"}\n";
+	char text[4096];
+	kiln_error err;
+
+	for (size_t count = 0; count < max; count++) {
+		kiln_ok(kiln__os_local_connect(&fds[count], path, &err), &err);
+		assert_true(kiln__os_read(fds[count], text, sizeof(text)) > 0);
+		if (!strstr(text, "hello")) {
+			kiln__os_close(fds[count]);
+			return count;
+		}
+		if (ask) {
+			kiln__os_write(fds[count], inspect, strlen(inspect));
+			assert_true(kiln__os_read(fds[count], text, sizeof(text)) > 0);
+		}
+	}
+	return max;
+}
+
+static int pause_as_another(void)
+{
+	kiln_manager *another = open_another();
+	kiln_error err;
+	kiln_vm *same;
+	int r;
+
+	kiln_ok(kiln_manager_find(another, "web", &same, &err), &err);
+	r = kiln_vm_pause_sync(same, KILN_TEST_DEADLINE_MS, &err);
+	kiln_vm_free(same);
+	kiln_manager_free(another);
+	return r;
+}
+
 /* As many as it serves: one more is told so, and not taken for the runner's end. */
 static void a_client_too_many_is_told_so(void **state)
 {
 	kiln_fd fds[300];
 	kiln__autofree char *path = NULL;
-	kiln_manager *another;
-	kiln_vm *same;
-	kiln_error err;
-	char hello[1024];
-	size_t count = 0;
+	size_t count;
 	kiln_vm *vm;
 
 	(void)state;
 	open_manager();
 	vm = start_new("web", PLAIN);
 	path = kiln__strf("%s/%s/control.sock", runtime, kiln_vm_id(vm));
-	do {
-		kiln_ok(kiln__os_local_connect(&fds[count], path, &err), &err);
-		assert_true(kiln__os_read(fds[count], hello, sizeof(hello)) > 0);
-	} while (strstr(hello, "hello") && ++count < 299);
+	count = connect_clients(path, true, fds, 300);
 	assert_true(count >= 250 && count < 299);
-	another = open_another();
-	kiln_ok(kiln_manager_find(another, "web", &same, &err), &err);
-	assert_int_equal(kiln_vm_pause_sync(same, KILN_TEST_DEADLINE_MS, &err), KILN_EBUSY);
-	kiln_vm_free(same);
-	kiln_manager_free(another);
-	for (size_t i = 0; i <= count; i++)
+	assert_int_equal(pause_as_another(), KILN_EBUSY);
+	for (size_t i = 0; i < count; i++)
+		kiln__os_close(fds[i]);
+	remove_all(vm);
+}
+
+static void clients_that_ask_nothing_keep_nobody_out(void **state)
+{
+	kiln_fd fds[300];
+	kiln__autofree char *path = NULL;
+	kiln_vm *vm;
+
+	(void)state;
+	open_manager();
+	vm = start_new("web", PLAIN);
+	path = kiln__strf("%s/%s/control.sock", runtime, kiln_vm_id(vm));
+	assert_int_equal(connect_clients(path, false, fds, 300), 300);
+	assert_int_equal(pause_as_another(), 0);
+	for (size_t i = 0; i < 300; i++)
 		kiln__os_close(fds[i]);
 	remove_all(vm);
 }
@@ -1022,6 +1065,7 @@ int main(void)
 		kiln_test(the_log_keeps_what_the_main_process_wrote),
 		kiln_test(a_control_socket_fed_with_rubbish_serves_on),
 		kiln_test(a_client_too_many_is_told_so),
+		kiln_test(clients_that_ask_nothing_keep_nobody_out),
 		kiln_test(a_run_killed_at_many_moments_leaves_nothing),
 	};
 

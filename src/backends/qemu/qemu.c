@@ -243,9 +243,11 @@ static int add_firmware(struct kiln__instance *vm, struct handles *handles, kiln
 static int add_disk(struct handles *handles, const struct kiln__source *source, int number,
 		    bool writable, const char *key, kiln_error *err)
 {
-	int r = add_source(handles, source, number, writable ? KILN__OPEN_WRITE : KILN__OPEN_READ,
-			   key, err);
+	int r = kiln__source_check_disk(source, key, err);
 
+	if (r == 0)
+		r = add_source(handles, source, number,
+			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, key, err);
 	return r < 0 ? r
 		     : kiln__source_lock(handles->fds[handles->count - 1].from, writable, key,
 					 source, err);
@@ -431,13 +433,14 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (spec->firmware == KILN__FIRMWARE_NONE && !kiln__source_is_set(&spec->kernel))
 		return kiln__fail(err, KILN_EINVAL, "kernel: the qemu backend needs one");
 	if (strcmp(spec->on_reboot, "restart") == 0)
-		return kiln__fail(err, KILN_ENOTSUP,
-				  "on_reboot: the qemu backend cannot restart a guest; builtin can");
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"on_reboot: the qemu backend cannot restart a guest; builtin can");
 	for (size_t i = 0; i < spec->network_count; i++)
 		if (spec->networks[i].kind == KILN__NETWORK_TAP)
-			return kiln__fail(err, KILN_ENOTSUP,
-					  "networks[%zu].kind: the qemu backend has no tap; builtin has",
-					  i);
+			return kiln__fail(
+				err, KILN_ENOTSUP,
+				"networks[%zu].kind: the qemu backend has no tap; builtin has", i);
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);
