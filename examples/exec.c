@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Boots a VM from a root file system, runs a command in it, and shows what it wrote: exec ROOT COMMAND... */
+/* Boots a VM from a root file system, runs a command in it, and shows what it wrote: exec ROOT
+ * COMMAND... */
 #include <kiln/manager.h>
 
 #include <stdio.h>
@@ -33,7 +34,8 @@ static int run(kiln_vm *vm, const char *const *command, kiln_error *err)
 int main(int argc, char **argv)
 {
 	kiln_create_options create = KILN_CREATE_OPTIONS_INIT;
-	char *root = argc < 3 ? NULL : realpath(argv[1], NULL); /* configurations have absolute paths */
+	char *root =
+		argc < 3 ? NULL : realpath(argv[1], NULL); /* configurations have absolute paths */
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_manager *manager = NULL;
 	kiln_config *config = NULL;
@@ -44,8 +46,10 @@ int main(int argc, char **argv)
 	if (!root || stat(root, &st) < 0)
 		return fprintf(stderr, "usage: exec ROOT COMMAND...\n"), 2;
 	create.ephemeral = true;
-	if (kiln_manager_new(&manager, NULL, NULL, &err) < 0 || kiln_config_new(&config, &err) < 0 ||
-	    kiln_config_set(config, S_ISDIR(st.st_mode) ? "root.directory" : "root.tar", root, &err) < 0 ||
+	if (kiln_manager_new(&manager, NULL, NULL, &err) < 0 ||
+	    kiln_config_new(&config, &err) < 0 ||
+	    kiln_config_set(config, S_ISDIR(st.st_mode) ? "root.directory" : "root.tar", root,
+			    &err) < 0 ||
 	    kiln_manager_create(manager, config, &create, &vm, &err) < 0)
 		code = fail(&err);
 	else

@@ -30,7 +30,7 @@ __asm__(".pushsection .rodata; .code16\n"
 	"long_mode: xor %eax, %eax\n"
 	"	mov $100, %ecx\n"
 	"1:	add %rcx, %rax; loop 1b\n" /* 100 + 99 + ... + 1 */
-	"	out %eax, $0xea\n" /* NUMBERS */
+	"	out %eax, $0xea\n"         /* NUMBERS */
 	"	mov %rax, 0x200000; hlt\n" /* DEVICE */
 	"programs_end:\n"
 	".popsection\n");
@@ -106,8 +106,8 @@ int main(void)
 	bool ok;
 
 	ok = kiln_hv_open(&hv, NULL, &err) == 0 && kiln_hv_vm_new(&vm, hv, NULL, &err) == 0 &&
-	     kiln_hv_vm_add_memory(vm, 0, MEMORY, KILN_HV_MEMORY_ANONYMOUS, -1, 0, 0, NULL,
-				   &err) == 0 &&
+	     kiln_hv_vm_add_memory(vm, 0, MEMORY, KILN_HV_MEMORY_ANONYMOUS, -1, 0, 0, NULL, &err) ==
+		     0 &&
 	     kiln_hv_vcpu_new(&vcpu, vm, 0, &err) == 0 && kiln_hv_vcpu_attach(vcpu, &err) == 0 &&
 	     run_both(vm, vcpu, &err) == 0;
 	if (!ok)

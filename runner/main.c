@@ -452,7 +452,8 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
-	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us one. */
+	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us
+	 * one. */
 	memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
 	json_object_seed(seed);
 	/* One heap, also for the threads of vCPUs, which make a few objects each. */

@@ -48,6 +48,7 @@ make --no-print-directory sanitize sanitize-threads
 set +e
 
 step "includes go downward" tools/check-includes.sh
+step "the code is formatted" tools/check-format.sh
 tests "unit, golden, contract, guest" build
 tests "the same code under ASan and UBSan" build-asan --suite unit --suite contract --suite fuzz --suite command --suite image
 tests "what has threads, under TSan" build-tsan --suite threads

@@ -3,9 +3,9 @@
  * Compiles a system-call filter at build time: seccomp-gen ARCH NAME OUTPUT PROGRAM
  *
  * PROGRAM is an ELF file with the lists of src/base/syscalls.h in its section
- * .kiln.syscalls, each ended by a NUL byte. OUTPUT becomes a C source with the BPF program as NAME, a
- * struct kiln__jail_filter. What is not declared fails with ENOSYS, so that a newer C library takes its older way;
- * what only an intruder calls kills the process.
+ * .kiln.syscalls, each ended by a NUL byte. OUTPUT becomes a C source with the BPF program as NAME,
+ * a struct kiln__jail_filter. What is not declared fails with ENOSYS, so that a newer C library
+ * takes its older way; what only an intruder calls kills the process.
  */
 #include <elf.h>
 #include <errno.h>
@@ -19,9 +19,26 @@
 #define MAX_CONDITIONS 6 /* a system call has no more arguments */
 
 static const char *const deadly[] = {
-	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "init_module",
-	"finit_module", "kexec_load", "bpf", "mount", "umount2", "pivot_root", "chroot", "setns",
-	"unshare", "userfaultfd", "perf_event_open", "add_key", "keyctl", "request_key",
+	"execve",
+	"execveat",
+	"ptrace",
+	"process_vm_readv",
+	"process_vm_writev",
+	"init_module",
+	"finit_module",
+	"kexec_load",
+	"bpf",
+	"mount",
+	"umount2",
+	"pivot_root",
+	"chroot",
+	"setns",
+	"unshare",
+	"userfaultfd",
+	"perf_event_open",
+	"add_key",
+	"keyctl",
+	"request_key",
 };
 
 #define MAX_CALLS 256
@@ -73,8 +90,9 @@ static const char *read_condition(const char *at, struct scmp_arg_cmp *ret, cons
 
 	if (sscanf(at, " %u = %lli%n", &argument, (long long *)&value, &len) == 2 && len)
 		*ret = (struct scmp_arg_cmp){argument, SCMP_CMP_EQ, value, 0};
-	else if (sscanf(at, " %u & %lli = %lli%n", &argument, (long long *)&mask, (long long *)&value,
-			&len) == 3 && len)
+	else if (sscanf(at, " %u & %lli = %lli%n", &argument, (long long *)&mask,
+			(long long *)&value, &len) == 3 &&
+		 len)
 		*ret = (struct scmp_arg_cmp){argument, SCMP_CMP_MASKED_EQ, mask, value};
 	else
 		die("bad condition", word);
@@ -201,8 +219,10 @@ static void print_program(scmp_filter_ctx filter, const char *name, const char *
 		fprintf(out, "\t{0x%04x, %u, %u, 0x%08x},\n", one[0] | one[1] << 8, one[2], one[3],
 			(unsigned)one[4] | (unsigned)one[5] << 8 | (unsigned)one[6] << 16 |
 				(unsigned)one[7] << 24);
-	fprintf(out, "};\n\nextern const struct kiln__jail_filter %s;\n"
-		     "const struct kiln__jail_filter %s = {program, %u};\n", name, name, count);
+	fprintf(out,
+		"};\n\nextern const struct kiln__jail_filter %s;\n"
+		"const struct kiln__jail_filter %s = {program, %u};\n",
+		name, name, count);
 	if (fclose(out) || !count)
 		die("cannot write", path);
 	fclose(program);

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define KILN_PUBLIC __attribute__((visibility("default")))
+#define KILN_PUBLIC            __attribute__((visibility("default")))
 #define KILN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define KILN_PUBLIC
@@ -58,16 +58,19 @@ enum kiln_error_code {
  * value: copy it, keep it on the stack, nothing in it needs freeing.
  */
 typedef struct kiln_error {
-	int code;           /* a negative KILN_E... code; 0 if unset */
-	int os_errno;       /* the operating system's code behind it; 0 if none */
-	char stage[32];     /* the stage of the life cycle, e.g. "config", "kernel", "start" */
-	char message[512];  /* one line: what failed, on which object, and why */
-	char hint[256];     /* one line: what to do about it */
+	int code;          /* a negative KILN_E... code; 0 if unset */
+	int os_errno;      /* the operating system's code behind it; 0 if none */
+	char stage[32];    /* the stage of the life cycle, e.g. "config", "kernel", "start" */
+	char message[512]; /* one line: what failed, on which object, and why */
+	char hint[256];    /* one line: what to do about it */
 } kiln_error;
 
+/* clang-format off */
 #define KILN_ERROR_INIT {0, 0, {0}, {0}, {0}}
+/* clang-format on */
 
-/* The symbolic name of @code without its prefix ("EINVAL"), "OK" for 0, "EUNKNOWN" else. Static. Any thread. */
+/* The symbolic name of @code without its prefix ("EINVAL"), "OK" for 0, "EUNKNOWN" else. Static.
+ * Any thread. */
 KILN_PUBLIC const char *kiln_error_name(int code);
 
 /* A short English description of @code. Static storage. Any thread. */

@@ -27,7 +27,10 @@ typedef struct kiln_log {
 	enum kiln_log_level level; /* messages below this level are not made */
 } kiln_log;
 
-#define KILN_LOG_INIT {0, 0, KILN_LOG_INFO}
+#define KILN_LOG_INIT                                                                              \
+	{                                                                                          \
+		0, 0, KILN_LOG_INFO                                                                \
+	}
 
 #ifdef __cplusplus
 }

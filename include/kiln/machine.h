@@ -66,12 +66,13 @@ typedef struct kiln_exit {
 } kiln_exit;
 
 /*
- * The same as one number, as a shell has it: a process's code, 128 + its signal, 137 for a machine that
- * was killed, 0 for one that powered off or was reset; 125 for KILN_EXIT_NONE.
+ * The same as one number, as a shell has it: a process's code, 128 + its signal, 137 for a machine
+ * that was killed, 0 for one that powered off or was reset; 125 for KILN_EXIT_NONE.
  */
 KILN_PUBLIC int kiln_exit_status(kiln_exit how);
 
-/* A transition. @err: for KILN_STATE_FAILED the stage and reason, else NULL. Valid during the call. */
+/* A transition. @err: for KILN_STATE_FAILED the stage and reason, else NULL. Valid during the call.
+ */
 typedef struct kiln_event {
 	size_t size;
 	enum kiln_state from;
@@ -82,7 +83,8 @@ typedef struct kiln_event {
 	const kiln_error *err;
 } kiln_event;
 
-/* How an operation ended: @result is 0 or a KILN_E... code, @err NULL on success; valid during the call. */
+/* How an operation ended: @result is 0 or a KILN_E... code, @err NULL on success; valid during the
+ * call. */
 typedef void (*kiln_done_fn)(void *data, int result, const kiln_error *err);
 
 typedef struct kiln_machine_options {
@@ -100,7 +102,10 @@ typedef struct kiln_machine_options {
 	kiln_log log;
 } kiln_machine_options;
 
-#define KILN_MACHINE_OPTIONS_INIT {.size = sizeof(kiln_machine_options), .log = KILN_LOG_INIT}
+#define KILN_MACHINE_OPTIONS_INIT                                                                  \
+	{                                                                                          \
+		.size = sizeof(kiln_machine_options), .log = KILN_LOG_INIT                         \
+	}
 
 /*
  * Makes a machine of @config, which is copied. The configuration is validated, a
@@ -139,7 +144,8 @@ KILN_PUBLIC void kiln_machine_start(kiln_machine *machine, kiln_done_fn done, vo
 /* Completes when the machine is ready; fails when it ends first, or with its readiness deadline. */
 KILN_PUBLIC void kiln_machine_wait_ready(kiln_machine *machine, kiln_done_fn done, void *data);
 
-/* Completes when the machine has stopped (0) or failed (its reason). At once if it is so already. */
+/* Completes when the machine has stopped (0) or failed (its reason). At once if it is so already.
+ */
 KILN_PUBLIC void kiln_machine_wait_stopped(kiln_machine *machine, kiln_done_fn done, void *data);
 
 /*

@@ -114,7 +114,7 @@ enum kiln__network_kind {
 struct kiln__network {
 	enum kiln__network_kind kind;
 	const char *interface; /* of TAP */
-	uint8_t mac[6]; /* all zero: made from the machine's id */
+	uint8_t mac[6];        /* all zero: made from the machine's id */
 };
 
 struct kiln__port {
@@ -250,7 +250,7 @@ struct kiln__spec {
 	struct kiln__process process;
 	struct kiln__readiness readiness;
 	uint64_t stop_timeout_ms; /* default 10000 */
-	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine; "restart" */
+	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;
 	size_t label_count;

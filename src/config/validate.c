@@ -265,9 +265,11 @@ static int volumes_are_possible(const struct kiln__spec *spec, json_t *doc, kiln
 	/* It is the seed that mounts them there. */
 	if (spec->volume_count && spec->firmware &&
 	    (!kiln__spec_has_seed(spec) || kiln__source_is_set(&spec->seed.user_data))) {
-		refuse(err, "volumes: nothing would mount them: the seed has no user-data of kiln's");
-		kiln__hint(err, "give the file of a volume as a disk (kiln volume inspect), and have "
-				"the user-data mount that");
+		refuse(err,
+		       "volumes: nothing would mount them: the seed has no user-data of kiln's");
+		kiln__hint(err,
+			   "give the file of a volume as a disk (kiln volume inspect), and have "
+			   "the user-data mount that");
 		return KILN_EINVAL;
 	}
 	return 0;

@@ -50,7 +50,8 @@ void kiln__resolving_abandon(struct kiln__resolving *resolving); /* NULL is allo
 int kiln__resolve_overlay(const struct kiln__spec *spec, const char *dir, json_t *resolved,
 			  kiln_error *err);
 
-/* The cache that a home's machines use: $KILN_IMAGE_CACHE, or "images" in it. The caller frees it. */
+/* The cache that a home's machines use: $KILN_IMAGE_CACHE, or "images" in it. The caller frees it.
+ */
 int kiln__resolve_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err);
 
 /* The kernel that a machine gets when its configuration names none. */

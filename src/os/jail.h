@@ -20,9 +20,9 @@ struct kiln__jail_filter {
 };
 
 /* What may be done beneath a directory: combined. */
-#define KILN__JAIL_READ   1
-#define KILN__JAIL_MAKE   2 /* new files and directories, and writing */
-#define KILN__JAIL_REMOVE 4 /* and replacing */
+#define KILN__JAIL_READ      1
+#define KILN__JAIL_MAKE      2 /* new files and directories, and writing */
+#define KILN__JAIL_REMOVE    4 /* and replacing */
 #define KILN__JAIL_READ_FILE 8 /* of a place that is a file */
 
 /* A directory (or file) by a descriptor, which stays the caller's. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Process 1 of the VMM benchmark: says by a port that it has begun, then powers off or, with "idle" as the
- * kernel's last argument, does nothing. */
+/* Process 1 of the VMM benchmark: says by a port that it has begun, then powers off or, with "idle"
+ * as the kernel's last argument, does nothing. */
 #include <string.h>
 #include <sys/io.h>
 #include <sys/reboot.h>

@@ -233,9 +233,10 @@ static void volumes_have_a_place_each(void **state)
 	(void)state;
 	assert_valid("{'root': {'tar': '/r'}, 'volumes': [{'name': 'a', 'path': '/a'}]}");
 	assert_valid("{'firmware': 'uefi', 'volumes': [{'name': 'a', 'path': '/a'}], " DISK "}");
-	assert_invalid("{'firmware': 'uefi', 'seed': {'user_data': '/u'}, 'volumes': [{'name': 'a', "
-		       "'path': '/a'}], " DISK "}",
-		       "volumes: nothing would mount them: the seed has no user-data of kiln's");
+	assert_invalid(
+		"{'firmware': 'uefi', 'seed': {'user_data': '/u'}, 'volumes': [{'name': 'a', "
+		"'path': '/a'}], " DISK "}",
+		"volumes: nothing would mount them: the seed has no user-data of kiln's");
 	assert_invalid("{'root': {'tar': '/r'}, 'volumes': [{'name': 'a'}]}",
 		       "volumes[0].path: is required");
 	assert_invalid("{'volumes': [{'name': 'a', 'path': '/a'}]}",

@@ -317,7 +317,8 @@ char **kiln__qemu_argv(const struct kiln__qemu_plan *plan)
 	}
 	if (plan->spec->balloon) {
 		add(&args, "-device");
-		addf(&args, "virtio-balloon-%s,deflate-on-oom=on,free-page-reporting=on", bus(plan));
+		addf(&args, "virtio-balloon-%s,deflate-on-oom=on,free-page-reporting=on",
+		     bus(plan));
 	}
 	if (args.failed) {
 		kiln__qemu_argv_free(args.items);

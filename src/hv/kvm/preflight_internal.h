@@ -3,8 +3,8 @@
 #ifndef KILN_HV_KVM_PREFLIGHT_INTERNAL_H
 #define KILN_HV_KVM_PREFLIGHT_INTERNAL_H
 
-#include "preflight.h"
 #include "hv_cleanup.h"
+#include "preflight.h"
 
 /* A preflight under way. */
 struct kiln__preflight {

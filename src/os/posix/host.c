@@ -39,7 +39,8 @@ uint64_t kiln__os_total_memory(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
-/* What this program is for is what the host is, or pretends to be (Rosetta does, to uname(2) too). */
+/* What this program is for is what the host is, or pretends to be (Rosetta does, to uname(2) too).
+ */
 const char *kiln__os_arch(void)
 {
 #if defined(__x86_64__)
