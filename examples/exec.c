@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Boots a VM from a root file system, runs a command in it, and shows what it wrote: exec ROOT
- * COMMAND... */
+/* exec ROOT COMMAND...: boots a VM from a root, runs a command in it, shows what it wrote. */
 #include <kiln/manager.h>
 
 #include <stdio.h>
@@ -34,26 +33,23 @@ static int run(kiln_vm *vm, const char *const *command, kiln_error *err)
 int main(int argc, char **argv)
 {
 	kiln_create_options create = KILN_CREATE_OPTIONS_INIT;
-	char *root =
-		argc < 3 ? NULL : realpath(argv[1], NULL); /* configurations have absolute paths */
+	char *root = argc < 3 ? NULL : realpath(argv[1], NULL);
 	kiln_error err = KILN_ERROR_INIT;
 	kiln_manager *manager = NULL;
 	kiln_config *config = NULL;
 	kiln_vm *vm = NULL;
+	const char *key;
 	struct stat st;
-	int code;
+	int code, ok;
 
 	if (!root || stat(root, &st) < 0)
 		return fprintf(stderr, "usage: exec ROOT COMMAND...\n"), 2;
 	create.ephemeral = true;
-	if (kiln_manager_new(&manager, NULL, NULL, &err) < 0 ||
-	    kiln_config_new(&config, &err) < 0 ||
-	    kiln_config_set(config, S_ISDIR(st.st_mode) ? "root.directory" : "root.tar", root,
-			    &err) < 0 ||
-	    kiln_manager_create(manager, config, &create, &vm, &err) < 0)
-		code = fail(&err);
-	else
-		code = run(vm, (const char *const *)argv + 2, &err);
+	key = S_ISDIR(st.st_mode) ? "root.directory" : "root.tar";
+	ok = kiln_manager_new(&manager, NULL, NULL, &err) == 0 &&
+	     kiln_config_new(&config, &err) == 0 && kiln_config_set(config, key, root, &err) == 0 &&
+	     kiln_manager_create(manager, config, &create, &vm, &err) == 0;
+	code = ok ? run(vm, (const char *const *)argv + 2, &err) : fail(&err);
 	kiln_vm_free(vm);
 	kiln_config_free(config);
 	kiln_manager_free(manager);
