@@ -12,6 +12,7 @@ import subprocess
 import sys
 import fcntl
 import hashlib
+import shutil
 import termios
 import threading
 import time
@@ -273,6 +274,24 @@ def test_a_published_port_reaches_the_guest(home):
             select.select([], [], [], 0.2)
     assert said == b"from the guest\n", said
     home.ok("rm", "-f", "net")
+    home.assert_clean()
+
+
+def test_a_guest_of_another_architecture(home):
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
+    compiler = f"{other}-linux-gnu-gcc"
+    for program in (f"qemu-system-{other}", compiler, "apt-get"):
+        if not shutil.which(program):
+            raise kilntest.Skip(f"{program} is not installed")
+    source = home.dir / "hello.c"
+    source.write_text("#include <stdio.h>\n#include <sys/utsname.h>\n"
+                      'int main(void) { struct utsname u; uname(&u); printf("hello from %s\\n", u.machine); return 3; }\n')
+    root = home.dir / "root"
+    root.mkdir()
+    subprocess.run([compiler, "-static", "-o", str(root / "hello"), str(source)], check=True)
+    r = home.kiln("run", "--platform", f"linux/{other}", "--rootfs", root, "--", "/hello")
+    assert (r.code, r.out) == (3, f"hello from {other}\n"), r
+    shown(f"on {os.uname().machine} a guest of {other} boots and runs a program")
     home.assert_clean()
 
 
