@@ -207,38 +207,51 @@ static bool may_be_trusted(const char *dir, const char *kernel)
 	       (!stat(kernel, &image) && modules.st_uid == image.st_uid);
 }
 
+/* Whether the kernel's modules are in @dir, which is freed; then they are its. */
+static bool take_modules(struct kiln__kernel *kernel, char *dir, const char *path)
+{
+	kiln__autofree char *found = dir;
+
+	if (!found || !has_modules(found) || (path && !may_be_trusted(found, path)))
+		return false;
+	kernel->modules = kiln__take(found);
+	return true;
+}
+
+static int named_modules(const char *dir, struct kiln__kernel *kernel, kiln_error *err)
+{
+	if (!has_modules(dir))
+		return kiln__fail(
+			err, KILN_ENOENT,
+			"%s is no module directory: it has neither modules.dep nor modules.order",
+			dir);
+	free(kernel->modules);
+	kernel->modules = strdup(dir);
+	return kernel->modules ? 0 : kiln__fail_nomem(err);
+}
+
 /*
- * Modules of a kernel that came without: where the user says, or by release beside
- * it ("boot/vmlinuz" and "lib/modules", as in an unpacked package), or the host's.
+ * Modules of a kernel that came without: where the user says; or by release, as they are unpacked
+ * ("boot/vmlinuz" and "lib/modules") or installed beside it (INSTALL_MOD_PATH of the kernel's
+ * make modules_install); or the host's.
  */
 static int find_modules(const struct kiln__kernel_request *request, const char *path,
 			struct kiln__kernel *kernel, kiln_error *err)
 {
+	static const char *const beside[] = {"../lib/modules", "lib/modules"};
 	const char *slash = path ? strrchr(path, '/') : NULL;
-	kiln__autofree char *beside = NULL, *host = NULL;
+	int folder = slash ? (int)(slash - path) + 1 : 0;
 
-	if (request->modules) {
-		if (!has_modules(request->modules))
-			return kiln__fail(
-				err, KILN_ENOENT,
-				"%s is no module directory: it has neither modules.dep nor "
-				"modules.order",
-				request->modules);
-		free(kernel->modules);
-		kernel->modules = strdup(request->modules);
-		return kernel->modules ? 0 : kiln__fail_nomem(err);
-	}
+	if (request->modules)
+		return named_modules(request->modules, kernel, err);
 	if (kernel->modules || !kernel->release[0])
 		return 0;
-	beside = kiln__strf("%.*s../lib/modules/%s", slash ? (int)(slash - path) + 1 : 0,
-			    path ? path : "", kernel->release);
-	host = kiln__strf("/lib/modules/%s", kernel->release);
-	if (!beside || !host)
-		return kiln__fail_nomem(err);
-	if (path && has_modules(beside) && may_be_trusted(beside, path))
-		kernel->modules = kiln__take(beside);
-	else if (has_modules(host))
-		kernel->modules = kiln__take(host);
+	for (size_t i = 0; path && i < sizeof(beside) / sizeof(beside[0]); i++)
+		if (take_modules(kernel,
+				 kiln__strf("%.*s%s/%s", folder, path, beside[i], kernel->release),
+				 path))
+			return 0;
+	take_modules(kernel, kiln__strf("/lib/modules/%s", kernel->release), NULL);
 	return 0;
 }
 

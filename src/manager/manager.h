@@ -70,6 +70,7 @@ struct kiln__op {
 	json_t *params; /* of its request */
 	uint64_t number;
 	bool unreached;               /* there is a runner, but it did not listen */
+	bool asked;                   /* a runner, ever */
 	bool answered;                /* what is still waited for is the runner's end */
 	struct kiln__timer *patience; /* with a runner that has cut the connection */
 	struct kiln__timer *again;    /* it is asked again, the runner having had no room */

@@ -194,6 +194,16 @@ void kiln__fail_not_alive(struct kiln__op *op, const struct kiln__vmstate *state
 	kiln__op_finish(op, &err);
 }
 
+/* The VM cannot be looked at because of @err. One that a runner was asked about, and that is no
+ * more, has ended, and was removed: by its end, or by another. */
+static void lost_sight(struct kiln__op *op, const kiln_error *err)
+{
+	if (err->code == KILN_ENOENT && op->asked)
+		op->kind->not_alive(op, &(struct kiln__vmstate){.state = KILN_STATE_STOPPED});
+	else
+		kiln__op_finish(op, err);
+}
+
 void kiln__op_await_end(struct kiln__op *op)
 {
 	kiln_error err;
@@ -201,7 +211,7 @@ void kiln__op_await_end(struct kiln__op *op)
 	unask(op);
 	op->phase = KILN__OP_WAITS_END;
 	if (kiln__end_await(op->vm, &err) < 0)
-		kiln__op_finish(op, &err);
+		lost_sight(op, &err);
 }
 
 void kiln__ops_runner_gone(kiln_vm *vm)
@@ -215,11 +225,8 @@ void kiln__ops_runner_gone(kiln_vm *vm)
 		next = op->next;
 		if (op->phase != KILN__OP_WAITS_END)
 			continue;
-		if (r == KILN_ENOENT && op->answered) /* and removed: by its end, or by another */
-			op->kind->not_alive(op,
-					    &(struct kiln__vmstate){.state = KILN_STATE_STOPPED});
-		else if (r < 0)
-			kiln__op_finish(op, &err);
+		if (r < 0)
+			lost_sight(op, &err);
 		else if (r > 0 && !op->answered)
 			kiln__op_ask(
 				op); /* somebody has started it again: it is that which is meant */
@@ -379,7 +386,7 @@ static void find_out(struct kiln__op *op)
 	int r;
 
 	if (alive < 0) {
-		kiln__op_finish(op, &err);
+		lost_sight(op, &err);
 		return;
 	}
 	if (!alive) {
@@ -465,6 +472,7 @@ void kiln__op_ask(struct kiln__op *op)
 		else
 			request.answer = on_answer;
 		r = kiln__control_request(control, &request, &op->number, &err);
+		op->asked |= r == 0;
 	}
 	if (r < 0)
 		kiln__op_finish(op, &err);
