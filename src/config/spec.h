@@ -114,7 +114,7 @@ enum kiln__network_kind {
 struct kiln__network {
 	enum kiln__network_kind kind;
 	const char *interface; /* of TAP */
-	uint8_t mac[6]; /* all zero: made from the machine's id */
+	uint8_t mac[6];        /* all zero: made from the machine's id */
 };
 
 struct kiln__port {
@@ -235,11 +235,12 @@ struct kiln__spec {
 	struct kiln__port *ports;
 	size_t port_count;
 
-	bool vsock;             /* default true */
-	uint32_t cid;           /* guest context id; 0: chosen */
-	bool rng;               /* default true */
-	bool balloon;           /* default false */
-	bool serial;            /* the console is a 16550 in any case; default false */
+	bool kvm_works; /* not of the configuration: whoever launches this has found it out */
+	bool vsock;     /* default true */
+	uint32_t cid;   /* guest context id; 0: chosen */
+	bool rng;       /* default true */
+	bool balloon;   /* default false */
+	bool serial;    /* the console is a 16550 in any case; default false */
 	uint64_t console_limit; /* bytes of console.log kept; default 1 MiB */
 	uint64_t log_limit;     /* bytes of the process log kept; default 10 MiB */
 
@@ -250,7 +251,7 @@ struct kiln__spec {
 	struct kiln__process process;
 	struct kiln__readiness readiness;
 	uint64_t stop_timeout_ms; /* default 10000 */
-	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine; "restart" */
+	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;
 	size_t label_count;

@@ -20,9 +20,9 @@ struct kiln__jail_filter {
 };
 
 /* What may be done beneath a directory: combined. */
-#define KILN__JAIL_READ   1
-#define KILN__JAIL_MAKE   2 /* new files and directories, and writing */
-#define KILN__JAIL_REMOVE 4 /* and replacing */
+#define KILN__JAIL_READ      1
+#define KILN__JAIL_MAKE      2 /* new files and directories, and writing */
+#define KILN__JAIL_REMOVE    4 /* and replacing */
 #define KILN__JAIL_READ_FILE 8 /* of a place that is a file */
 
 /* A directory (or file) by a descriptor, which stays the caller's. */
@@ -48,8 +48,10 @@ struct kiln__jail {
 
 /* How much of it this kernel could do, and allowed: without both, files are not confined. */
 struct kiln__jail_report {
-	int landlock;       /* the version of the interface, 0 if there is none */
-	bool own_root;      /* the directories named are all that there is: of sockets too */
+	int landlock;  /* the version of the interface, 0 if there is none */
+	bool own_root; /* the directories named are all that there is, of sockets too: the first
+			  writable one is "/", each other one lies there under the last part of
+			  its name */
 	kiln_error why_not; /* there is no root of its own */
 };
 

@@ -19,9 +19,10 @@
 #define SERIAL_CONSOLE "console=ttyS0"
 /*
  * a: by ACPI, where Linux expects EFI. The level stands before the early console, which begins by
- * repeating all that was said until then: its banner alone would be hundreds of exits.
+ * repeating all that was said until then: its banner alone would be hundreds of exits. noearly: no
+ * looking for chipsets with known faults, by ports that nobody is at.
  */
-#define CMDLINE "panic=-1 reboot=a loglevel=3"
+#define CMDLINE "panic=-1 reboot=a loglevel=3 pci=noearly"
 
 /* --- parts -------------------------------------------------------------------------- */
 

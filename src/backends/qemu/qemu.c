@@ -206,7 +206,8 @@ static bool can_reopen(const struct kiln__source *source)
 	int r = source->fd != KILN_FD_NONE ? kiln__os_fstat(source->fd, &st, NULL)
 					   : kiln__os_stat(source->path, &st, NULL);
 
-	return r < 0 || st.readable_by_user; /* what cannot be opened at all is told by who tries */
+	return r < 0 ||
+	       kiln__os_may_reopen(&st); /* what cannot be opened at all is told by who tries */
 }
 
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
@@ -431,13 +432,14 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (spec->firmware == KILN__FIRMWARE_NONE && !kiln__source_is_set(&spec->kernel))
 		return kiln__fail(err, KILN_EINVAL, "kernel: the qemu backend needs one");
 	if (strcmp(spec->on_reboot, "restart") == 0)
-		return kiln__fail(err, KILN_ENOTSUP,
-				  "on_reboot: the qemu backend cannot restart a guest; builtin can");
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"on_reboot: the qemu backend cannot restart a guest; builtin can");
 	for (size_t i = 0; i < spec->network_count; i++)
 		if (spec->networks[i].kind == KILN__NETWORK_TAP)
-			return kiln__fail(err, KILN_ENOTSUP,
-					  "networks[%zu].kind: the qemu backend has no tap; builtin has",
-					  i);
+			return kiln__fail(
+				err, KILN_ENOTSUP,
+				"networks[%zu].kind: the qemu backend has no tap; builtin has", i);
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);
