@@ -6,10 +6,14 @@
  */
 #include "runner.h"
 
+#include "buf.h"
 #include "err.h"
 #include "jail.h"
 #include "log.h"
 #include "syscalls.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 /* The C library's memory; a large block grows by mremap. Nothing becomes executable any more. */
 KILN__SYSCALLS(brk, mmap(2 & 4 = 0), munmap, mprotect(2 & 4 = 0), mremap, madvise);
@@ -27,6 +31,26 @@ KILN__SYSCALLS_OF_SANITIZERS;
 
 extern const struct kiln__jail_filter runner_filter; /* made at build time */
 
+/* In a root of its own, jail.h: what writes to these directories looks where they are each time. */
+static int move_to_root(struct runner *runner, kiln_error *err)
+{
+	char *dir = strdup("");
+	char *runtime_dir = kiln__strf("%s", strrchr(runner->runtime_dir, '/'));
+	int r;
+
+	if (!dir || !runtime_dir) {
+		free(dir);
+		free(runtime_dir);
+		return kiln__fail_nomem(err);
+	}
+	free(runner->dir);
+	free(runner->runtime_dir);
+	runner->dir = dir;
+	runner->runtime_dir = runtime_dir;
+	r = runner->vsock ? kiln__vsock_unix_moved(runner->vsock, runtime_dir, err) : 0;
+	return r;
+}
+
 int runner_jail(struct runner *runner, kiln_error *err)
 {
 	const char *const writable[] = {runner->dir, runner->runtime_dir};
@@ -40,6 +64,8 @@ int runner_jail(struct runner *runner, kiln_error *err)
 	};
 	int r = kiln__os_jail(&jail, &runner->jail, err);
 
+	if (r == 0 && runner->jail.own_root)
+		r = move_to_root(runner, err);
 	if (r < 0)
 		return kiln__stage(err, "jail"), r;
 	if (!runner->jail.own_root)

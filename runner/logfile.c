@@ -7,36 +7,28 @@
 #include "syscalls.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 KILN__SYSCALLS(writev);
 
-int logfile_init(struct logfile *log, const char *path, uint64_t limit, kiln_error *err)
+void logfile_init(struct logfile *log, char *const *dir, const char *name, uint64_t limit)
 {
-	kiln__autofree char *own = kiln__strf("%s", path);
-	kiln__autofree char *old = kiln__strf("%s.1", path);
-
-	if (!own || !old)
-		return kiln__fail_nomem(err);
-	*log = (struct logfile){
-		.path = kiln__take(own),
-		.old_path = kiln__take(old),
-		.fd = KILN_FD_NONE,
-		.limit = limit,
-	};
-	return 0;
+	*log = (struct logfile){.dir = dir, .name = name, .fd = KILN_FD_NONE, .limit = limit};
 }
 
 static int open_file(struct logfile *log)
 {
+	kiln__autofree char *path = kiln__strf("%s/%s", *log->dir, log->name);
 	struct kiln__os_stat st;
 	kiln_fd fd;
-	int r = kiln__os_open(&fd, log->path,
-			      KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND, NULL);
+	int r;
 
+	if (!path)
+		return KILN_ENOMEM;
+	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_APPEND,
+			  NULL);
 	if (r == 0)
 		r = kiln__os_fstat(fd, &st, NULL);
 	if (r < 0)
@@ -50,14 +42,17 @@ static int open_file(struct logfile *log)
 /* If the new file cannot be opened it goes on in the renamed one: bounded by the next try. */
 static void rotate(struct logfile *log)
 {
-	if (kiln__os_rename(log->path, log->old_path, NULL) == 0)
+	kiln__autofree char *path = kiln__strf("%s/%s", *log->dir, log->name);
+	kiln__autofree char *old = kiln__strf("%s/%s.1", *log->dir, log->name);
+
+	if (path && old && kiln__os_rename(path, old, NULL) == 0)
 		open_file(log);
 }
 
 /* Room for @len more bytes, in a new file if need be. */
 static bool make_room(struct logfile *log, size_t len)
 {
-	if (!log->path || (log->fd == KILN_FD_NONE && open_file(log) < 0))
+	if (!log->name || (log->fd == KILN_FD_NONE && open_file(log) < 0))
 		return false;
 	if (log->size && log->size + len > log->limit / 2)
 		rotate(log);
@@ -66,7 +61,7 @@ static bool make_room(struct logfile *log, size_t len)
 
 void logfile_write(struct logfile *log, const void *bytes, size_t len)
 {
-	if (make_room(log, len) && kiln__os_write_full(log->fd, bytes, len, NULL) == 0)
+	if (make_room(log, len) && kiln__os_append_full(log->fd, bytes, len, NULL) == 0)
 		log->size += len;
 }
 
@@ -91,10 +86,8 @@ void logfile_write_record(struct logfile *log, const char *head, const void *byt
 
 void logfile_done(struct logfile *log)
 {
-	if (!log->path)
+	if (!log->name)
 		return;
 	kiln__os_close(log->fd);
-	free(log->path);
-	free(log->old_path);
 	*log = (struct logfile){.fd = KILN_FD_NONE};
 }

@@ -16,16 +16,17 @@
 #include <stdint.h>
 
 struct logfile {
-	char *path;
-	char *old_path;
+	char *const
+		*dir; /* where it lies: looked at anew for each opening, for the jail moves it */
+	const char *name; /* NULL: none */
 	kiln_fd fd;
 	uint64_t size;
 	uint64_t limit; /* of both files together */
 };
 
-/* @path is begun or continued when there is something to write. Until then, and after done, writes
- * do nothing. */
-int logfile_init(struct logfile *log, const char *path, uint64_t limit, kiln_error *err);
+/* The file is begun or continued when there is something to write. Before init, and after done,
+ * writes do nothing. */
+void logfile_init(struct logfile *log, char *const *dir, const char *name, uint64_t limit);
 void logfile_write(struct logfile *log, const void *bytes, size_t len);
 
 /* One record of the process log (logfmt.h): head, bytes and a newline, never split by a rotation.

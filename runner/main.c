@@ -30,6 +30,14 @@
  */
 #define LINGER_MS 5000
 
+/* Whoever has connected meanwhile is served: the VM runs, or has failed, or lets wait. */
+static void accept_clients(struct runner *runner)
+{
+	server_accept(runner->server);
+	if (runner->vsock)
+		kiln__vsock_unix_accept(runner->vsock);
+}
+
 static void on_event(void *data, const kiln_event *event)
 {
 	struct runner *runner = data;
@@ -41,6 +49,8 @@ static void on_event(void *data, const kiln_event *event)
 		snprintf(runner->accel_reason, sizeof(runner->accel_reason), "%s",
 			 kiln__machine_accel_reason(runner->machine));
 	runner_record(runner, event);
+	if (event->from == KILN_STATE_STARTING)
+		accept_clients(runner);
 	server_event(runner->server, event);
 	if (!runner->over)
 		return;
@@ -81,7 +91,7 @@ static void on_log(void *data, enum kiln_log_level level, const char *text)
 	kiln__time_format(kiln__os_realtime_ns(), time);
 	line = kiln__strf("%s %s %s\n", time, names[level], text);
 	if (line)
-		logfile_write(&runner->diagnostics, line, strlen(line));
+		runner_diagnose(runner, level, line);
 }
 
 /* --- the end ------------------------------------------------------------------------------ */
@@ -112,6 +122,7 @@ void runner_maybe_end(struct runner *runner)
 static void on_saving(void *data)
 {
 	runner_save(data);
+	accept_clients(data);
 }
 
 static void on_linger(void *data)
@@ -202,16 +213,9 @@ static int take_params(struct runner *runner, json_t *params, kiln_error *err)
 	runner->foreground = json_is_true(json_object_get(params, "foreground"));
 	runner->ephemeral = json_is_true(json_object_get(params, "ephemeral"));
 	runner->attach_first = json_is_true(json_object_get(params, "attach"));
+	runner->starting = true;
 	runner->created_ns = created ? kiln__time_parse(created) : kiln__os_realtime_ns();
 	return r;
-}
-
-static int init_log(const struct runner *runner, const char *name, struct logfile *log,
-		    uint64_t limit, kiln_error *err)
-{
-	kiln__autofree char *path = kiln__strf("%s/%s", runner->dir, name);
-
-	return path ? logfile_init(log, path, limit, err) : kiln__fail_nomem(err);
 }
 
 static void connect_port(void *data, uint32_t port, kiln__port_done_fn done, void *done_data)
@@ -256,22 +260,16 @@ static int serve_vsock(struct runner *runner, kiln_error *err)
 	return r;
 }
 
-static int open_files(struct runner *runner, kiln_error *err)
+static int serve(struct runner *runner, kiln_error *err)
 {
 	const struct kiln__spec *spec = kiln__machine_spec(runner->machine);
-	int r = init_log(runner, "console.log", &runner->console, spec->console_limit, err);
+	int r;
 
-	if (r == 0)
-		r = init_log(runner, "log", &runner->log, spec->log_limit, err);
-	if (r == 0)
-		r = init_log(runner, "runner.log", &runner->diagnostics, 1 << 20, err);
-	if (r == 0)
-		r = runner_open_events(runner, err);
-	if (r == 0)
-		r = server_listen(runner->server, err);
-	if (r == 0)
-		r = serve_vsock(runner, err);
-	return r;
+	logfile_init(&runner->console, &runner->dir, "console.log", spec->console_limit);
+	logfile_init(&runner->log, &runner->dir, "log", spec->log_limit);
+	logfile_init(&runner->diagnostics, &runner->dir, "runner.log", 1 << 20);
+	r = server_listen(runner->server, err);
+	return r < 0 ? r : serve_vsock(runner, err);
 }
 
 static void on_started(void *data, int result, const kiln_error *err)
@@ -344,7 +342,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	options.data = runner;
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
-	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
+	r = kiln__machine_new(&runner->machine, runner->loop, runner->config, &options,
+			      json_is_true(json_object_get(params, "kvm")), err);
 	if (r == 0)
 		vouch(runner, params);
 	if (r == 0)
@@ -356,13 +355,14 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		kiln__machine_on_rebooted(runner->machine, on_rebooted, runner);
 	if (r == 0)
-		r = open_files(runner, err);
+		r = serve(runner, err);
 	if (r == 0)
 		r = process_new(&runner->process, runner, err);
 	if (r == 0)
 		r = kiln__machine_prepare(runner->machine, err);
 	if (r == 0)
-		r = runner_record_processes(runner, err);
+		r = runner_record_processes(runner,
+					    json_is_true(json_object_get(params, "recorded")), err);
 	if (r == 0)
 		r = runner_jail(runner, err);
 	return r;
@@ -381,6 +381,7 @@ void runner_launch(struct runner *runner, struct kiln__control_call *call, json_
 			runner->over = true;
 			kiln__timer_start(runner->linger, LINGER_MS);
 		}
+		accept_clients(runner);
 		runner_maybe_end(runner);
 		return;
 	}
@@ -427,6 +428,8 @@ static void finish(struct runner *runner)
 	logfile_done(&runner->log);
 	logfile_done(&runner->diagnostics);
 	kiln__os_close(runner->events);
+	kiln__buf_done(&runner->later);
+	kiln__buf_done(&runner->untold);
 	kiln__timer_free(runner->linger);
 	kiln__timer_free(runner->saving);
 	kiln__deferred_free(runner->check);
@@ -465,6 +468,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "kiln-runner: %s\n", err.message);
 		return 1;
 	}
+	server_launch(runner.server);
 	kiln_loop_run(runner.loop);
 	finish(&runner);
 	return 0;

@@ -20,6 +20,7 @@
 #ifndef KILN_RUNNER_H
 #define KILN_RUNNER_H
 
+#include "buf.h"
 #include "control.h"
 #include "jail.h"
 #include "logfile.h"
@@ -57,18 +58,21 @@ struct runner {
 	struct logfile log;         /* what the main process wrote */
 	struct logfile diagnostics; /* what kiln itself has to say */
 	kiln_log logger;            /* writes to it */
-	kiln_fd events;
-	int64_t created_ns; /* realtime */
+	kiln_fd events;             /* opened by the first of them */
+	struct kiln__buf later;     /* what waits for it */
+	struct kiln__buf untold;    /* and for diagnostics */
+	int64_t created_ns;         /* realtime */
 	int64_t started_ns;
 	int64_t ready_ns;
 	int64_t finished_ns;
 	char accel[16];                /* what really ran the guest */
 	char accel_reason[256];        /* why not the hardware; "": it did, or was not to */
 	struct kiln__jail_report jail; /* what of it could be had here */
-	bool over;                     /* the VM has ended and its final state is written */
-	bool linger_over;              /* clients have had their time */
-	bool patient; /* the end may wait for clients without a bound: nobody asked for it */
-	struct kiln__timer *saving;   /* puts "stopping" on record, if that lasts */
+	bool starting;    /* that is not on record yet, and what is said waits with it */
+	bool over;        /* the VM has ended and its final state is written */
+	bool linger_over; /* clients have had their time */
+	bool patient;     /* the end may wait for clients without a bound: nobody asked for it */
+	struct kiln__timer *saving;   /* puts "starting" or "stopping" on record, if that lasts */
 	struct kiln__timer *linger;   /* bounds the wait for all but output */
 	struct kiln__deferred *check; /* asks whether the end has come */
 };
@@ -81,25 +85,36 @@ json_t *runner_state(const struct runner *runner);
 /* An event as it stands in the events file and in notifications. A new reference. */
 json_t *runner_event_json(const kiln_event *event);
 
-/* Records a transition: the events file, and state.json (durably when the VM has ended). */
+/*
+ * Records a transition: the events file, and state.json (durably when the VM has ended). That a VM
+ * is being started waits for a moment, with all that is said meanwhile: most are running sooner.
+ */
 void runner_record(struct runner *runner, const kiln_event *event);
 
 /* The same of what is no transition. */
 void runner_save(struct runner *runner);
 
-int runner_open_events(struct runner *runner, kiln_error *err);
+/* A line for runner.log, which may wait as events do while the VM is being started. */
+void runner_diagnose(struct runner *runner, enum kiln_log_level level, const char *line);
 
 /*
  * Writes down, out of its own later reach, which processes are this runner's: whom the next
- * manager may kill if this runner dies without a word.
+ * manager may kill if this runner dies without a word. @recorded: who started it has done so, and a
+ * VMM is what could be added.
  */
-int runner_record_processes(const struct runner *runner, kiln_error *err);
+int runner_record_processes(const struct runner *runner, bool recorded, kiln_error *err);
 
 /* --- server.c ------------------------------------------------------------------------ */
 
 /* Serves @launch, the connection to who started us, and listens on control.sock once launched. */
 int server_new(struct server **ret, struct runner *runner, kiln_fd launch, kiln_error *err);
 int server_listen(struct server *server, kiln_error *err);
+
+/* Waits for the launch message and carries it out. */
+void server_launch(struct server *server);
+
+/* Who has connected meanwhile is taken from now on: once there is a VM to talk about. */
+void server_accept(struct server *server);
 void server_console(struct server *server, const void *bytes, size_t len);
 void server_event(struct server *server, const kiln_event *event);
 void server_free(struct server *server);

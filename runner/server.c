@@ -44,7 +44,8 @@ struct server {
 	struct runner *runner;
 	struct client *clients;
 	size_t count;
-	char *path; /* of the listening socket */
+	struct kiln__stream *launch; /* the launcher's, while nobody watches it */
+	bool listens;                /* at control.sock, which is there then */
 	struct kiln__acceptor *acceptor;
 };
 
@@ -65,6 +66,8 @@ static void client_free(struct client *client)
 		at = &(*at)->next;
 	*at = client->next;
 	server->count--;
+	if (launcher)
+		server->launch = NULL;
 	kiln__control_free(client->control);
 	kiln__splice_free(client->splice);
 	kiln__stream_close(client->guest);
@@ -108,7 +111,9 @@ static int client_new(struct server *server, kiln_fd fd, bool launcher, kiln_err
 
 	if (!client)
 		r = kiln__fail_nomem(err);
-	if (r == 0)
+	if (r == 0 && launcher)
+		r = kiln__fdstream_new_unwatched(&stream, runner->loop, fd, err);
+	else if (r == 0)
 		r = kiln__fdstream_new(&stream, runner->loop, fd, err);
 	if (r < 0)
 		kiln__os_close(fd);
@@ -122,11 +127,19 @@ static int client_new(struct server *server, kiln_fd fd, bool launcher, kiln_err
 	}
 	client->server = server;
 	client->launcher = launcher;
+	if (launcher)
+		server->launch = stream;
 	client->next = server->clients;
 	server->clients = client;
 	server->count++;
 	kiln__control_send_hello(client->control, runner->id, KILN_VERSION, features);
 	return 0;
+}
+
+static void watch_launch(struct server *server)
+{
+	if (server->launch)
+		kiln__fdstream_watch(kiln__take(server->launch));
 }
 
 /* --- simple methods: one machine operation each ---------------------------------------------- */
@@ -427,6 +440,7 @@ static void on_attach_raw(void *data, struct kiln__stream *stream, const kiln_er
 	if (!stream)
 		return;
 	client->control = NULL;
+	watch_launch(client->server);
 	process_attach(process, stream, with_stdin, client->launcher);
 	client->launcher = false; /* process.c reports that one's end from here on */
 	client_free(client);
@@ -608,12 +622,23 @@ int server_listen(struct server *server, kiln_error *err)
 	r = kiln__os_local_listen(&listener, path, err);
 	if (r < 0)
 		return r;
-	server->path = kiln__take(path);
-	r = kiln__acceptor_new(&server->acceptor, server->runner->loop, listener, on_connection,
-			       server, err);
-	if (r == 0)
+	server->listens = true;
+	return kiln__acceptor_new(&server->acceptor, server->runner->loop, listener, on_connection,
+				  server, err);
+}
+
+void server_launch(struct server *server)
+{
+	kiln__fdstream_read_first(server->launch);
+	if (!server->acceptor) /* nothing was launched, or not yet all of it read */
+		server_accept(server);
+}
+
+void server_accept(struct server *server)
+{
+	watch_launch(server);
+	if (server->acceptor)
 		kiln__acceptor_set(server->acceptor, true);
-	return r;
 }
 
 int server_new(struct server **ret, struct runner *runner, kiln_fd launch, kiln_error *err)
@@ -641,6 +666,14 @@ bool server_busy(const struct server *server)
 	return false;
 }
 
+static void remove_socket(const struct server *server)
+{
+	kiln__autofree char *path = kiln__strf("%s/control.sock", server->runner->runtime_dir);
+
+	if (path && server->listens)
+		kiln__os_remove(path, NULL);
+}
+
 void server_free(struct server *server)
 {
 	if (!server)
@@ -650,8 +683,6 @@ void server_free(struct server *server)
 		client_free(server->clients);
 	}
 	kiln__acceptor_free(server->acceptor);
-	if (server->path)
-		kiln__os_remove(server->path, NULL);
-	free(server->path);
+	remove_socket(server);
 	free(server);
 }

@@ -21,8 +21,8 @@
 
 KILN__SYSCALLS(getpid, getrusage);
 
-/* Most VMs are gone sooner than anybody could read that they are stopping. */
-#define STOPPING_MS 50
+/* Most VMs run, and are gone, sooner than anybody could read that they are starting or stopping. */
+#define SOON_OVER_MS 50
 
 static json_t *exit_json(kiln_exit how)
 {
@@ -125,22 +125,15 @@ json_t *runner_state(const struct runner *runner)
 	return state;
 }
 
-int runner_open_events(struct runner *runner, kiln_error *err)
-{
-	kiln__autofree char *path = kiln__strf("%s/events", runner->dir);
-
-	if (!path)
-		return kiln__fail_nomem(err);
-	return kiln__os_open_lines(&runner->events, path, err);
-}
-
-int runner_record_processes(const struct runner *runner, kiln_error *err)
+int runner_record_processes(const struct runner *runner, bool recorded, kiln_error *err)
 {
 	kiln__autofree char *path = kiln__strf("%s/lock", runner->vm_dir);
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	char text[64] = "";
 	int r;
 
+	if (recorded && !kiln__machine_vmm_pid(runner->machine))
+		return 0;
 	if (!path)
 		return kiln__fail_nomem(err);
 	snprintf(text, sizeof(text), KILN__VM_PROCESSES, (long long)getpid(),
@@ -163,22 +156,61 @@ json_t *runner_event_json(const kiln_event *event)
 	return object;
 }
 
+/* --- the events file and runner.log ---------------------------------------------------------- */
+
+static int open_events(struct runner *runner, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/events", runner->dir);
+
+	if (runner->events != KILN_FD_NONE)
+		return 0;
+	return path ? kiln__os_open_lines(&runner->events, path, err) : kiln__fail_nomem(err);
+}
+
+/* One write: the lines are there whole or, on a full disk, perhaps not at all. */
+static void write_events(struct runner *runner)
+{
+	kiln_error err;
+	int r = open_events(runner, &err);
+
+	if (r == 0 && runner->later.failed)
+		r = kiln__fail_nomem(&err);
+	if (r == 0)
+		r = kiln__os_append_full(runner->events, runner->later.data, runner->later.len,
+					 &err);
+	kiln__buf_done(&runner->later);
+	if (r < 0)
+		kiln__log(&runner->logger, KILN_LOG_ERROR, "cannot write events: %s", err.message);
+}
+
 static void append_event(struct runner *runner, const kiln_event *event)
 {
 	json_t *object = runner_event_json(event);
 	char *text = json_dumps(object, JSON_COMPACT);
-	kiln__autobuf line = KILN__BUF_INIT;
-	kiln_error err;
 
 	json_decref(object);
 	if (!text)
 		return;
-	kiln__buf_addf(&line, "%s\n", text);
+	kiln__buf_addf(&runner->later, "%s\n", text);
 	free(text);
-	/* One write: a line is there whole or, on a full disk, perhaps not at all. */
-	if (!line.failed && kiln__os_write_full(runner->events, line.data, line.len, &err) < 0)
-		kiln__log(&runner->logger, KILN_LOG_ERROR, "cannot write events: %s", err.message);
 }
+
+static void write_untold(struct runner *runner)
+{
+	if (runner->untold.len)
+		logfile_write(&runner->diagnostics, runner->untold.data, runner->untold.len);
+	kiln__buf_done(&runner->untold);
+}
+
+void runner_diagnose(struct runner *runner, enum kiln_log_level level, const char *line)
+{
+	kiln__buf_adds(&runner->untold, line);
+	if (level >= KILN_LOG_WARN || !runner->starting)
+		write_untold(runner);
+}
+
+/* --- state.json ---------------------------------------------------------------------------------
+ */
 
 static void write_state(struct runner *runner, bool durable)
 {
@@ -198,6 +230,10 @@ static void write_state(struct runner *runner, bool durable)
 
 void runner_save(struct runner *runner)
 {
+	runner->starting = false;
+	write_untold(runner);
+	if (runner->later.len)
+		write_events(runner);
 	write_state(runner, false);
 }
 
@@ -215,8 +251,14 @@ void runner_record(struct runner *runner, const kiln_event *event)
 	}
 	append_event(runner, event);
 	kiln__timer_stop(runner->saving);
-	if (event->to == KILN_STATE_STOPPING)
-		kiln__timer_start(runner->saving, STOPPING_MS);
-	else
-		write_state(runner, ended && !runner->ephemeral);
+	runner->starting = event->to == KILN_STATE_STARTING;
+	if (event->to == KILN_STATE_STARTING || event->to == KILN_STATE_STOPPING) {
+		kiln__timer_start(runner->saving, SOON_OVER_MS);
+		if (event->to == KILN_STATE_STOPPING)
+			write_events(runner);
+		return;
+	}
+	write_untold(runner);
+	write_events(runner);
+	write_state(runner, ended && !runner->ephemeral);
 }

@@ -235,11 +235,12 @@ struct kiln__spec {
 	struct kiln__port *ports;
 	size_t port_count;
 
-	bool vsock;             /* default true */
-	uint32_t cid;           /* guest context id; 0: chosen */
-	bool rng;               /* default true */
-	bool balloon;           /* default false */
-	bool serial;            /* the console is a 16550 in any case; default false */
+	bool kvm_works; /* not of the configuration: whoever launches this has found it out */
+	bool vsock;     /* default true */
+	uint32_t cid;   /* guest context id; 0: chosen */
+	bool rng;       /* default true */
+	bool balloon;   /* default false */
+	bool serial;    /* the console is a 16550 in any case; default false */
 	uint64_t console_limit; /* bytes of console.log kept; default 1 MiB */
 	uint64_t log_limit;     /* bytes of the process log kept; default 10 MiB */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which backend runs a configuration: by name, or the first that can ("auto"). */
-#include "backend.h"
+#include "choose.h"
 
+#include "backend.h"
 #include "buf.h"
 #include "err.h"
 
@@ -48,7 +49,7 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 		if (first && why.code && !why_first.code)
 			why_first = why;
 		if (backend->check(spec, &why) == 0 &&
-		    (!backend->works || backend->works(spec->arch, &why) == 0)) {
+		    (spec->kvm_works || !backend->works || backend->works(spec->arch, &why) == 0)) {
 			*ret = backend;
 			return 0;
 		}
@@ -63,4 +64,14 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 	if (err)
 		*err = why;
 	return why.code;
+}
+
+bool kiln__backend_kvm_works(const struct kiln__spec *spec)
+{
+	const char *name = strcmp(spec->backend, "auto") == 0 ? "builtin" : spec->backend;
+	const struct kiln__backend *backend;
+	kiln_error why;
+
+	return kiln__backend_find(name, &backend, &why) == 0 && backend->works &&
+	       backend->works(spec->arch, &why) == 0;
 }

@@ -508,6 +508,12 @@ static int make_handles(kiln_machine *m, kiln_error *err)
 int kiln_machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
 		     const kiln_machine_options *options, kiln_error *err)
 {
+	return kiln__machine_new(ret_machine, loop, config, options, false, err);
+}
+
+int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
+		      const kiln_machine_options *options, bool kvm_works, kiln_error *err)
+{
 	kiln_machine *m;
 	int r = kiln_config_validate(config, err);
 
@@ -523,8 +529,10 @@ int kiln_machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_con
 		       options->size < sizeof(m->options) ? options->size : sizeof(m->options));
 	set_names(m);
 	r = kiln__config_spec(config, &m->spec, err);
-	if (r == 0)
+	if (r == 0) {
+		m->spec->kvm_works = kvm_works;
 		kiln__machine_set_macs(m->spec, m->id);
+	}
 	if (r == 0)
 		r = choose_backend(m, err);
 	if (r == 0)

@@ -9,6 +9,13 @@
 #include "backend.h"
 
 /*
+ * kiln_machine_new() for who may know already that KVM works here (@kvm_works), so that it is
+ * not looked for again.
+ */
+int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
+		      const kiln_machine_options *options, bool kvm_works, kiln_error *err);
+
+/*
  * The half of a start that needs the file system and execve: opens the backend's
  * instance and prepares it. kiln_machine_start() does it if nobody did before.
  * The runner calls it, then gives up its privileges, then starts.

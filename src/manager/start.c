@@ -13,6 +13,7 @@
 #include "manager.h"
 
 #include "buf.h"
+#include "choose.h"
 #include "err.h"
 #include "fdstream.h"
 #include "log.h"
@@ -211,8 +212,8 @@ static bool utf8(const char *text)
 }
 
 /* What the runner is told. A new reference. */
-static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
-			 kiln_error *err)
+static int launch_params(const struct kiln__start *start, json_t *resolved, bool kvm_works,
+			 json_t **ret, kiln_error *err)
 {
 	const struct kiln__vmdir *dir = start->vm->dir;
 	char created[KILN__TIME_TEXT];
@@ -221,10 +222,11 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	if (!config)
 		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:O}", "id", dir->id,
-			 "name", dir->name, "created", created, "dir", dir->path, "runtime_dir",
-			 dir->runtime, "foreground", start->foreground, "attach", start->attach,
-			 "ephemeral", dir->ephemeral, "config", config, "resolved", resolved);
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:o, s:O}", "id",
+			 dir->id, "name", dir->name, "created", created, "dir", dir->path,
+			 "runtime_dir", dir->runtime, "foreground", start->foreground, "attach",
+			 start->attach, "ephemeral", dir->ephemeral, "recorded", true, "kvm",
+			 kvm_works, "config", config, "resolved", resolved);
 	if (*ret)
 		return 0;
 	if (!utf8(dir->path) || !utf8(dir->runtime))
@@ -249,7 +251,7 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 		.answer = on_launched,
 		.data = start,
 	};
-	int r = kiln__fdstream_new(&stream, vm->manager->loop, fd, err);
+	int r = kiln__fdstream_new_unwatched(&stream, vm->manager->loop, fd, err);
 
 	if (r < 0)
 		kiln__os_close(fd);
@@ -263,8 +265,9 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 		json_decref(params);
 		return r;
 	}
-	kiln__take(stream);
-	return kiln__control_request(*control, &request, NULL, err);
+	r = kiln__control_request(*control, &request, NULL, err);
+	kiln__fdstream_watch(kiln__take(stream));
+	return r;
 }
 
 static int launch(struct kiln__start *start, const struct kiln__spec *spec, json_t *resolved,
@@ -280,7 +283,7 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, json
 	if (r == 0)
 		r = kiln__resolve_overlay(spec, dir->path, resolved, err);
 	if (r == 0)
-		r = launch_params(start, resolved, &params, err);
+		r = launch_params(start, resolved, kiln__backend_kvm_works(spec), &params, err);
 	if (r == 0)
 		r = kiln__os_socket_pair(pair, err);
 	if (r < 0) {
@@ -290,6 +293,8 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, json
 	ours = pair[0];
 	theirs = pair[1];
 	r = spawn(start, theirs, err);
+	if (r == 0)
+		r = kiln__vmdir_record_runner(dir, kiln__child_pid(start->runner), err);
 	if (r < 0) {
 		kiln__os_close(ours);
 		json_decref(params);

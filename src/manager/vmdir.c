@@ -521,6 +521,18 @@ static void read_processes(kiln_fd lock, int64_t *ret_runner, int64_t *ret_vmm)
 	}
 }
 
+int kiln__vmdir_record_runner(const struct kiln__vmdir *dir, int64_t pid, kiln_error *err)
+{
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	char text[64] = "";
+	int r = open_lock(dir, KILN__OPEN_WRITE, &lock, err);
+
+	snprintf(text, sizeof(text), KILN__VM_PROCESSES, (long long)pid, 0ll);
+	/* With the zeros behind it, so that a longer one of an earlier life is gone. */
+	return r < 0 ? r
+		     : kiln__os_pwrite_full(lock, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
+}
+
 /* How long the record may lag behind the end of a VMM, on a busy machine. */
 #define RECORD_MS 2000
 

@@ -110,6 +110,12 @@ int kiln__vmdir_status(const struct kiln__vmdir *dir, struct kiln__vmstate *ret,
 int kiln__vmdir_check_runtime(const struct kiln__vmdir *dir, kiln_error *err);
 
 /*
+ * With LIFE held: which process is the VM's runner, before it is told what to run. A VMM of its own
+ * it adds itself.
+ */
+int kiln__vmdir_record_runner(const struct kiln__vmdir *dir, int64_t pid, kiln_error *err);
+
+/*
  * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
  * directory is there and empty then. KILN_ESTATE: it is alive already. KILN_EBUSY: a process of its
  * last run, which has been killed, has not ended yet.

@@ -9,19 +9,28 @@
 #define AGAIN_MS 1000
 
 struct kiln__acceptor {
+	kiln_loop *loop;
 	kiln_fd listener;
-	struct kiln__watch *watch;
+	struct kiln__watch *watch; /* made when first something is to be taken */
 	struct kiln__timer *again; /* armed: something had run out */
 	void (*take)(void *data, kiln_fd fd);
 	void *data;
 	bool takes;
 };
 
+static void on_connection(void *data, int events);
+
 static void update(struct kiln__acceptor *a)
 {
 	bool takes = a->takes && !kiln__timer_armed(a->again);
 
-	kiln__watch_set(a->watch, takes ? KILN__READABLE : 0);
+	if (takes && !a->watch &&
+	    kiln__watch_new(&a->watch, a->loop, a->listener, on_connection, a, NULL) < 0) {
+		kiln__timer_start(a->again, AGAIN_MS);
+		return;
+	}
+	if (a->watch)
+		kiln__watch_set(a->watch, takes ? KILN__READABLE : 0);
 }
 
 static void on_connection(void *data, int events)
@@ -62,10 +71,9 @@ int kiln__acceptor_new(struct kiln__acceptor **ret, kiln_loop *loop, kiln_fd lis
 		kiln__os_close(listener);
 		return kiln__fail_nomem(err);
 	}
-	*a = (struct kiln__acceptor){.listener = listener, .take = take, .data = data};
+	*a = (struct kiln__acceptor){
+		.loop = loop, .listener = listener, .take = take, .data = data};
 	r = kiln__timer_new(&a->again, loop, on_again, a, err);
-	if (r == 0)
-		r = kiln__watch_new(&a->watch, loop, listener, on_connection, a, err);
 	if (r < 0) {
 		kiln__acceptor_free(a);
 		return r;

@@ -19,9 +19,10 @@
 
 struct fdstream {
 	struct kiln__stream stream;
+	kiln_loop *loop;
 	kiln_fd fd;
-	struct kiln__watch *watch;
-	char *held; /* read but not yet consumed: held[held_at..held_len) */
+	struct kiln__watch *watch; /* NULL: not watched yet */
+	char *held;                /* read but not yet consumed: held[held_at..held_len) */
 	size_t held_at;
 	size_t held_len;
 	bool paused;
@@ -39,6 +40,8 @@ static void update(struct fdstream *s)
 {
 	int events = 0;
 
+	if (!s->watch)
+		return;
 	if (s->broken || s->closed) {
 		kiln__watch_set(s->watch, 0);
 		return;
@@ -245,27 +248,67 @@ static const struct kiln__stream_ops fdstream_ops = {
 	.close = fdstream_close,
 };
 
-int kiln__fdstream_new(struct kiln__stream **ret, kiln_loop *loop, kiln_fd fd, kiln_error *err)
+static struct fdstream *new_stream(kiln_loop *loop, kiln_fd fd, kiln_error *err)
 {
 	struct fdstream *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		kiln__fail_nomem(err);
+		return NULL;
+	}
+	s->stream.ops = &fdstream_ops;
+	s->loop = loop;
+	s->fd = fd;
+	s->paused = true;
+	return s;
+}
+
+int kiln__fdstream_new(struct kiln__stream **ret, kiln_loop *loop, kiln_fd fd, kiln_error *err)
+{
+	struct fdstream *s = new_stream(loop, fd, err);
 	int r;
 
 	if (!s)
-		return kiln__fail_nomem(err);
-	s->stream.ops = &fdstream_ops;
-	s->fd = fd;
-	s->paused = true;
+		return KILN_ENOMEM;
 	s->is_socket = kiln__os_is_socket(fd);
 	r = kiln__os_set_nonblocking(fd, true, err);
-	if (r < 0) {
-		free(s);
-		return r;
-	}
-	r = kiln__watch_new(&s->watch, loop, fd, on_event, s, err);
+	if (r == 0)
+		r = kiln__watch_new(&s->watch, loop, fd, on_event, s, err);
 	if (r < 0) {
 		free(s);
 		return r;
 	}
 	*ret = &s->stream;
 	return 0;
+}
+
+int kiln__fdstream_new_unwatched(struct kiln__stream **ret, kiln_loop *loop, kiln_fd fd,
+				 kiln_error *err)
+{
+	struct fdstream *s = new_stream(loop, fd, err);
+
+	if (!s)
+		return KILN_ENOMEM;
+	s->is_socket = true;
+	*ret = &s->stream;
+	return 0;
+}
+
+void kiln__fdstream_read_first(struct kiln__stream *stream)
+{
+	struct fdstream *s = (struct fdstream *)stream;
+
+	if (!s->paused)
+		on_readable(s);
+}
+
+void kiln__fdstream_watch(struct kiln__stream *stream)
+{
+	struct fdstream *s = (struct fdstream *)stream;
+
+	/* The watch makes it non-blocking. */
+	if (kiln__watch_new(&s->watch, s->loop, s->fd, on_event, s, NULL) < 0)
+		report_error(s, ENOMEM);
+	else
+		update(s);
 }

@@ -48,8 +48,10 @@ struct kiln__jail {
 
 /* How much of it this kernel could do, and allowed: without both, files are not confined. */
 struct kiln__jail_report {
-	int landlock;       /* the version of the interface, 0 if there is none */
-	bool own_root;      /* the directories named are all that there is: of sockets too */
+	int landlock;  /* the version of the interface, 0 if there is none */
+	bool own_root; /* the directories named are all that there is, of sockets too: the first
+			  writable one is "/", each other one lies there under the last part of
+			  its name */
 	kiln_error why_not; /* there is no root of its own */
 };
 

@@ -51,6 +51,9 @@ ssize_t kiln__os_write(kiln_fd fd, const void *bytes,
 ssize_t kiln__os_read_full(kiln_fd fd, void *bytes, size_t len, kiln_error *err);
 int kiln__os_write_full(kiln_fd fd, const void *bytes, size_t len, kiln_error *err);
 
+/* The same of a file that was opened to append to: never a socket, for which nothing is tried. */
+int kiln__os_append_full(kiln_fd file, const void *bytes, size_t len, kiln_error *err);
+
 /* All of it at an offset of a file; short only at the end of the file. */
 ssize_t kiln__os_pread_full(kiln_fd fd, void *bytes, size_t len, uint64_t offset, kiln_error *err);
 int kiln__os_pwrite_full(kiln_fd fd, const void *bytes, size_t len, uint64_t offset,
@@ -103,11 +106,15 @@ struct kiln__os_stat {
 	bool is_file;
 	bool is_directory;
 	bool is_block_device;
-	/* This user may open it anew to read, whatever special rights this process has besides. */
-	bool readable_by_user;
+	uint32_t owner; /* of it, and who reads it by its mode; on Windows 0, and everybody */
+	bool read_by_owner;
+	bool read_by_others;
 };
 int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err);
 int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err);
+
+/* This user may open it anew to read, whatever special rights this process has besides. */
+bool kiln__os_may_reopen(const struct kiln__os_stat *st);
 
 /* A whole small file, NUL-terminated, malloc'ed; KILN_EOVERFLOW beyond @max bytes. */
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err);

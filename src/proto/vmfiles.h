@@ -11,7 +11,8 @@
 
 /*
  * In the lock file, behind the identity: "RUNNER VMM\n", the numbers of the last runner's process
- * and of its VMM's (0: none), written by that runner while it still can.
+ * and of its VMM's (0: none), written by who starts that runner and, if there is a VMM, by the
+ * runner while it still can.
  */
 #define KILN__VM_PROCESSES_AT 1024
 #define KILN__VM_PROCESSES    "%lld %lld\n"

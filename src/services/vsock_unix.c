@@ -35,6 +35,7 @@ struct kiln__vsock_unix {
 	kiln__port_connect_fn connect;
 	void *connect_data;
 	struct kiln__acceptor *acceptor;
+	bool accepts;
 	struct kiln__list links;
 	unsigned count; /* of links, each of which has a descriptor */
 	unsigned max_links;
@@ -59,7 +60,7 @@ struct link {
 
 static void accept_more(struct kiln__vsock_unix *service)
 {
-	if (service->acceptor)
+	if (service->acceptor && service->accepts)
 		kiln__acceptor_set(service->acceptor, service->new_links < MAX_NEW_LINKS &&
 							      service->count < service->max_links);
 }
@@ -327,8 +328,24 @@ int kiln__vsock_unix_new(struct kiln__vsock_unix **ret, kiln_loop *loop, const c
 		kiln__vsock_unix_free(service);
 		return r;
 	}
-	accept_more(service);
 	*ret = service;
+	return 0;
+}
+
+void kiln__vsock_unix_accept(struct kiln__vsock_unix *service)
+{
+	service->accepts = true;
+	accept_more(service);
+}
+
+int kiln__vsock_unix_moved(struct kiln__vsock_unix *service, const char *directory, kiln_error *err)
+{
+	char *path = kiln__strf("%s%s", directory, strrchr(service->path, '/'));
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	free(service->path);
+	service->path = path;
 	return 0;
 }
 

@@ -30,11 +30,18 @@ typedef void (*kiln__port_connect_fn)(void *data, uint32_t port, kiln__port_done
  * Listens at @path, which must not exist, for this user alone (mode 0600). At most
  * @max_links connections are there at a time, both directions together, each with a
  * descriptor: more wait, or are refused if they come from the guest.
+ * Connections wait until kiln__vsock_unix_accept().
  * KILN_EOVERFLOW if @path plus the longest "_N" is too long for a socket.
  */
 int kiln__vsock_unix_new(struct kiln__vsock_unix **ret, kiln_loop *loop, const char *path,
 			 unsigned max_links, kiln__port_connect_fn connect, void *data,
 			 kiln_error *err);
+
+void kiln__vsock_unix_accept(struct kiln__vsock_unix *service);
+
+/* This process has a root of its own now, in which the socket lies in @directory. */
+int kiln__vsock_unix_moved(struct kiln__vsock_unix *service, const char *directory,
+			   kiln_error *err);
 
 /* The guest connects to @port: true takes @stream, false refuses. For kiln__vsock_listen() and the
  * like. */

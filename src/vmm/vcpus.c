@@ -19,6 +19,13 @@ KILN__SYSCALLS(sigaltstack, sched_getaffinity, sched_yield);
 
 #define STACK_SIZE (256u << 10)
 
+/*
+ * The loop looks after this time whether the boot processor has begun, and is woken for it only if
+ * it has not by then: woken at once, it could take the processor from under the guest's first
+ * instruction.
+ */
+#define BEGUN_MS 1
+
 enum mode {
 	MODE_RUN,
 	MODE_PARK, /* for a pause, or for what comes after a reset */
@@ -48,7 +55,9 @@ struct kiln__vcpus {
 	unsigned life;
 	unsigned parked;
 	unsigned running; /* threads */
-	bool started;     /* the boot processor was about to run */
+	struct kiln__timer *look;
+	bool started; /* the boot processor was about to run */
+	bool looked;  /* and it was not yet: the loop waits to be woken */
 	bool started_told;
 	bool pausing; /* somebody waits for paused() */
 	bool ending;
@@ -143,14 +152,17 @@ static int init(struct cpu *cpu, kiln_error *err)
 {
 	struct kiln__vcpus *v = cpu->all;
 	int r = v->handler->init(v->data, cpu->index, cpu->vcpu, err);
+	bool waits = false;
 
 	cpu->life = v->life;
 	if (r == 0 && cpu->index == 0 && !v->started) {
 		pthread_mutex_lock(&v->lock);
 		v->started = true;
+		waits = v->looked;
 		pthread_mutex_unlock(&v->lock);
-		kiln__waker_wake(v->waker);
 	}
+	if (waits)
+		kiln__waker_wake(v->waker);
 	return r;
 }
 
@@ -258,6 +270,16 @@ static void on_wake(void *data)
 		v->handler->ended(v->data, how, how == KILN__VCPUS_FAILED ? &v->why : NULL);
 }
 
+static void on_look(void *data)
+{
+	struct kiln__vcpus *v = data;
+
+	pthread_mutex_lock(&v->lock);
+	v->looked = true;
+	pthread_mutex_unlock(&v->lock);
+	on_wake(v);
+}
+
 int kiln__vcpus_new(struct kiln__vcpus **ret, kiln_loop *loop, kiln_hv_vm *vm,
 		    const struct kiln__bus *bus, unsigned count,
 		    const struct kiln__vcpus_handler *handler, void *data, kiln_error *err)
@@ -274,8 +296,11 @@ int kiln__vcpus_new(struct kiln__vcpus **ret, kiln_loop *loop, kiln_hv_vm *vm,
 	v->count = count;
 	for (unsigned i = 0; i < count; i++)
 		v->cpus[i] = (struct cpu){.all = v, .index = i};
-	r = kiln__waker_new(&v->waker, loop, on_wake, v, err);
+	r = kiln__timer_new(&v->look, loop, on_look, v, err);
+	if (r == 0)
+		r = kiln__waker_new(&v->waker, loop, on_wake, v, err);
 	if (r < 0) {
+		kiln__timer_free(v->look);
 		free(v);
 		return r;
 	}
@@ -301,6 +326,7 @@ int kiln__vcpus_start(struct kiln__vcpus *v, kiln_error *err)
 	if (status)
 		end_locked(v, KILN__VCPUS_STOPPED, NULL);
 	pthread_mutex_unlock(&v->lock);
+	kiln__timer_start(v->look, BEGUN_MS);
 	pthread_attr_destroy(&attr);
 	return status ? kiln__fail_errno(err, status, "cannot start a vCPU's thread") : 0;
 }
@@ -359,6 +385,7 @@ void kiln__vcpus_free(struct kiln__vcpus *v)
 	set_mode(v, MODE_QUIT);
 	pthread_mutex_unlock(&v->lock);
 	join(v);
+	kiln__timer_free(v->look);
 	kiln__waker_free(v->waker);
 	pthread_cond_destroy(&v->changed);
 	pthread_mutex_destroy(&v->lock);

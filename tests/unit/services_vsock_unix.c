@@ -103,6 +103,7 @@ static void set_up(void)
 	kiln_ok(kiln__vsock_unix_new(&t.service, t.loop, t.path, max_links, connect_guest, NULL,
 				     &err),
 		&err);
+	kiln__vsock_unix_accept(t.service);
 }
 
 static void peer_done(struct peer *peer)

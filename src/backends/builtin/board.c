@@ -17,7 +17,12 @@
  */
 #define EARLY_CONSOLE  "console=hvc0 earlycon=uart8250,io,0x3f8 8250.nr_uarts=0"
 #define SERIAL_CONSOLE "console=ttyS0"
-#define CMDLINE        "panic=-1 reboot=a loglevel=3" /* a: by ACPI, where Linux expects EFI */
+/*
+ * a: by ACPI, where Linux expects EFI. The level stands before the early console, which begins by
+ * repeating all that was said until then: its banner alone would be hundreds of exits. noearly: no
+ * looking for chipsets with known faults, by ports that nobody is at.
+ */
+#define CMDLINE "panic=-1 reboot=a loglevel=3 pci=noearly"
 
 /* --- parts -------------------------------------------------------------------------- */
 
@@ -71,7 +76,7 @@ static int load(struct kiln__board *b, kiln_error *err)
 {
 	const struct kiln__spec *spec = b->host->spec;
 	kiln__autofree char *cmdline =
-		kiln__strf("%s " CMDLINE "%s%s", spec->serial ? SERIAL_CONSOLE : EARLY_CONSOLE,
+		kiln__strf(CMDLINE " %s%s%s", spec->serial ? SERIAL_CONSOLE : EARLY_CONSOLE,
 			   spec->cmdline ? " " : "", spec->cmdline ? spec->cmdline : "");
 	const struct kiln__acpi_options acpi = {
 		.cpus = spec->cpus,

@@ -206,7 +206,8 @@ static bool can_reopen(const struct kiln__source *source)
 	int r = source->fd != KILN_FD_NONE ? kiln__os_fstat(source->fd, &st, NULL)
 					   : kiln__os_stat(source->path, &st, NULL);
 
-	return r < 0 || st.readable_by_user; /* what cannot be opened at all is told by who tries */
+	return r < 0 ||
+	       kiln__os_may_reopen(&st); /* what cannot be opened at all is told by who tries */
 }
 
 static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,

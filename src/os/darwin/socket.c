@@ -5,6 +5,7 @@
 #include "err.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -36,9 +37,17 @@ static int prepared(int fd)
 	return r;
 }
 
-int kiln__posix_local_socket(void)
+int kiln__posix_local_socket(bool nonblocking)
 {
-	return prepared(socket(AF_UNIX, SOCK_STREAM, 0));
+	int fd = prepared(socket(AF_UNIX, SOCK_STREAM, 0));
+
+	if (fd >= 0 && nonblocking && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+		int code = -errno;
+
+		close(fd);
+		return code;
+	}
+	return fd;
 }
 
 int kiln__posix_accept(int listener)

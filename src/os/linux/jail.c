@@ -112,7 +112,27 @@ static int allow_places(int ruleset, const struct kiln__jail *jail, uint64_t han
 	return 0;
 }
 
-static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_error *err)
+/*
+ * What was made the root contains all else: one rule for it, by which its own mounts, read-only
+ * ones among them, are no less themselves.
+ */
+static int allow_paths(int ruleset, const struct kiln__jail *jail, bool own_root, uint64_t handled,
+		       kiln_error *err)
+{
+	const char *const root[] = {"/"};
+	int r;
+
+	if (own_root)
+		return allow_beneath(ruleset, root, 1, WRITE_RIGHTS & handled, err);
+	r = allow_beneath(ruleset, jail->writable, jail->writable_count, WRITE_RIGHTS & handled,
+			  err);
+	if (r == 0)
+		r = allow_beneath(ruleset, jail->readable, jail->readable_count, READ_RIGHTS, err);
+	return r < 0 ? r : allow_places(ruleset, jail, handled, err);
+}
+
+static int enter_landlock(const struct kiln__jail *jail, bool own_root, int *ret_version,
+			  kiln_error *err)
 {
 	long version =
 		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -130,12 +150,7 @@ static int enter_landlock(const struct kiln__jail *jail, int *ret_version, kiln_
 	ruleset = (kiln_fd)syscall(SYS_landlock_create_ruleset, &attr, attr_size(version), 0);
 	if (ruleset < 0)
 		return kiln__fail_errno(err, errno, "cannot make a Landlock ruleset");
-	r = allow_beneath(ruleset, jail->writable, jail->writable_count,
-			  WRITE_RIGHTS & attr.handled_access_fs, err);
-	if (r == 0)
-		r = allow_beneath(ruleset, jail->readable, jail->readable_count, READ_RIGHTS, err);
-	if (r == 0)
-		r = allow_places(ruleset, jail, attr.handled_access_fs, err);
+	r = allow_paths(ruleset, jail, own_root, attr.handled_access_fs, err);
 	if (r < 0)
 		return r;
 	if (syscall(SYS_landlock_restrict_self, ruleset, 0))
@@ -155,8 +170,8 @@ static int drop_capabilities(bool reads_all, kiln_error *err)
 	kept = data[0].permitted & 1u << CAP_DAC_READ_SEARCH;
 	data[0] = (struct __user_cap_data_struct){.permitted = kept, .effective = kept};
 	data[1] = (struct __user_cap_data_struct){0};
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) ||
-	    syscall(SYS_capset, &header, data))
+	/* Ambient ones go by themselves: each would have to be inheritable (capabilities(7)). */
+	if (syscall(SYS_capset, &header, data))
 		return kiln__fail_errno(err, errno, "cannot give up capabilities");
 	return 0;
 }
@@ -178,15 +193,21 @@ static int enter_seccomp(const struct kiln__jail_filter *filter, kiln_error *err
 int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, kiln_error *err)
 {
 	const struct rlimit no_core = {0, 0};
+	bool open = false;
 	int r;
 
 	*ret = (struct kiln__jail_report){.why_not = KILN_ERROR_INIT};
 	/* First, since the rest takes away what it needs: capabilities, its own files in /proc. */
-	ret->own_root = !jail->keeps_root && kiln__linux_own_root(jail, &ret->why_not) == 0;
+	ret->own_root = !jail->keeps_root && kiln__linux_own_root(jail, &open, &ret->why_not) == 0;
+	if (open) {
+		if (err)
+			*err = ret->why_not;
+		return ret->why_not.code;
+	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 	    setrlimit(RLIMIT_CORE, &no_core))
 		return kiln__fail_errno(err, errno, "cannot give up privileges");
-	r = enter_landlock(jail, &ret->landlock, err);
+	r = enter_landlock(jail, ret->own_root, &ret->landlock, err);
 	if (r == 0)
 		r = drop_capabilities(jail->reads_all, err);
 	if (r == 0)

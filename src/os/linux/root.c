@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A root directory of the process's own: a mount namespace in which nothing exists but the
- * directories that it keeps, under their own names. What it adds to Landlock: sockets.
- * connect(2) to a path is nobody's business but the socket file's mode, so whoever took
- * over this process could talk to every service of its user that listens at one. And it
- * is there where Landlock is not.
+ * directories that it keeps, of which the first is the root and the others lie in it: no file
+ * system is made for that, and a path takes one step. What it adds to Landlock: sockets. connect(2)
+ * to a path is nobody's business but the socket file's mode, so whoever took over this process
+ * could talk to every service of its user that listens at one. And it is there where Landlock is
+ * not.
  *
  * mount_namespaces(7), pivot_root(2), user_namespaces(7).
  */
@@ -67,108 +68,102 @@ static int unshare_mounts(kiln_error *err)
 	return r;
 }
 
-/* Makes the directory @path, absolute, below the current one, which is to be its root. */
-static int make_place(const char *path, kiln_error *err)
+/* Where a directory of the old root is found in the new one. */
+static const char *place_of(const char *path)
 {
-	kiln__autofree char *place = kiln__strf(".%s/", path);
-
-	if (!place)
-		return kiln__fail_nomem(err);
-	for (char *slash = strchr(place + 2, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(place, 0755) < 0 && errno != EEXIST)
-			return kiln__fail_errno(err, errno, "cannot make %s", path);
-		*slash = '/';
-	}
-	return 0;
+	return strrchr(path, '/') + 1;
 }
 
-/* A directory that stays: by descriptor, since the new root is mounted over one of them. */
-struct kept {
-	const char *path;
-	unsigned long flags;
-	kiln_fd fd;
-};
-
-static int keep(const struct kept *kept, kiln_error *err)
+static int bind_at(const char *path, const char *place)
 {
-	kiln__autofree char *place = kiln__strf(".%s", kept->path);
-	char source[32];
-	int r;
-
-	if (!place)
-		return kiln__fail_nomem(err);
-	snprintf(source, sizeof(source), "/proc/self/fd/%d", kept->fd);
 	/* Without what is mounted below, but in a user namespace, where it cannot be uncovered. */
-	r = mount(source, place, NULL, MS_BIND, NULL);
-	if (r < 0 && errno == EINVAL)
-		r = mount(source, place, NULL, MS_BIND | MS_REC, NULL);
-	if (r < 0 ||
-	    mount(NULL, place, NULL, MS_REMOUNT | MS_BIND | LOCKED | kept->flags, NULL) < 0)
-		return kiln__fail_errno(err, errno, "cannot keep %s", kept->path);
+	int r = mount(path, place, NULL, MS_BIND, NULL);
+
+	return r < 0 && errno == EINVAL ? mount(path, place, NULL, MS_BIND | MS_REC, NULL) : r;
+}
+
+static int restrict_at(const char *place, unsigned long flags)
+{
+	return mount(NULL, place, NULL, MS_REMOUNT | MS_BIND | LOCKED | flags, NULL);
+}
+
+/* Puts @path into the current directory, which is to be the root: its place is made, once. */
+static int keep(const char *path, unsigned long flags, kiln_error *err)
+{
+	const char *place = place_of(path);
+	int r = bind_at(path, place);
+
+	if (r < 0 && errno == ENOENT && mkdir(place, 0700) == 0)
+		r = bind_at(path, place);
+	if (r < 0 || (flags && restrict_at(place, flags) < 0))
+		return kiln__fail_errno(err, errno, "cannot keep %s", path);
 	return 0;
 }
 
-static int change_root(kiln_error *err)
+/* Nothing in the new root is executed, no device opened: at once, or before Linux 5.12 one by one.
+ */
+static int restrict_all(const struct kiln__jail *jail, kiln_error *err)
 {
-	/* pivot_root(2): the old root lies upon the new one then, and is let go. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-		return kiln__fail_errno(err, errno, "cannot change the root directory");
-	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | LOCKED, NULL) < 0)
-		return kiln__fail_errno(err, errno, "cannot close the root directory");
-	return 0;
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+	};
+	int r = (int)syscall(SYS_mount_setattr, AT_FDCWD, ".", AT_RECURSIVE, &attr, sizeof(attr));
+
+	if (r < 0 && errno == ENOSYS) {
+		r = restrict_at(".", 0);
+		for (size_t i = 1; r == 0 && i < jail->writable_count; i++)
+			r = restrict_at(place_of(jail->writable[i]), 0);
+	}
+	return r < 0 ? kiln__fail_errno(err, errno, "cannot close the root directory") : 0;
 }
 
-/* Builds the new root over @kept's first, and enters it; on failure everything is as it was. */
-static int build(const struct kept *kept, size_t count, kiln_error *err)
+/* Mounts the first directory upon itself and the others into it; then it is the root. */
+static int build(const struct kiln__jail *jail, bool *ret_open, kiln_error *err)
 {
-	const char *at = kept[0].path;
+	const char *root = jail->writable[0];
 	int r = 0;
 
-	if (mount("kiln", at, "tmpfs", LOCKED, "size=64k,nr_inodes=64,mode=0755") < 0)
+	if (bind_at(root, root) < 0)
 		return kiln__fail_errno(err, errno, "cannot mount a root directory");
-	if (chdir(at) < 0)
+	if (chdir(root) < 0)
 		r = kiln__fail_errno(err, errno, "cannot enter a root directory");
-	for (size_t i = 0; r == 0 && i < count; i++)
-		r = make_place(kept[i].path, err);
-	for (size_t i = 0; r == 0 && i < count; i++)
-		r = keep(&kept[i], err);
+	for (size_t i = 1; r == 0 && i < jail->writable_count; i++)
+		r = keep(jail->writable[i], 0, err);
+	for (size_t i = 0; r == 0 && i < jail->readable_count; i++)
+		r = keep(jail->readable[i], MS_RDONLY, err);
 	if (r == 0)
-		return change_root(err);
-	if (chdir("/") < 0 || umount2(at, MNT_DETACH) < 0)
-		kiln__hint(err, "and its directory %s is hidden now", at);
-	return r;
+		r = restrict_all(jail, err);
+	/* pivot_root(2): the old root lies upon the new one then, and is let go. */
+	if (r == 0 && syscall(SYS_pivot_root, ".", ".") < 0)
+		r = kiln__fail_errno(err, errno, "cannot change the root directory");
+	if (r < 0) {
+		if (chdir("/") < 0 || umount2(root, MNT_DETACH) < 0)
+			kiln__hint(err, "and %s is mounted twice now", root);
+		return r;
+	}
+	*ret_open = umount2(".", MNT_DETACH) < 0;
+	return *ret_open ? kiln__fail_errno(err, errno, "cannot let the old root directory go") : 0;
 }
 
-#define MAX_KEPT 8
-
-int kiln__linux_own_root(const struct kiln__jail *jail, kiln_error *err)
+static int check(const struct kiln__jail *jail, kiln_error *err)
 {
-	struct kept kept[MAX_KEPT];
-	size_t count = 0;
-	int r;
+	bool absolute = jail->writable_count > 0;
 
-	if (jail->writable_count == 0 || jail->writable_count + jail->readable_count > MAX_KEPT)
-		return kiln__fail(err, KILN_EINVAL,
-				  "no directories for a root directory, or too many");
-	r = unshare_mounts(err);
-	if (r < 0)
-		return r;
 	for (size_t i = 0; i < jail->writable_count; i++)
-		kept[count++] = (struct kept){.path = jail->writable[i]};
+		absolute &= jail->writable[i][0] == '/';
 	for (size_t i = 0; i < jail->readable_count; i++)
-		kept[count++] = (struct kept){.path = jail->readable[i], .flags = MS_RDONLY};
-	for (size_t i = 0; i < count; i++) {
-		/* After the namespace was made: what is bound must be of its own mounts. */
-		kept[i].fd = open(kept[i].path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (r == 0 && kept[i].fd < 0)
-			r = kiln__fail_errno(err, errno, "cannot keep %s", kept[i].path);
-		else if (r == 0 && kept[i].path[0] != '/')
-			r = kiln__fail(err, KILN_EINVAL, "%s is not absolute", kept[i].path);
-	}
+		absolute &= jail->readable[i][0] == '/';
+	return absolute ? 0
+			: kiln__fail(err, KILN_EINVAL,
+				     "a root directory needs directories by absolute paths");
+}
+
+int kiln__linux_own_root(const struct kiln__jail *jail, bool *ret_open, kiln_error *err)
+{
+	int r = check(jail, err);
+
+	*ret_open = false;
 	if (r == 0)
-		r = build(kept, count, err);
-	for (size_t i = 0; i < count; i++)
-		kiln__os_close(kept[i].fd);
-	return r;
+		r = unshare_mounts(err);
+	return r < 0 ? r : build(jail, ret_open, err);
 }

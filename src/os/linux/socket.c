@@ -20,9 +20,9 @@ _Static_assert((SOCK_STREAM | SOCK_CLOEXEC) == 0x80001 && SOCK_CLOEXEC == 0x8000
 		       sizeof(struct sockaddr_un) == 110,
 	       "as declared");
 
-int kiln__posix_local_socket(void)
+int kiln__posix_local_socket(bool nonblocking)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
 
 	return fd < 0 ? -errno : fd;
 }

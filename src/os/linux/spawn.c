@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -52,6 +53,7 @@ struct plan {
 	/* Here, since the child's own frames may hold nothing that a sanitizer would guard. */
 	struct __user_cap_header_struct cap_header;
 	struct __user_cap_data_struct caps[2];
+	char status[4096]; /* of the child, as far as its signals are told in */
 };
 
 static long fail(struct plan *plan, enum step step)
@@ -110,13 +112,51 @@ struct kernel_sigaction {
 	unsigned long mask;
 };
 
-static void reset_signals(void)
+/* The mask that follows @name in @text, a line of proc(5)'s status: hexadecimal. */
+static bool find_mask(const char *text, const char *name, uint64_t *ret)
+{
+	for (; *text; text++) {
+		size_t n = 0;
+
+		while (name[n] && text[n] == name[n])
+			n++;
+		if (name[n])
+			continue;
+		*ret = 0;
+		for (text += n; *text && *text != '\n'; text++)
+			*ret = *ret << 4 |
+			       (uint64_t)(*text <= '9' ? *text - '0' : *text - 'a' + 10);
+		return *text == '\n';
+	}
+	return false;
+}
+
+/* Which signals are ignored or caught: few, and to ask costs less than to set all. */
+static uint64_t changed_signals(struct plan *plan)
+{
+	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC, 0);
+	long n = fd < 0 ? -1 : syscall(SYS_read, fd, plan->status, sizeof(plan->status) - 1);
+	uint64_t ignored;
+	uint64_t caught;
+
+	if (n <= 0)
+		return UINT64_MAX;
+	plan->status[n] = '\0';
+	if (!find_mask(plan->status, "\nSigIgn:\t", &ignored) ||
+	    !find_mask(plan->status, "\nSigCgt:\t", &caught))
+		return UINT64_MAX;
+	return ignored | caught;
+}
+
+static void reset_signals(struct plan *plan)
 {
 	static const struct kernel_sigaction defaults;
 	static const unsigned long nothing;
+	uint64_t changed = changed_signals(plan);
 
 	for (int signal = 1; signal < _NSIG; signal++)
-		syscall(SYS_rt_sigaction, signal, &defaults, NULL, sizeof(nothing));
+		if (changed & UINT64_C(1) << (signal - 1))
+			syscall(SYS_rt_sigaction, signal, &defaults, NULL, sizeof(nothing));
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &nothing, NULL, sizeof(nothing));
 }
 
@@ -168,7 +208,7 @@ static long become(struct plan *plan)
 		return -1;
 	if (spawn->cwd && syscall(SYS_chdir, spawn->cwd) < 0)
 		return fail(plan, STEP_CWD);
-	reset_signals();
+	reset_signals(plan);
 	syscall(SYS_execve, spawn->path, spawn->argv, plan->env);
 	return fail(plan, STEP_EXEC);
 }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* F_SETFD is for what was inherited, before anything else. */
-KILN__SYSCALLS(close, read, pread64, pwrite64, ftruncate, fstat, newfstatat);
+KILN__SYSCALLS(close, read, write, pread64, pwrite64, ftruncate, fstat, newfstatat);
 KILN__SYSCALLS(fcntl(1 = F_GETFL), fcntl(1 = F_SETFL), fcntl(1 = F_DUPFD_CLOEXEC));
 
 void kiln__os_close(kiln_fd fd)
@@ -61,6 +61,22 @@ int kiln__os_write_full(kiln_fd fd, const void *bytes, size_t len, kiln_error *e
 
 		if (n < 0)
 			return kiln__fail_errno(err, (int)-n, "cannot write");
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int kiln__os_append_full(kiln_fd file, const void *bytes, size_t len, kiln_error *err)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = write(file, (const char *)bytes + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return kiln__fail_errno(err, errno, "cannot write");
 		done += (size_t)n;
 	}
 	return 0;

@@ -59,9 +59,9 @@ static void fill_stat(struct kiln__os_stat *ret, const struct stat *st)
 		.is_file = S_ISREG(st->st_mode),
 		.is_directory = S_ISDIR(st->st_mode),
 		.is_block_device = S_ISBLK(st->st_mode),
-		/* Groups are left out: who needs to know can do without them. */
-		.readable_by_user =
-			st->st_mode & S_IROTH || (st->st_uid == geteuid() && st->st_mode & S_IRUSR),
+		.owner = st->st_uid,
+		.read_by_owner = st->st_mode & S_IRUSR,
+		.read_by_others = st->st_mode & S_IROTH,
 	};
 }
 
@@ -83,6 +83,12 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err)
 		return kiln__fail_errno(err, errno, "cannot look at an open file");
 	fill_stat(ret, &st);
 	return 0;
+}
+
+/* Groups are left out: who needs to know can do without them. */
+bool kiln__os_may_reopen(const struct kiln__os_stat *st)
+{
+	return st->read_by_others || (st->read_by_owner && st->owner == geteuid());
 }
 
 int kiln__os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, kiln_error *err)

@@ -36,7 +36,7 @@ int kiln__posix_open_flags(unsigned flags);
 /*
  * A new stream socket, close-on-exec, that never raises SIGPIPE. A descriptor or a negative errno.
  */
-int kiln__posix_local_socket(void);
+int kiln__posix_local_socket(bool nonblocking);
 
 /* accept(), close-on-exec, blocking. A descriptor or a negative errno. */
 int kiln__posix_accept(int listener);

@@ -37,14 +37,14 @@ int kiln__os_local_listen(kiln_fd *ret, const char *path, kiln_error *err)
 
 	if (r < 0)
 		return r;
-	fd = kiln__posix_local_socket();
+	fd = kiln__posix_local_socket(true);
 	if (fd < 0)
 		return kiln__fail_errno(err, -fd, "cannot make a socket");
 	r = kiln__posix_bind_private(fd, &addr);
 	if (r < 0)
 		return r == -EADDRINUSE ? kiln__fail(err, KILN_EEXIST, "%s is there already", path)
 					: kiln__fail_errno(err, -r, "cannot listen at %s", path);
-	if (listen(fd, SOMAXCONN) < 0 || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+	if (listen(fd, SOMAXCONN) < 0) {
 		r = kiln__fail_errno(err, errno, "cannot listen at %s", path);
 		unlink(path);
 		return r;
@@ -61,7 +61,7 @@ static int local_connect(kiln_fd *ret, const char *path, bool wait, kiln_error *
 
 	if (r < 0)
 		return r;
-	fd = kiln__posix_local_socket();
+	fd = kiln__posix_local_socket(false);
 	if (fd < 0)
 		return kiln__fail_errno(err, -fd, "cannot make a socket");
 	if (!wait && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)

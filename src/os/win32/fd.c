@@ -100,6 +100,11 @@ int kiln__os_write_full(kiln_fd fd, const void *bytes, size_t len, kiln_error *e
 	return 0;
 }
 
+int kiln__os_append_full(kiln_fd file, const void *bytes, size_t len, kiln_error *err)
+{
+	return kiln__os_write_full(file, bytes, len, err);
+}
+
 /*
  * Reading and writing at an offset moves the position here; it is put back. Two threads
  * that mix both on one handle would not have been served by the position anyway.

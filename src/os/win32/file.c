@@ -172,9 +172,15 @@ int kiln__os_fstat(kiln_fd fd, struct kiln__os_stat *ret, kiln_error *err)
 		.inode = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow,
 		.is_file = !standard.Directory,
 		.is_directory = standard.Directory,
-		.readable_by_user = true,
+		.read_by_owner = true,
+		.read_by_others = true,
 	};
 	return 0;
+}
+
+bool kiln__os_may_reopen(const struct kiln__os_stat *st)
+{
+	return st->read_by_others;
 }
 
 int kiln__os_stat(const char *path, struct kiln__os_stat *ret, kiln_error *err)

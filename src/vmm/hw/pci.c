@@ -161,8 +161,9 @@ static void reset_header(struct kiln__pci *pci, unsigned slot)
 
 	put32(fn->config, KILN__PCI_BAR, BAR0_BASE + slot * KILN__PCI_PAGE);
 	put32(fn->config, KILN__PCI_BAR + 4, BAR1_BASE + slot * KILN__PCI_PAGE);
-	put32(fn->config, KILN__PCI_COMMAND,
-	      (uint32_t)STATUS_CAP_LIST << 16 | KILN__PCI_COMMAND_MEMORY);
+	/* Not decoding yet: a driver switches off what decodes for as long as it looks at each BAR.
+	 */
+	put32(fn->config, KILN__PCI_COMMAND, (uint32_t)STATUS_CAP_LIST << 16);
 	put32(fn->config, LATENCY, 0);
 	put32(fn->config, INTERRUPT, 0);
 	if (fn->msix)

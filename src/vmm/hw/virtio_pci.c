@@ -783,7 +783,8 @@ static int plug(struct kiln__virtio_pci *t, kiln_error *err)
 		.subsystem_vendor = VENDOR,
 		.subsystem = (uint16_t)(DEVICE_BASE + ops->id),
 	};
-	unsigned vectors = ops->queue_count + 1u;
+	/* One for the configuration; a driver that wants one a queue and gets less shares. */
+	unsigned vectors = ops->own_interrupts ? ops->queue_count + 1u : 2;
 	int r;
 
 	if (ops->config_size > CONFIG_MAX || vectors > KILN__MSIX_MAX_VECTORS)

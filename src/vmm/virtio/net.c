@@ -462,6 +462,7 @@ static const struct kiln__virtio_ops virtio_ops = {
 	.id = DEVICE_ID,
 	.queue_count = QUEUES,
 	.queue_sizes = queue_sizes,
+	.own_interrupts = true,
 	.features = KILN__VIRTIO_RING_FEATURES | KILN__NET_F_MAC | KILN__NET_F_MRG_RXBUF |
 		    KILN__NET_F_STATUS,
 	.config_size = sizeof(struct config),

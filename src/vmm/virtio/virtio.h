@@ -49,6 +49,11 @@ struct kiln__virtio_ops {
 	const uint16_t *queue_sizes; /* the largest size of each */
 	uint64_t features;           /* offered, ring features included */
 	uint32_t config_size;        /* bytes of device configuration space */
+	/*
+	 * Each queue has an interrupt of its own, where the transport has such: worth the exits of
+	 * setting it up only where the driver's work would go to several processors.
+	 */
+	bool own_interrupts;
 
 	/* Copies from configuration space; the range has been checked. */
 	void (*config_read)(struct kiln__virtio *dev, uint32_t offset, void *bytes, uint32_t len);
