@@ -6,7 +6,7 @@
  *   vm.c       operations on a VM                start.c      bringing a runner up
  *   end.c      seeing one go                     rawstream.c  connections that become streams
  *   session.c  exec and attach                   logs.c, events.c, tail.c   following files
- *   sync.c     blocking twins                    home.c, vmdir.c, vmstate.c  what lies on disk
+ *   sync.c     blocking twins                    home.c, vmdir*.c, vmstate.c what lies on disk
  *
  * Everything runs on the manager's loop. A VM has at most one handle in a manager,
  * counted. What a user asks of it is an operation (struct kiln__op): a small

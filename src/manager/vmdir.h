@@ -21,9 +21,10 @@
  *          it ends, on a descriptor that can only read. Held means alive; no process number
  *          is ever believed
  *   GUARD  held while the VM is created, taken for a start, set right or removed: for
- *          milliseconds, or a second where a VMM that was killed is slow to end. Waiting for it in
- * a call is therefore allowed OWNER  held by the process that created an ephemeral VM. Without
- * owner and life, such a VM is removed by whoever comes by
+ *          milliseconds, or a second where a VMM that was killed is slow to end; so a call
+ *          may wait for it
+ *   OWNER  held by the process that created an ephemeral VM. Without owner and life, such a
+ *          VM is removed by whoever comes by
  *
  * A state that says alive without LIFE held is a runner that was killed: whoever sees
  * that writes the truth into state.json, under GUARD. A directory without
