@@ -32,7 +32,9 @@ bench: ## boot figures beside those of QEMU, image figures beside those of skope
 	@$(MAKE) --no-print-directory all
 	@tests/bench/run.sh
 
-install: all ## install below DESTDIR and PREFIX
+install: $(BUILD)/build.ninja ## install below DESTDIR and PREFIX
+	@$(if $(filter file,$(origin PREFIX)),,$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)) # one that is given counts, whenever
+	@ninja -C $(BUILD)
 	@DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild
 
 fuzz: ## run each fuzz target for ten minutes (KILN_FUZZ_SECONDS); needs clang
