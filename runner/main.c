@@ -38,6 +38,14 @@ static void accept_clients(struct runner *runner)
 		kiln__vsock_unix_accept(runner->vsock);
 }
 
+/* After what the control connection has put off: it reads from then on. */
+static void on_launching(void *data)
+{
+	struct runner *runner = data;
+
+	server_launch(runner->server);
+}
+
 static void on_event(void *data, const kiln_event *event)
 {
 	struct runner *runner = data;
@@ -408,6 +416,8 @@ static int begin(struct runner *runner, kiln_error *err)
 	if (r == 0)
 		r = kiln__deferred_new(&runner->check, runner->loop, check_end, runner, err);
 	if (r == 0)
+		r = kiln__deferred_new(&runner->launching, runner->loop, on_launching, runner, err);
+	if (r == 0)
 		r = server_new(&runner->server, runner, launch_fd, err);
 	else
 		kiln__os_close(launch_fd);
@@ -433,6 +443,7 @@ static void finish(struct runner *runner)
 	kiln__timer_free(runner->linger);
 	kiln__timer_free(runner->saving);
 	kiln__deferred_free(runner->check);
+	kiln__deferred_free(runner->launching);
 	kiln_config_free(runner->config);
 	kiln_loop_free(runner->loop);
 	free(runner->id);
@@ -468,7 +479,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "kiln-runner: %s\n", err.message);
 		return 1;
 	}
-	server_launch(runner.server);
+	kiln__deferred_schedule(runner.launching);
 	kiln_loop_run(runner.loop);
 	finish(&runner);
 	return 0;

@@ -75,6 +75,7 @@ struct runner {
 	struct kiln__timer *saving;   /* puts "starting" or "stopping" on record, if that lasts */
 	struct kiln__timer *linger;   /* bounds the wait for all but output */
 	struct kiln__deferred *check; /* asks whether the end has come */
+	struct kiln__deferred *launching;
 };
 
 /* --- state.c ----------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ struct kiln__start {
 	struct kiln__op *op;
 	bool foreground;
 	bool attach;
+	bool kvm_works;
 	char *config; /* the document */
 	struct kiln__resolving *resolving;
 	kiln_fd life;
@@ -212,8 +213,8 @@ static bool utf8(const char *text)
 }
 
 /* What the runner is told. A new reference. */
-static int launch_params(const struct kiln__start *start, json_t *resolved, bool kvm_works,
-			 json_t **ret, kiln_error *err)
+static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
+			 kiln_error *err)
 {
 	const struct kiln__vmdir *dir = start->vm->dir;
 	char created[KILN__TIME_TEXT];
@@ -226,7 +227,7 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, bool
 			 dir->id, "name", dir->name, "created", created, "dir", dir->path,
 			 "runtime_dir", dir->runtime, "foreground", start->foreground, "attach",
 			 start->attach, "ephemeral", dir->ephemeral, "recorded", true, "kvm",
-			 kvm_works, "config", config, "resolved", resolved);
+			 start->kvm_works, "config", config, "resolved", resolved);
 	if (*ret)
 		return 0;
 	if (!utf8(dir->path) || !utf8(dir->runtime))
@@ -283,7 +284,7 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, json
 	if (r == 0)
 		r = kiln__resolve_overlay(spec, dir->path, resolved, err);
 	if (r == 0)
-		r = launch_params(start, resolved, kiln__backend_kvm_works(spec), &params, err);
+		r = launch_params(start, resolved, &params, err);
 	if (r == 0)
 		r = kiln__os_socket_pair(pair, err);
 	if (r < 0) {
@@ -364,6 +365,7 @@ static int begin(struct kiln__start *start, kiln_error *err)
 
 	if (r < 0)
 		return r;
+	start->kvm_works = kiln__backend_look_ahead(spec);
 	if (kiln__resolve_is_needless(spec))
 		return launch_without_files(start, spec, err);
 	return kiln__resolve(&start->resolving, manager->loop, start->vm->dir, spec, &handler,

@@ -276,6 +276,19 @@ static int make_directories(const struct kiln__vmdir *dir, kiln_error *err)
 	return r < 0 ? r : kiln__os_mkdir(dir->state, 0700, err);
 }
 
+/*
+ * Where a runner whose root directory is its state directory finds the others (os/jail.h). It makes
+ * them itself where they are missing.
+ */
+static void make_mount_points(const struct kiln__vmdir *dir)
+{
+	kiln__autofree char *runtime = kiln__strf("%s/%s", dir->state, dir->id);
+	kiln__autofree char *proc = kiln__strf("%s/proc", dir->state);
+
+	if (runtime && proc && kiln__os_mkdir(runtime, 0700, NULL) == 0)
+		kiln__os_mkdir(proc, 0700, NULL);
+}
+
 /* The directories and the lock file, of which *ret_guard holds GUARD. */
 static int make_guarded(const struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_error *err)
 {
@@ -290,6 +303,8 @@ static int make_guarded(const struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_
 	if (r < 0)
 		return r;
 	r = make_directories(dir, err);
+	if (r == 0)
+		make_mount_points(dir);
 	if (r == 0)
 		r = kiln__vmdir_open_lock(
 			dir, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, ret_guard,

@@ -4,7 +4,7 @@
 
 KERNELS has vmlinux and bzImage, CLOUD is a distribution's bzImage, WORK has initrd.cpio (mark.c as /init). Parts:
 start (with favordynmods, and what is booted), wait (without), cloud, idle, many; all of them if none is named. Each VMM
-boots once to warm caches, once for times, once with its system calls counted; all of it is read off the kernel's tracing.
+boots twice to warm caches, once for times, once with its system calls counted; all of it is read off the kernel's tracing.
 Everything lies in tmpfs, the peers and their libraries too: a file system of the host's would be waited for.
 """
 import ctypes
@@ -64,7 +64,8 @@ def first(rows, event, part=""):
 
 def measure(name, argv, programs):
     """Of one command that boots: a row for each of the programs that it executes, from that one's beginning."""
-    traced(argv, [])
+    for _ in range(2):
+        traced(argv, [])
     done, rows = traced(argv, ["sched/sched_process_exec", "kvm/kvm_entry", "kvm/kvm_pio", "kvm/kvm_userspace_exit"])
     run = first(rows, "kvm_entry")
     init = first(rows, "kvm_pio", "at 0xf5 ")
@@ -221,7 +222,7 @@ def begin_idle():
     """One that stays, seen at its mark. Returns its runner's process number."""
     before = set(runners())
     trace_begin(["kvm/kvm_pio"])
-    subprocess.run(kiln("bzImage", ["disks[0].path=/tmp/disk.img", "disks[0].readonly=true"], "-d", "--cmdline", "idle"),
+    subprocess.run(kiln("bzImage", ["disks[0].path=/tmp/disk.img", "disks[0].readonly=true"], "-d", "--cmdline", "-- idle"),
                    env=env, check=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     with open(f"{TRACING}/trace_pipe", encoding="utf-8", errors="replace") as f:

@@ -98,11 +98,7 @@ static int try_capabilities(void)
 
 static int try_core(void)
 {
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_CORE, &limit) < 0)
-		return errno;
-	return limit.rlim_cur || limit.rlim_max ? WRONG : 0;
+	return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : WRONG;
 }
 
 #ifdef __x86_64__

@@ -14,6 +14,7 @@
 
 #include "board.h"
 #include "err.h"
+#include "hasten.h"
 #include "kvm.h"
 #include "layout.h"
 #include "log.h"
@@ -379,7 +380,8 @@ const struct kiln__backend kiln__backend_builtin = {
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__CAN_PORTS,
 	.probe = builtin_probe,
-	.works = kiln__kvm_reason,
+	.works = kiln__kvm_works,
+	.hasten = kiln__hv_hasten,
 	.check = builtin_check,
 	.open = builtin_open,
 	.prepare = builtin_prepare,

@@ -72,6 +72,7 @@ static int add_disk(struct kiln__devices *d, const struct kiln__backend_host *ho
 	if (r < 0)
 		return kiln__prefix(err, "%s", key), r;
 	d->disks[d->disk_count++] = blk;
+	kiln__blk_prepare(blk); /* the ring now, while this process may still make one */
 	return plug(d, bus, kiln__blk_device(blk), err);
 }
 

@@ -186,7 +186,9 @@ int kiln_hv_vm_new(kiln_hv_vm **ret, kiln_hv *hv, const kiln_hv_vm_options *opti
 	if (options)
 		memcpy(&given, options,
 		       options->size < sizeof(given) ? options->size : sizeof(given));
-	if (given.irqchip != KILN_HV_IRQCHIP_NONE && given.irqchip > kiln__kvm_irqchip(hv))
+	/* Whether there is a whole one, making it tells. */
+	if (given.irqchip > KILN_HV_IRQCHIP_FULL ||
+	    (given.irqchip == KILN_HV_IRQCHIP_LOCAL && given.irqchip > kiln__kvm_irqchip(hv)))
 		return kiln__fail(err, KILN_ENOTSUP,
 				  "this KVM has no such interrupt controller of its own");
 	vm = calloc(1, sizeof(*vm));

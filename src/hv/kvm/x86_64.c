@@ -6,6 +6,7 @@
 #include "err.h"
 #include "syscalls.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -52,10 +53,21 @@ unsigned long kiln__kvm_vm_type(const kiln_hv *hv)
 	return 0; /* api.rst, KVM_CREATE_VM: the default kind */
 }
 
+/* The modules for processors with VMX alone want addresses for what real mode takes there. */
+static bool has_svm(void)
+{
+	unsigned a, b, c, d;
+
+	/* "AuthenticAMD" and "HygonGenuine": what vmx.c is not for. */
+	return __get_cpuid(0, &a, &b, &c, &d) && (c == 0x444d4163 || c == 0x656e6975);
+}
+
 int kiln__kvm_vm_setup(kiln_hv_vm *vm, kiln_error *err)
 {
 	uint64_t identity = IDENTITY_MAP_ADDRESS;
 
+	if (has_svm())
+		return 0;
 	if (kiln__kvm_ioctl_p(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
 		return kiln__fail_errno(err, errno, "KVM_SET_IDENTITY_MAP_ADDR");
 	if (kiln__kvm_ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_ADDRESS) < 0)

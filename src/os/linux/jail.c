@@ -13,7 +13,6 @@
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -192,7 +191,6 @@ static int enter_seccomp(const struct kiln__jail_filter *filter, kiln_error *err
 
 int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, kiln_error *err)
 {
-	const struct rlimit no_core = {0, 0};
 	bool open = false;
 	int r;
 
@@ -204,8 +202,8 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 			*err = ret->why_not;
 		return ret->why_not.code;
 	}
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
-	    setrlimit(RLIMIT_CORE, &no_core))
+	/* What is not dumpable leaves no core file either, whatever the limit (core(5)). */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		return kiln__fail_errno(err, errno, "cannot give up privileges");
 	r = enter_landlock(jail, ret->own_root, &ret->landlock, err);
 	if (r == 0)
