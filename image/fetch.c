@@ -29,7 +29,6 @@
 #include "os.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -452,7 +451,7 @@ static int run_jobs(struct fetch *fetch, unsigned parallel, kiln_error *err)
 		if (fetch->running)
 			r = http_step(fetch->http, ms < 0 || ms > 1000 ? 1000 : ms, err);
 		else if (ms >= 0)
-			poll(NULL, 0, ms); /* the pause before the next attempt */
+			r = http_pause(fetch->http, ms, err); /* before the next attempt */
 		else
 			r = wait_elsewhere(fetch, &more, err);
 	}

@@ -2,6 +2,7 @@
 #include "http.h"
 
 #include "err.h"
+#include "os.h"
 #include "syscalls.h"
 
 #include <curl/curl.h>
@@ -425,7 +426,7 @@ int http_step(struct http *http, int timeout_ms, kiln_error *err)
 	int left;
 
 	code = curl_multi_perform(http->multi, &running);
-	if (code == CURLM_OK && running && timeout_ms)
+	if (code == CURLM_OK && timeout_ms && (running || !http->transfers))
 		code = curl_multi_poll(http->multi, NULL, 0, timeout_ms, NULL);
 	if (code == CURLM_OK)
 		code = curl_multi_perform(http->multi, &running);
@@ -440,4 +441,19 @@ int http_step(struct http *http, int timeout_ms, kiln_error *err)
 		finish(http, transfer, message->data.result);
 	}
 	return 0;
+}
+
+int http_pause(struct http *http, int ms, kiln_error *err)
+{
+	const int64_t until = kiln__os_monotonic_ns() + INT64_C(1000000) * ms;
+	int r = 0;
+
+	while (r == 0) {
+		int64_t left = (until - kiln__os_monotonic_ns() + 999999) / 1000000;
+
+		if (left <= 0)
+			break;
+		r = http_step(http, (int)left, err);
+	}
+	return r;
 }

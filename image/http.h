@@ -69,8 +69,14 @@ typedef void (*http_done_fn)(void *data, const struct http_answer *answer, bool 
 			     const kiln_error *err);
 int http_start(struct http *http, const struct http_call *call, http_done_fn done, kiln_error *err);
 
-/* Goes on with the transfers that there are; waits for up to @timeout_ms for something to do. */
+/*
+ * Goes on with the transfers that there are; waits for up to @timeout_ms for something to do, and
+ * with none for just as long.
+ */
 int http_step(struct http *http, int timeout_ms, kiln_error *err);
+
+/* The same until @ms are over: the pause before another attempt. */
+int http_pause(struct http *http, int ms, kiln_error *err);
 
 KILN__DEFINE_AUTOPTR(struct http, http_free)
 

@@ -61,8 +61,8 @@ static ssize_t read_packed(struct archive *archive, void *data, const void **ret
 	ssize_t got = unpack(layer, ret);
 
 	/*
-	 * Writers in Go that are not closed leave out the padding behind the last entry, umoci's among
-	 * them, and readers in Go do not miss it. It is not part of the digest.
+	 * Writers in Go that are not closed leave out the padding behind the last entry, umoci's
+	 * among them, and readers in Go do not miss it. It is not part of the digest.
 	 */
 	if (got == 0 && layer->bytes % 512 && !layer->padded) {
 		layer->padded = true;

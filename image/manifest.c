@@ -86,7 +86,8 @@ static int kind_of(const json_t *object, const char *media_type, kiln_error *err
 		return 1;
 	if (type && (!strcmp(type, MANIFEST_OCI) || !strcmp(type, MANIFEST_DOCKER)))
 		return 0;
-	/* An OCI document need not say what it is; then what it was sent as is no better than a guess. */
+	/* An OCI document need not say what it is; then what it was sent as is no better than a
+	 * guess. */
 	if (!text_at(object, "mediaType") && json_is_array(json_object_get(object, "manifests")))
 		return 1;
 	if (!text_at(object, "mediaType") && json_is_array(json_object_get(object, "layers")))

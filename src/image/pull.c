@@ -31,22 +31,6 @@ void kiln__image_done(struct kiln__image *image)
 
 /* --- asking kiln-image ----------------------------------------------------------------------- */
 
-/* A JSON text in memory that only the descriptor leads to. */
-static int request_file(const json_t *request, kiln_fd *ret, kiln_error *err)
-{
-	kiln__autofree char *text = json_dumps(request, JSON_COMPACT);
-	size_t len = text ? strlen(text) : 0;
-	int r;
-
-	if (!text)
-		return kiln__fail(err, KILN_EINVAL, "a name or login is not UTF-8");
-	r = kiln__os_shared_memory(ret, "request", len, err);
-	if (r == 0)
-		r = kiln__os_pwrite_full(*ret, text, len, 0, err);
-	kiln__wipe(text, len);
-	return r;
-}
-
 static void on_line(void *data, const char *line)
 {
 	const struct kiln__image_request *request = data;
@@ -82,7 +66,7 @@ static int fetch(const struct kiln__images *images, const json_t *asked,
 	int r = kiln__store_blobs(images, &blobs, err);
 
 	if (r == 0)
-		r = request_file(asked, &file, err);
+		r = kiln__helper_request(asked, &file, err);
 	if (r < 0)
 		return r;
 	fds[0] = (struct kiln__spawn_fd){blobs, 3};
@@ -122,15 +106,6 @@ static int list_places(const struct kiln__registries *registries,
 	return 0;
 }
 
-/* $KILN_PULL_TIMEOUT: how long a registry may be silent, in seconds. */
-static json_int_t timeout(void)
-{
-	kiln__autofree char *text = kiln__os_env("KILN_PULL_TIMEOUT");
-	long seconds = text ? strtol(text, NULL, 10) : 0;
-
-	return seconds > 0 && seconds <= 3600 ? seconds : 0;
-}
-
 /* --- pulling --------------------------------------------------------------------------------- */
 
 static int pull(const struct kiln__images *images, const struct kiln__registries *registries,
@@ -149,7 +124,7 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 		return r;
 	asked = json_pack("{s:s, s:s, s:s*, s:O, s:i, s:I}", "name", ret->name, "reference",
 			  digest ? digest : reference->tag, "digest", digest, "registries", places,
-			  "parallel", PARALLEL, "timeout", timeout());
+			  "parallel", PARALLEL, "timeout", kiln__helper_timeout());
 	kiln__images_progress(images, "pulling %s", ret->name);
 	r = asked ? kiln__store_hold(images, &held, err) : kiln__fail_nomem(err);
 	if (r == 0)
@@ -430,7 +405,7 @@ int kiln__image_check_login(const struct kiln__images *images, const char *host,
 		return r;
 	/* The last is the registry itself, behind its mirrors. */
 	asked = json_pack("{s:b, s:s, s:[o], s:I}", "login", 1, "name", host, "registries",
-			  place_json(&places[r - 1], &login), "timeout", timeout());
+			  place_json(&places[r - 1], &login), "timeout", kiln__helper_timeout());
 	r = asked ? kiln__store_hold(images, &held, err)
 		  : kiln__fail(err, KILN_EINVAL, "the login is not UTF-8");
 	return r < 0 ? r : fetch(images, asked, &request, kiln__os_arch(), &result, err);

@@ -111,7 +111,7 @@ static int spawn(const struct kiln__run *run, struct reading *reading, struct ki
 		.fds = fds,
 		.fd_count = run->fd_count,
 		.die_with_parent = true,
-		.unprivileged = run->confined || run->unprivileged,
+		.unprivileged = run->confined,
 		.offline = run->confined,
 		.cwd = run->cwd,
 	};

@@ -14,7 +14,6 @@ struct kiln__run {
 	const char *cwd;                  /* or NULL */
 	const struct kiln__spawn_fd *fds; /* besides 1 and 2 */
 	size_t fd_count;
-	bool unprivileged; /* no capabilities, and none to be had */
 	bool confined; /* this user's files and no other rights, and no network: reads a stranger's
 			  file */
 	/* If not NULL: the program gets a pipe as descriptor @line_fd, and each line of it comes

@@ -149,6 +149,46 @@ def test_killed_at_any_moment():
     print(f"shown: {kills} pulls killed, the store whole each time")
 
 
+def test_a_root_killed_at_any_moment():
+    """The same of a root's making: nothing half made is there, the store is whole, and the next to ask makes it without the registry."""
+    rng = random.Random(12)
+    kills = 50 if SOAK else 8
+    cut = 0
+    with Home() as home, Registry() as registry:
+        reference = registry.add(big_image(3, 12_000_000))
+        home.ok("pull", reference)
+        root, = [p for p in home.objects() if "chain" in p.name]
+        whole = root.read_bytes()
+        root.unlink()
+        began = time.monotonic()
+        home.ok("pull", reference)
+        takes = time.monotonic() - began
+        assert root.read_bytes() == whole
+        for _ in range(kills):
+            root.unlink()
+            asked = registry.count("/blobs/")
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.random() * takes)
+            process.kill()
+            process.wait()
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                try:
+                    home.no_process_left()
+                    break
+                except AssertionError:
+                    time.sleep(0.01)
+            cut += not root.exists()
+            assert not root.exists() or root.read_bytes() == whole
+            home.verify()
+            home.ok("pull", reference)
+            assert root.read_bytes() == whole and registry.count("/blobs/") == asked, "asked for what is here"
+            left = [str(p) for p in (home.dir / "home/images").rglob("*") if p.is_file() and (p.parent.name == "tmp" or p.name.endswith(".partial"))]
+            assert not left, left
+    assert cut > kills // 3, cut
+    print(f"shown: {kills} makings of a root killed, {cut} of them before it was there; the store whole each time")
+
+
 def test_a_download_goes_on_where_it_ended():
     image = big_image(1, 900_000)
     layer = image.manifest["layers"][0]
