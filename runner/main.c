@@ -5,6 +5,7 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "err.h"
+#include "handle.h"
 #include "log.h"
 #include "os.h"
 #include "setup.h"
@@ -165,13 +166,12 @@ static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 		{"root", "root.squashfs"},
 	};
 	const json_t *resolved = json_object_get(params, "resolved");
-	char *text = json_dumps(json_object_get(params, "config"), JSON_COMPACT);
+	json_t *config = json_object_get(params, "config");
 	int r;
 
-	if (!text)
+	if (!config)
 		return kiln__fail(err, KILN_EINVAL, "launch: config is missing");
-	r = kiln_config_parse(text, strlen(text), &runner->config, err);
-	free(text);
+	r = kiln__config_of(config, &runner->config, err);
 	if (r == 0 && json_object_get(resolved, "root")) {
 		kiln_config_set(runner->config, "root.directory", NULL, NULL);
 		kiln_config_set(runner->config, "root.tar", NULL, NULL);
@@ -360,6 +360,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		r = process_new(&runner->process, runner, err);
 	if (r == 0)
+		r = health_new(&runner->health, runner, err);
+	if (r == 0)
 		r = kiln__machine_prepare(runner->machine, err);
 	if (r == 0)
 		r = runner_record_processes(runner, err);
@@ -420,6 +422,7 @@ static int begin(struct runner *runner, kiln_error *err)
 static void finish(struct runner *runner)
 {
 	server_free(runner->server);
+	health_free(runner->health);
 	process_free(runner->process);
 	kiln__vsock_unix_free(runner->vsock);
 	kiln_machine_free(runner->machine);
@@ -452,7 +455,8 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
-	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us one. */
+	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us
+	 * one. */
 	memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
 	json_object_seed(seed);
 	/* One heap, also for the threads of vCPUs, which make a few objects each. */

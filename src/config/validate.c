@@ -265,9 +265,11 @@ static int volumes_are_possible(const struct kiln__spec *spec, json_t *doc, kiln
 	/* It is the seed that mounts them there. */
 	if (spec->volume_count && spec->firmware &&
 	    (!kiln__spec_has_seed(spec) || kiln__source_is_set(&spec->seed.user_data))) {
-		refuse(err, "volumes: nothing would mount them: the seed has no user-data of kiln's");
-		kiln__hint(err, "give the file of a volume as a disk (kiln volume inspect), and have "
-				"the user-data mount that");
+		refuse(err,
+		       "volumes: nothing would mount them: the seed has no user-data of kiln's");
+		kiln__hint(err,
+			   "give the file of a volume as a disk (kiln volume inspect), and have "
+			   "the user-data mount that");
 		return KILN_EINVAL;
 	}
 	return 0;
@@ -421,6 +423,12 @@ static int process_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_
 	(void)doc;
 	if (spec->process.argv && !spec->process.argv[0][0])
 		return refuse(err, "process: the program's name must not be empty");
+	if (spec->health.command && !spec->health.command[0][0])
+		return refuse(err, "health.command[0]: must not be empty");
+	/* The image may bring it: then it is asked again when that is known. */
+	if (spec->health.command && !spec->process.argv &&
+	    (spec->root.kind != KILN__ROOT_IMAGE || spec->root.image_applied))
+		return refuse(err, "health.command: needs a process whose health it tells");
 	return 0;
 }
 
