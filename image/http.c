@@ -234,6 +234,36 @@ static void set_security(struct transfer *transfer, CURL *easy)
 		curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
 }
 
+static void set_blob(CURL *easy, CURLoption option, const char *text)
+{
+	struct curl_blob blob = {(void *)(uintptr_t)text, strlen(text), CURL_BLOB_COPY};
+
+	curl_easy_setopt(easy, option, &blob);
+}
+
+/* What one registry has of its own. */
+static int set_tls(struct transfer *transfer, CURL *easy, kiln_error *err)
+{
+	const struct http_options *options = &transfer->http->options;
+	const struct http_tls *tls = transfer->call.tls;
+	kiln__autobuf all = KILN__BUF_INIT;
+
+	if (!tls)
+		return 0;
+	if (tls->authorities) {
+		kiln__buf_add(&all, options->ca ? options->ca : "", options->ca_len);
+		kiln__buf_addf(&all, "\n%s", tls->authorities);
+		if (all.failed)
+			return kiln__fail_nomem(err);
+		set_blob(easy, CURLOPT_CAINFO_BLOB, all.data);
+	}
+	if (tls->certificate && tls->key) {
+		set_blob(easy, CURLOPT_SSLCERT_BLOB, tls->certificate);
+		set_blob(easy, CURLOPT_SSLKEY_BLOB, tls->key);
+	}
+	return 0;
+}
+
 static void set_limits(struct transfer *transfer, CURL *easy)
 {
 	long timeout = (long)transfer->http->options.timeout_s;
@@ -265,6 +295,9 @@ static int prepare(struct transfer *transfer, kiln_error *err)
 	if (r < 0)
 		return r;
 	set_security(transfer, easy);
+	r = set_tls(transfer, easy, err);
+	if (r < 0)
+		return r;
 	set_limits(transfer, easy);
 	curl_easy_setopt(easy, CURLOPT_URL, call->url);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);

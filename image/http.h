@@ -39,14 +39,22 @@ struct http_answer {
 
 void http_answer_done(struct http_answer *answer);
 
+/* Besides the system's authorities, and in place of nobody: PEM, each may be NULL. */
+struct http_tls {
+	const char *authorities;
+	const char *certificate;
+	const char *key;
+};
+
 struct http_call {
 	const char *url;
-	const char *authorization; /* a header's value, or NULL; not sent on to other hosts */
-	const char *accept;        /* the same */
-	const char *form;          /* posted, if not NULL */
-	uint64_t from;             /* the first byte that is wanted of the body */
-	bool insecure;             /* certificates are not checked, and http is fine */
-	bool document;             /* is short: its whole transfer is bounded in time */
+	const struct http_tls *tls; /* read until the transfer is over; may be NULL */
+	const char *authorization;  /* a header's value, or NULL; not sent on to other hosts */
+	const char *accept;         /* the same */
+	const char *form;           /* posted, if not NULL */
+	uint64_t from;              /* the first byte that is wanted of the body */
+	bool insecure;              /* certificates are not checked, and http is fine */
+	bool document;              /* is short: its whole transfer is bounded in time */
 	/*
 	 * The body of a success as it comes; before its first byte, @begin with the place where it
 	 * begins: the one wanted, or 0. Failures end the transfer.

@@ -35,6 +35,8 @@ int registry_init(struct registry *registry, struct http *http, const json_t *ob
 		.user = text_of(object, "user"),
 		.password = text_of(object, "password"),
 		.identity = text_of(object, "identity"),
+		.tls = {text_of(object, "authorities"), text_of(object, "certificate"),
+			text_of(object, "key")},
 		.insecure = json_is_true(json_object_get(object, "insecure")),
 	};
 	if (!registry->host || !registry->path)
@@ -264,6 +266,7 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 		.url = url,
 		.authorization = user,
 		.form = post ? fields : NULL,
+		.tls = &registry->tls,
 		.insecure = registry->insecure,
 		.document = true,
 		.body = collect,
@@ -397,6 +400,7 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 {
 	struct http_call call = {
 		.accept = accept,
+		.tls = &registry->tls,
 		.insecure = registry->insecure,
 		.document = true,
 		.body = add_to_document,

@@ -5,6 +5,7 @@
  * a file without a name, so that no secret stands on a command line.
  */
 #include "auth.h"
+#include "certs.h"
 #include "helper.h"
 #include "internal.h"
 #include "registries.h"
@@ -74,11 +75,23 @@ static int fetch(const struct kiln__images *images, const json_t *asked,
 	return kiln__helper_run(&helper, ret, err);
 }
 
-static json_t *place_json(const struct kiln__registry_place *place, const struct kiln__login *login)
+static int place_json(const struct kiln__registry_place *place, const struct kiln__login *login,
+		      json_t **ret, kiln_error *err)
 {
-	return json_pack("{s:s, s:s, s:b, s:s*, s:s*, s:s*}", "host", place->host, "path",
-			 place->path, "insecure", place->insecure, "user", login->user, "password",
-			 login->password, "identity", login->identity);
+	struct kiln__certs certs = {NULL};
+	int r = kiln__certs_find(place->host, &certs, err);
+
+	if (r < 0)
+		return r;
+	*ret = json_pack("{s:s, s:s, s:b, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}", "host", place->host,
+			 "path", place->path, "insecure", place->insecure, "user", login->user,
+			 "password", login->password, "identity", login->identity, "authorities",
+			 certs.authorities, "certificate", certs.certificate, "key", certs.key);
+	kiln__certs_done(&certs);
+	return *ret ? 0
+		    : kiln__fail(err, KILN_EINVAL,
+				 "the login to %s, or a certificate for it, is not UTF-8",
+				 place->host);
 }
 
 static int list_places(const struct kiln__registries *registries,
@@ -96,11 +109,10 @@ static int list_places(const struct kiln__registries *registries,
 
 		if (r < 0)
 			return r;
-		place = place_json(&places[i], &login);
+		r = place_json(&places[i], &login, &place, err);
 		kiln__login_done(&login);
-		if (!place)
-			return kiln__fail(err, KILN_EINVAL, "the login to %s is not UTF-8",
-					  places[i].host);
+		if (r < 0)
+			return r;
 		json_array_append_new(ret, place);
 	}
 	return 0;
@@ -396,6 +408,7 @@ int kiln__image_check_login(const struct kiln__images *images, const char *host,
 	kiln__autoclose kiln_fd held = KILN_FD_NONE;
 	autojson *asked = NULL;
 	autojson *result = NULL;
+	json_t *place;
 	int r = kiln__registries_load(&registries, err);
 
 	snprintf(any.domain, sizeof(any.domain), "%s", host);
@@ -404,8 +417,11 @@ int kiln__image_check_login(const struct kiln__images *images, const char *host,
 	if (r < 0)
 		return r;
 	/* The last is the registry itself, behind its mirrors. */
-	asked = json_pack("{s:b, s:s, s:[o], s:I}", "login", 1, "name", host, "registries",
-			  place_json(&places[r - 1], &login), "timeout", kiln__helper_timeout());
+	r = place_json(&places[r - 1], &login, &place, err);
+	if (r < 0)
+		return r;
+	asked = json_pack("{s:b, s:s, s:[o], s:I}", "login", 1, "name", host, "registries", place,
+			  "timeout", kiln__helper_timeout());
 	r = asked ? kiln__store_hold(images, &held, err)
 		  : kiln__fail(err, KILN_EINVAL, "the login is not UTF-8");
 	return r < 0 ? r : fetch(images, asked, &request, kiln__os_arch(), &result, err);

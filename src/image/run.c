@@ -113,6 +113,7 @@ static int spawn(const struct kiln__run *run, struct reading *reading, struct ki
 		.die_with_parent = true,
 		.unprivileged = run->confined,
 		.offline = run->confined,
+		.confined = run->confined,
 		.cwd = run->cwd,
 	};
 	int count = run->line ? PIPES : LINES;

@@ -8,11 +8,13 @@ import pathlib
 import random
 import signal
 import stat
+import shutil
+import ssl
 import subprocess
 import threading
 import time
 
-from imagetest import (ARCH, Home, Image, OCI_GZIP, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, Skip, entry, main, sha256, tar_of)
+from imagetest import (ARCH, Home, Image, OCI_GZIP, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, Skip, entry, main, need, sha256, tar_of)
 
 
 def big_image(layers=4, size=400_000):
@@ -417,6 +419,48 @@ insecure = true
                             ("[[registry]]\nlocation = \"a.b\" extra", "line should end"), ("x", "=")):
             conf.write_text(line + "\n")
             home.refused("pull", "team/other:1", words=("registries.conf, line", words))
+
+
+def test_certificates_of_a_registry():
+    """certs.d: an authority that only this registry has, and who we are to one that asks; for it and for no other."""
+    need("openssl")
+    with Home() as home, Registry() as registry:
+        def openssl(*args):
+            subprocess.run(["openssl", *args], cwd=home.dir, check=True, capture_output=True)
+
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3", "-subj", "/CN=test CA")
+        (home.dir / "ext").write_text("subjectAltName=DNS:localhost\n")
+        for name in ("server", "client"):
+            openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.req", "-subj", f"/CN={name}")
+            openssl("x509", "-req", "-in", f"{name}.req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3", "-extfile", "ext",
+                    "-out", f"{name}.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(home.dir / "server.pem", home.dir / "server.key")
+        context.load_verify_locations(home.dir / "ca.pem")
+        registry.server.socket = context.wrap_socket(registry.server.socket, server_side=True, do_handshake_on_connect=False)
+        registry.add(Image())
+        host = f"localhost:{registry.port}"
+        (home.dir / ".config/containers").mkdir(parents=True)
+        (home.dir / ".config/containers/registries.conf").write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = false\n')
+        folder = home.dir / ".config/containers/certs.d" / host
+        home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
+        other = folder.parent / "localhost:1"
+        other.mkdir(parents=True)
+        shutil.copy(home.dir / "ca.pem", other / "ca.crt")
+        home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
+        folder.mkdir()
+        shutil.copy(home.dir / "ca.pem", folder / "ca.crt")
+        home.ok("pull", f"{host}/test:1")
+        # One that wants to know who asks.
+        context.verify_mode = ssl.CERT_REQUIRED
+        home.refused("pull", f"{host}/test:1", words=(host, ))
+        shutil.copy(home.dir / "client.pem", folder / "me.cert")
+        home.refused("pull", f"{host}/test:1", words=("me.cert", "belong together"))
+        shutil.copy(home.dir / "client.key", folder / "me.key")
+        home.ok("pull", f"{host}/test:1")
+        (folder / "ca.crt").unlink()
+        home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
 
 
 def test_a_proxy_from_the_environment():
