@@ -136,8 +136,6 @@ static const struct foreign {
 	{0, "ip", true, "user networks have addresses of their own; publish ports by -p"},
 	{0, "device", true, "attach a block device by --disk"},
 	{0, "gpus", true, "devices of the host cannot be passed through"},
-	{0, "stop-signal", true, "send it yourself: kiln kill -s SIGNAL"},
-	{0, "health-cmd", true, "see --ready for when a machine counts as ready"},
 	{0, "shm-size", true, "mount /dev/shm anew in the guest"},
 	{0, "sig-proxy", true, "signals are always passed on"},
 	{0, "cidfile", true, "\"kiln run -d\" prints the id"},

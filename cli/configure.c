@@ -395,6 +395,9 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_rootfs(config, given->value, err);
 	case OPT_TMPFS:
 		return add_tmpfs(config, given->value, err);
+	case OPT_HEALTH_CMD:
+		return config_set_json(config, "health.command",
+				       json_pack("[s,s,s]", "/bin/sh", "-c", given->value), err);
 	case OPT_SET:
 		return set_pair(config, given->value, err);
 	case OPT_VOLUME:
@@ -469,6 +472,18 @@ static bool has_firmware(const kiln_config *config)
 	return kiln_config_get(config, "firmware", &kind, NULL) == 0 && strcmp(kind, "none") != 0;
 }
 
+/* Of what may be said of a root, one thing that it is: --read-only alone makes none. */
+static bool has_root(const kiln_config *config)
+{
+	static const char *const kinds[] = {"root.image", "root.directory", "root.tar",
+					    "root.squashfs", "root.disk"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (config_has(config, kinds[i]))
+			return true;
+	return false;
+}
+
 /*
  * Positional arguments are the command where a root is given by an option. Where none is,
  * the first of them, not behind "--", is the image's name.
@@ -476,8 +491,7 @@ static bool has_firmware(const kiln_config *config)
 static int enter_command(struct cli *cli, kiln_config *config, const struct args *args,
 			 kiln_error *err)
 {
-	bool rooted =
-		config_has(config, "root") || config_has(config, "initrd") || has_firmware(config);
+	bool rooted = has_root(config) || config_has(config, "initrd") || has_firmware(config);
 
 	if (!rooted && args->count > 0 && !args->ended) {
 		char **command = args->positional + 1;

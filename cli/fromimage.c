@@ -1,27 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An image as a machine's root: found or pulled, and what its configuration says of the process put
- * in wherever the command line has not said otherwise, by docker's rules. What the machine's own
+ * in wherever the command line has not said otherwise (imageconf.h). What the machine's own
  * configuration then names is the image by its digest: it boots the same tomorrow.
  */
 #include "cli.h"
 
-#include "buf.h"
 #include "err.h"
 #include "home.h"
+#include "imageconf.h"
 #include "images.h"
 #include "os.h"
 #include "resolve.h"
 #include "store.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-KILN__DEFINE_AUTOPTR(json_t, json_decref)
-#define autojson kiln__cleanup(json_decref_autop) json_t
 
 /* --- the store ----------------------------------------------------------------- */
 
@@ -117,144 +113,7 @@ static enum kiln__pull_policy policy_of(const struct args *args)
 	return args_is(args, OPT_PULL, "never") ? KILN__PULL_NEVER : KILN__PULL_MISSING;
 }
 
-/* --- what the image says --------------------------------------------------------- */
-
-/* The configuration's object at @key; an empty one if there is none. A new reference. */
-static json_t *object_at(const kiln_config *config, const char *key)
-{
-	const char *text;
-	json_t *object = NULL;
-
-	if (kiln_config_get(config, key, &text, NULL) == 0)
-		object = json_loads(text, JSON_DECODE_ANY, NULL);
-	if (json_is_object(object))
-		return object;
-	json_decref(object);
-	return json_object();
-}
-
-/* What the image sets stays unless the user has set the same. */
-static void merge_env(json_t *process, const json_t *list)
-{
-	json_t *env = json_object_get(process, "env");
-	const json_t *item;
-	size_t i;
-
-	if (!json_array_size(list))
-		return;
-	if (!env) {
-		env = json_object();
-		json_object_set_new(process, "env", env);
-	}
-	json_array_foreach (list, i, item) {
-		const char *pair = json_string_value(item);
-		size_t len = pair ? strcspn(pair, "=") : 0;
-		kiln__autofree char *name = len ? strndup(pair, len) : NULL;
-
-		if (name && !json_object_get(env, name))
-			json_object_set_new(env, name,
-					    json_string(pair[len] ? pair + len + 1 : ""));
-	}
-}
-
-/* A label whose name the configuration does not know is only seen by "kiln image inspect". */
-static void merge_labels(kiln_config *config, const json_t *from)
-{
-	const char *key;
-	json_t *value;
-	autojson *labels = json_object_size(from) ? object_at(config, "labels") : NULL;
-
-	json_object_foreach ((json_t *)from, key, value) {
-		kiln__autofree char *pair = NULL;
-
-		if (json_object_get(labels, key))
-			continue;
-		pair = kiln__strf("%s=%s", key, json_string_value(value));
-		if (pair)
-			kiln_config_set(config, "labels[]", pair, NULL);
-	}
-}
-
-/* A new entrypoint takes the image's command away with its entrypoint; a command takes the command.
- */
-static void merge_command(const struct args *args, bool commanded, json_t *process,
-			  const json_t *image)
-{
-	json_t *entrypoint = json_object_get(image, "entrypoint");
-	json_t *command = json_object_get(image, "cmd");
-
-	if (args_has(args, OPT_ENTRYPOINT) || json_object_get(process, "entrypoint"))
-		return;
-	if (json_array_size(entrypoint))
-		json_object_set(process, "entrypoint", entrypoint);
-	if (!commanded && !json_object_get(process, "args") && json_array_size(command))
-		json_object_set(process, "args", command);
-}
-
-static void merge_text(json_t *process, const char *key, const char *prefix, const char *text)
-{
-	kiln__autofree char *value = text && *text ? kiln__strf("%s%s", prefix, text) : NULL;
-
-	if (value && !json_object_get(process, key))
-		json_object_set_new(process, key, json_string(value));
-}
-
-/* "80/tcp", "53/udp", "8080": each on a free port. */
-static int publish(kiln_config *config, const json_t *ports, kiln_error *err)
-{
-	const json_t *item;
-	size_t i;
-	int r = 0;
-
-	json_array_foreach (ports, i, item) {
-		const char *text = json_string_value(item);
-		kiln__autofree char *port = text ? strndup(text, strcspn(text, "/")) : NULL;
-		bool udp = text && strstr(text, "/udp");
-		autojson *object = port ? json_pack("{s:i, s:s}", "guest_port", atoi(port),
-						    "protocol", udp ? "udp" : "tcp")
-					: NULL;
-		kiln__autofree char *value = object ? json_dumps(object, JSON_COMPACT) : NULL;
-
-		r = value ? kiln_config_set(config, "ports[]", value, err) : kiln__fail_nomem(err);
-		if (r < 0)
-			break;
-	}
-	return r;
-}
-
-static int merge(const struct args *args, bool commanded, kiln_config *config, const json_t *image,
-		 kiln_error *err)
-{
-	const char *cwd = json_string_value(json_object_get(image, "cwd"));
-	autojson *process = object_at(config, "process");
-	kiln__autofree char *text = NULL;
-	int r = 0;
-
-	merge_labels(config, json_object_get(image, "labels"));
-	merge_env(process, json_object_get(image, "env"));
-	merge_command(args, commanded, process, image);
-	merge_text(process, "cwd", cwd && cwd[0] != '/' ? "/" : "", cwd);
-	merge_text(process, "user", "", json_string_value(json_object_get(image, "user")));
-	text = json_dumps(process, JSON_COMPACT);
-	if (!text)
-		return kiln__fail_nomem(err);
-	if (json_object_size(process))
-		r = kiln_config_set(config, "process", text, err);
-	if (r == 0 && args_has(args, OPT_PUBLISH_ALL))
-		r = publish(config, json_object_get(image, "ports"), err);
-	return r;
-}
-
-/* NAME@DIGEST */
-static int set_root(kiln_config *config, const struct kiln__image *image, kiln_error *err)
-{
-	const char *digest = strchr(image->name, '@');
-	kiln__autofree char *pinned = kiln__strf(
-		"%.*s@%s", (int)(digest ? digest - image->name : (int)strlen(image->name)),
-		image->name, image->digest);
-
-	return pinned ? kiln_config_set(config, "root.image", pinned, err) : kiln__fail_nomem(err);
-}
+/* --- into a configuration ------------------------------------------------------ */
 
 int configure_image(struct cli *cli, const struct args *args, const char *name, bool commanded,
 		    kiln_config *config, kiln_error *err)
@@ -265,6 +124,12 @@ int configure_image(struct cli *cli, const struct args *args, const char *name, 
 		.brief = true,
 		.transfer = show_transfer,
 		.data = cli,
+	};
+	const struct kiln__imageconf how = {
+		.no_entrypoint = args_has(args, OPT_ENTRYPOINT),
+		.commanded = commanded,
+		.publish_all = args_has(args, OPT_PUBLISH_ALL),
+		.no_health = args_has(args, OPT_NO_HEALTHCHECK),
 	};
 	kiln__autofree char *arch = NULL;
 	struct kiln__images images = {0};
@@ -281,11 +146,7 @@ int configure_image(struct cli *cli, const struct args *args, const char *name, 
 	close_images(&images);
 	if (r < 0)
 		return r;
-	r = set_root(config, &image, err);
-	if (r == 0)
-		r = merge(args, commanded, config, json_object_get(image.about, "process"), err);
-	if (r < 0)
-		kiln__prefix(err, "%s", image.name);
+	r = kiln__imageconf_apply(config, &image, &how, err);
 	kiln__image_done(&image);
 	return r;
 }

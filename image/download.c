@@ -1,39 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kiln-download: gets one file by https into a descriptor and prints its size and digest. A program
- * of its own, so that what parses images has no network, and what has a network parses none:
+ * One file by https, and its digest: disk images by name, and the vendors' lists of what those must
+ * be. A second task of the role that has a network, with the sandbox of the first and one file to
+ * write, which it goes on with where an earlier attempt has ended.
  *
- * kiln-download URL sha256|sha512 MAX_BYTES      the file is descriptor 3; the result, as JSON, is
- * printed
- *
- * Started without rights but this user's (no_new_privs, no capabilities). Certificates are always
- * checked, against the system's or those of $SSL_CERT_FILE; redirections lead to https alone. One
- * thread, but for libcurl's resolver.
+ * The request:
+ *   url      https; certificates are always checked, and redirections lead to https alone
+ *   kind     "sha256" or "sha512"
+ *   max      the most bytes that it may have
+ *   digest   what it must be, if that is known: a file that goes on from before and then is
+ *            something else is got anew, once
  */
+#include "http.h"
+#include "network.h"
+#include "program.h"
+#include "registry.h"
 #include "report.h"
 
 #include "err.h"
 #include "os.h"
+#include "syscalls.h"
 
-#include <curl/curl.h>
 #include <openssl/evp.h>
-#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FD_OUTPUT 3
+KILN__SYSCALLS(pread64, pwrite64, ftruncate, fstat);
 
-#define CONNECT_SECONDS 30
-#define STALL_SECONDS   60 /* without STALL_BYTES a second */
-#define STALL_BYTES     100
-#define MAX_REDIRECTS   10
+#define CHUNK    ((size_t)1 << 18)
+#define MAX_HEX  (2 * EVP_MAX_MD_SIZE + 1)
+#define MAX_SIZE (UINT64_C(1) << 50)
 
 struct download {
+	const struct request *request;
+	const char *url;
+	const EVP_MD *kind;
 	EVP_MD_CTX *digest;
-	uint64_t size;
+	uint64_t size; /* bytes that are in the file, and in the digest */
 	uint64_t max;
-	kiln_error err; /* why it was broken off */
 };
+
+static int restart(struct download *download, kiln_error *err)
+{
+	download->size = 0;
+	if (!EVP_DigestInit_ex(download->digest, download->kind, NULL))
+		return kiln__fail(err, KILN_ESYSTEM, "no digest can be computed");
+	return kiln__os_set_size(download->request->output, 0, err);
+}
+
+static int add_to_digest(struct download *download, const void *bytes, size_t len, kiln_error *err)
+{
+	if (!EVP_DigestUpdate(download->digest, bytes, len))
+		return kiln__fail(err, KILN_ESYSTEM, "no digest can be computed");
+	download->size += len;
+	return 0;
+}
+
+/* What is there from before is part of the digest. */
+static int take_up(struct download *download, kiln_error *err)
+{
+	kiln__autofree char *bytes = malloc(CHUNK);
+	ssize_t got;
+	int r = bytes ? 0 : kiln__fail_nomem(err);
+
+	while (r == 0) {
+		got = kiln__os_pread_full(download->request->output, bytes, CHUNK, download->size,
+					  err);
+		if (got <= 0)
+			return (int)got;
+		if ((size_t)got > download->max - download->size)
+			return restart(download, err);
+		r = add_to_digest(download, bytes, (size_t)got, err);
+	}
+	return r;
+}
+
+/* --- what comes ---------------------------------------------------------------------------- */
+
+static int on_begin(void *data, uint64_t from, kiln_error *err)
+{
+	struct download *download = data;
+
+	return from == download->size ? 0 : restart(download, err);
+}
 
 /* What is all zeros stays a hole. */
 static bool is_zero(const char *bytes, size_t len)
@@ -41,132 +91,152 @@ static bool is_zero(const char *bytes, size_t len)
 	return len && bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
-static size_t on_body(char *bytes, size_t one, size_t len, void *data)
+static int on_bytes(void *data, const void *bytes, size_t len, kiln_error *err)
 {
 	struct download *download = data;
+	kiln_fd to = download->request->output;
+	int r;
 
-	(void)one;
-	if (len > download->max - download->size) {
-		kiln__fail(&download->err, KILN_EOVERFLOW, "it is longer than %llu bytes",
-			   (unsigned long long)download->max);
-		return CURL_WRITEFUNC_ERROR;
-	}
-	if (!is_zero(bytes, len) &&
-	    kiln__os_pwrite_full(FD_OUTPUT, bytes, len, download->size, &download->err) < 0)
-		return CURL_WRITEFUNC_ERROR;
-	if (!EVP_DigestUpdate(download->digest, bytes, len)) {
-		kiln__fail(&download->err, KILN_ESYSTEM, "no digest can be computed");
-		return CURL_WRITEFUNC_ERROR;
-	}
-	download->size += len;
-	return len;
+	if (len > download->max - download->size)
+		return kiln__fail(err, KILN_EOVERFLOW, "it is longer than %llu bytes",
+				  (unsigned long long)download->max);
+	if (is_zero(bytes, len))
+		r = kiln__os_set_size(to, download->size + len, err);
+	else
+		r = kiln__os_pwrite_full(to, bytes, len, download->size, err);
+	return r < 0 ? r : add_to_digest(download, bytes, len, err);
 }
 
-static void set_options(CURL *curl, const char *url, struct download *download, char *why)
+/* --- the transfer -------------------------------------------------------------------------- */
+
+/* 0: it is here; 1: to be tried again. */
+static int judge(struct download *download, const struct http_answer *answer, kiln_error *err)
 {
-	const char *certificates = getenv("SSL_CERT_FILE");
+	if (answer->status == 200 || answer->status == 206)
+		return 0;
+	/* There is no such range: what was there from before was another file's. */
+	if (answer->status == 416 && download->size) {
+		int r = restart(download, err);
 
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
-	curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
-	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)MAX_REDIRECTS);
-	curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
-	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
-	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
-	curl_easy_setopt(curl, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, download);
-	if (certificates && *certificates)
-		curl_easy_setopt(curl, CURLOPT_CAINFO, certificates);
-}
-
-/* The server's and the network's failures in kiln's terms. */
-static int failed(CURL *curl, CURLcode code, const char *why, struct download *download,
-		  kiln_error *err)
-{
-	long status = 0;
-
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	if (download->err.code) {
-		*err = download->err;
-		return err->code;
+		return r < 0 ? r : 1;
 	}
-	if (code == CURLE_HTTP_RETURNED_ERROR)
-		return kiln__fail(err, status == 404 ? KILN_ENOENT : KILN_EIO,
-				  "the server answers %ld", status);
-	if (code == CURLE_OPERATION_TIMEDOUT)
-		return kiln__fail(err, KILN_ETIMEDOUT, "%s", *why ? why : curl_easy_strerror(code));
-	return kiln__fail(err, KILN_EIO, "%s", *why ? why : curl_easy_strerror(code));
+	if (registry_is_busy(answer->status)) {
+		kiln__fail(err, KILN_EIO, "the server answers %ld", answer->status);
+		return 1;
+	}
+	return kiln__fail(err, answer->status == 404 ? KILN_ENOENT : KILN_EIO,
+			  "the server answers %ld", answer->status);
 }
 
-static int transfer(const char *url, struct download *download, kiln_error *err)
+static int attempt(struct download *download, unsigned *ret_after_s, kiln_error *err)
 {
-	char why[CURL_ERROR_SIZE] = "";
-	CURL *curl = curl_easy_init();
-	CURLcode code;
-	int rc = 0;
+	const struct http_call call = {
+		.url = download->url,
+		.from = download->size,
+		.begin = on_begin,
+		.body = on_bytes,
+		.data = download,
+	};
+	struct http_answer answer;
+	bool transient;
+	int r = http_get(download->request->http, &call, &answer, &transient, err);
 
-	if (!curl)
-		return kiln__fail_nomem(err);
-	set_options(curl, url, download, why);
-	code = curl_easy_perform(curl);
-	if (code != CURLE_OK)
-		rc = failed(curl, code, why, download, err);
-	curl_easy_cleanup(curl);
-	return rc;
+	*ret_after_s = 0;
+	if (r < 0)
+		return transient ? 1 : r;
+	*ret_after_s = answer.retry_after_s;
+	r = judge(download, &answer, err);
+	http_answer_done(&answer);
+	return r;
 }
 
-static json_t *describe(struct download *download)
+/* Who gets on is not at the end of its attempts. */
+static int transfer(struct download *download, kiln_error *err)
+{
+	unsigned failures = 0;
+	unsigned after_s;
+	int r;
+
+	for (;;) {
+		uint64_t before = download->size;
+
+		r = attempt(download, &after_s, err);
+		if (r <= 0)
+			return r;
+		failures = download->size > before ? 1 : failures + 1;
+		if (failures == REGISTRY_ATTEMPTS)
+			return err->code ? err->code : kiln__fail(err, KILN_EIO, "it does not end");
+		r = http_pause(download->request->http, registry_backoff(failures - 1, after_s),
+			       err);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int finish(struct download *download, char ret[MAX_HEX], kiln_error *err)
 {
 	unsigned char bytes[EVP_MAX_MD_SIZE];
-	char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
 	unsigned len = 0;
+	EVP_MD_CTX *copy = EVP_MD_CTX_new();
+	bool good = copy && EVP_MD_CTX_copy_ex(copy, download->digest) &&
+		    EVP_DigestFinal_ex(copy, bytes, &len);
 
-	if (!EVP_DigestFinal_ex(download->digest, bytes, &len))
-		return NULL;
+	EVP_MD_CTX_free(copy);
+	if (!good)
+		return kiln__fail(err, KILN_ESYSTEM, "no digest can be computed");
 	for (unsigned i = 0; i < len; i++)
-		snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
-	return json_pack("{s:I, s:s}", "size", (json_int_t)download->size, "digest", hex);
+		snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
 }
 
-static int run(int argc, char **argv, kiln_error *err)
+static int run(struct download *download, const char *wanted, char ret[MAX_HEX], kiln_error *err)
 {
-	struct download download = {.err = KILN_ERROR_INIT};
-	const EVP_MD *kind;
-	int rc;
+	uint64_t had;
+	int r = take_up(download, err);
 
-	if (argc != 4 || strncmp(argv[1], "https://", 8) != 0)
-		return kiln__fail(err, KILN_EINVAL,
-				  "kiln-download URL sha256|sha512 MAX_BYTES: kiln runs it");
-	download.max = strtoull(argv[3], NULL, 10);
-	kind = strcmp(argv[2], "sha256") == 0 ? EVP_sha256() : EVP_sha512();
+	had = download->size;
+	if (r == 0)
+		r = finish(download, ret, err);
+	if (r < 0 || (had && wanted && strcmp(ret, wanted) == 0))
+		return r; /* whoever was killed had only to say so */
+	r = transfer(download, err);
+	if (r == 0)
+		r = finish(download, ret, err);
+	if (r < 0 || !had || !wanted || strcmp(ret, wanted) == 0)
+		return r;
+	r = restart(download, err);
+	if (r == 0)
+		r = transfer(download, err);
+	return r < 0 ? r : finish(download, ret, err);
+}
+
+int command_download(const struct request *request, kiln_error *err)
+{
+	const json_t *asked = request->asked;
+	const char *kind = json_string_value(json_object_get(asked, "kind"));
+	json_int_t max = json_integer_value(json_object_get(asked, "max"));
+	struct download download = {
+		.request = request,
+		.url = json_string_value(json_object_get(asked, "url")),
+		.kind = kind && strcmp(kind, "sha256") == 0 ? EVP_sha256() : EVP_sha512(),
+	};
+	char hex[MAX_HEX] = "";
+	int r;
+
+	if (!download.url || strncmp(download.url, "https://", 8) != 0 || max <= 0 ||
+	    (uint64_t)max > MAX_SIZE)
+		return kiln__fail(err, KILN_EINVAL, "the request names nothing to be downloaded");
+	download.max = (uint64_t)max;
 	download.digest = EVP_MD_CTX_new();
-	if (!download.digest || !EVP_DigestInit_ex(download.digest, kind, NULL))
-		rc = kiln__fail_nomem(err);
+	if (!download.digest || !EVP_DigestInit_ex(download.digest, download.kind, NULL))
+		r = kiln__fail_nomem(err);
 	else
-		rc = transfer(argv[1], &download, err);
-	if (!rc)
-		rc = kiln__os_set_size(FD_OUTPUT, download.size, err);
-	if (!rc)
-		rc = report_result(describe(&download), err);
-	else
-		kiln__prefix(err, "%s", argv[1]);
+		r = run(&download, json_string_value(json_object_get(asked, "digest")), hex, err);
+	if (r < 0)
+		kiln__prefix(err, "%s", download.url);
 	EVP_MD_CTX_free(download.digest);
-	return rc;
-}
-
-int main(int argc, char **argv)
-{
-	kiln_error err = KILN_ERROR_INIT;
-
-	signal(SIGXFSZ, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return 1;
-	return run(argc, argv, &err) ? report_failure(&err) : 0;
+	return r < 0 ? r
+		     : report_result(json_pack("{s:I, s:s}", "size", (json_int_t)download.size,
+					       "digest", hex),
+				     err);
 }

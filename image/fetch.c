@@ -9,9 +9,9 @@
  *   reference  a tag or a digest
  *   digest     what the document it leads to must have, or absent
  *   arch       as uname has it
- *   registries [{host, path, insecure, user, password, identity}], asked in this order: mirrors
- * first parallel   how many layers at a time login      true: nothing but whether the first of them
- * lets this user in
+ *   registries [{host, path, insecure, user, password, identity, authorities, certificate, key}],
+ * asked in this order: mirrors first parallel   how many layers at a time login      true: nothing
+ * but whether the first of them lets this user in
  *
  * Layers that another process is writing are waited for at the end, with nothing of one's own
  * in work, so that nobody waits in a circle.
@@ -29,7 +29,6 @@
 #include "os.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -372,8 +371,11 @@ static int start_job(struct job *job, bool wait, kiln_error *err)
 	struct fetch *fetch = job->fetch;
 	struct registry *registry = &fetch->registries[job->registry];
 	kiln__autofree char *url = NULL;
-	struct http_call call = {
-		.insecure = registry->insecure, .begin = on_begin, .body = on_bytes, .data = job};
+	struct http_call call = {.tls = &registry->tls,
+				 .insecure = registry->insecure,
+				 .begin = on_begin,
+				 .body = on_bytes,
+				 .data = job};
 	int r = begin_blob(job, wait, err);
 
 	if (r == KILN_EBUSY)
@@ -452,7 +454,7 @@ static int run_jobs(struct fetch *fetch, unsigned parallel, kiln_error *err)
 		if (fetch->running)
 			r = http_step(fetch->http, ms < 0 || ms > 1000 ? 1000 : ms, err);
 		else if (ms >= 0)
-			poll(NULL, 0, ms); /* the pause before the next attempt */
+			r = http_pause(fetch->http, ms, err); /* before the next attempt */
 		else
 			r = wait_elsewhere(fetch, &more, err);
 	}

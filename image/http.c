@@ -2,6 +2,7 @@
 #include "http.h"
 
 #include "err.h"
+#include "os.h"
 #include "syscalls.h"
 
 #include <curl/curl.h>
@@ -233,6 +234,36 @@ static void set_security(struct transfer *transfer, CURL *easy)
 		curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
 }
 
+static void set_blob(CURL *easy, CURLoption option, const char *text)
+{
+	struct curl_blob blob = {(void *)(uintptr_t)text, strlen(text), CURL_BLOB_COPY};
+
+	curl_easy_setopt(easy, option, &blob);
+}
+
+/* What one registry has of its own. */
+static int set_tls(struct transfer *transfer, CURL *easy, kiln_error *err)
+{
+	const struct http_options *options = &transfer->http->options;
+	const struct http_tls *tls = transfer->call.tls;
+	kiln__autobuf all = KILN__BUF_INIT;
+
+	if (!tls)
+		return 0;
+	if (tls->authorities) {
+		kiln__buf_add(&all, options->ca ? options->ca : "", options->ca_len);
+		kiln__buf_addf(&all, "\n%s", tls->authorities);
+		if (all.failed)
+			return kiln__fail_nomem(err);
+		set_blob(easy, CURLOPT_CAINFO_BLOB, all.data);
+	}
+	if (tls->certificate && tls->key) {
+		set_blob(easy, CURLOPT_SSLCERT_BLOB, tls->certificate);
+		set_blob(easy, CURLOPT_SSLKEY_BLOB, tls->key);
+	}
+	return 0;
+}
+
 static void set_limits(struct transfer *transfer, CURL *easy)
 {
 	long timeout = (long)transfer->http->options.timeout_s;
@@ -264,6 +295,9 @@ static int prepare(struct transfer *transfer, kiln_error *err)
 	if (r < 0)
 		return r;
 	set_security(transfer, easy);
+	r = set_tls(transfer, easy, err);
+	if (r < 0)
+		return r;
 	set_limits(transfer, easy);
 	curl_easy_setopt(easy, CURLOPT_URL, call->url);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
@@ -425,7 +459,7 @@ int http_step(struct http *http, int timeout_ms, kiln_error *err)
 	int left;
 
 	code = curl_multi_perform(http->multi, &running);
-	if (code == CURLM_OK && running && timeout_ms)
+	if (code == CURLM_OK && timeout_ms && (running || !http->transfers))
 		code = curl_multi_poll(http->multi, NULL, 0, timeout_ms, NULL);
 	if (code == CURLM_OK)
 		code = curl_multi_perform(http->multi, &running);
@@ -440,4 +474,19 @@ int http_step(struct http *http, int timeout_ms, kiln_error *err)
 		finish(http, transfer, message->data.result);
 	}
 	return 0;
+}
+
+int http_pause(struct http *http, int ms, kiln_error *err)
+{
+	const int64_t until = kiln__os_monotonic_ns() + INT64_C(1000000) * ms;
+	int r = 0;
+
+	while (r == 0) {
+		int64_t left = (until - kiln__os_monotonic_ns() + 999999) / 1000000;
+
+		if (left <= 0)
+			break;
+		r = http_step(http, (int)left, err);
+	}
+	return r;
 }

@@ -39,14 +39,22 @@ struct http_answer {
 
 void http_answer_done(struct http_answer *answer);
 
+/* Besides the system's authorities, and in place of nobody: PEM, each may be NULL. */
+struct http_tls {
+	const char *authorities;
+	const char *certificate;
+	const char *key;
+};
+
 struct http_call {
 	const char *url;
-	const char *authorization; /* a header's value, or NULL; not sent on to other hosts */
-	const char *accept;        /* the same */
-	const char *form;          /* posted, if not NULL */
-	uint64_t from;             /* the first byte that is wanted of the body */
-	bool insecure;             /* certificates are not checked, and http is fine */
-	bool document;             /* is short: its whole transfer is bounded in time */
+	const struct http_tls *tls; /* read until the transfer is over; may be NULL */
+	const char *authorization;  /* a header's value, or NULL; not sent on to other hosts */
+	const char *accept;         /* the same */
+	const char *form;           /* posted, if not NULL */
+	uint64_t from;              /* the first byte that is wanted of the body */
+	bool insecure;              /* certificates are not checked, and http is fine */
+	bool document;              /* is short: its whole transfer is bounded in time */
 	/*
 	 * The body of a success as it comes; before its first byte, @begin with the place where it
 	 * begins: the one wanted, or 0. Failures end the transfer.
@@ -69,8 +77,14 @@ typedef void (*http_done_fn)(void *data, const struct http_answer *answer, bool 
 			     const kiln_error *err);
 int http_start(struct http *http, const struct http_call *call, http_done_fn done, kiln_error *err);
 
-/* Goes on with the transfers that there are; waits for up to @timeout_ms for something to do. */
+/*
+ * Goes on with the transfers that there are; waits for up to @timeout_ms for something to do, and
+ * with none for just as long.
+ */
 int http_step(struct http *http, int timeout_ms, kiln_error *err);
+
+/* The same until @ms are over: the pause before another attempt. */
+int http_pause(struct http *http, int ms, kiln_error *err);
 
 KILN__DEFINE_AUTOPTR(struct http, http_free)
 

@@ -101,7 +101,10 @@ int layer_open(struct layer *layer, kiln_fd fd, const char *name, uint64_t max, 
 	layer->tar = archive_read_new();
 	if (!layer->buffer || !layer->packed || !layer->tar)
 		return kiln__fail_nomem(err);
+	/* What the specification names, and what docker has always taken besides. */
+	archive_read_support_filter_bzip2(layer->packed);
 	archive_read_support_filter_gzip(layer->packed);
+	archive_read_support_filter_xz(layer->packed);
 	archive_read_support_filter_zstd(layer->packed);
 	archive_read_support_format_raw(layer->packed);
 	archive_read_support_format_empty(layer->packed);

@@ -160,7 +160,9 @@ static int take_archive(struct loading *loading, kiln_error *err)
 	if (!archive)
 		return kiln__fail_nomem(err);
 	input_init(&input, loading->request->inputs[0], loading->request->name);
+	archive_read_support_filter_bzip2(archive);
 	archive_read_support_filter_gzip(archive);
+	archive_read_support_filter_xz(archive);
 	archive_read_support_filter_zstd(archive);
 	archive_read_support_format_tar(archive);
 	r = input_open_archive(&input, archive, err);

@@ -219,7 +219,7 @@ static int run(int argc, char **argv, kiln_error *err)
 
 	if (rc)
 		return rc;
-	if (argc >= 2 && !strcmp(argv[1], "fetch") && network_run)
+	if (argc >= 2 && (!strcmp(argv[1], "fetch") || !strcmp(argv[1], "download")) && network_run)
 		return network_run(&request, err);
 	for (size_t i = 0; argc >= 2 && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name))

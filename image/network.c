@@ -53,11 +53,14 @@ static int enter(const struct request *request, kiln_error *err)
 	struct kiln__jail_place places[1 + RESOLVER_FILES];
 	struct sandbox sandbox = {
 		.places = places, .threads = 4, .network = true, .filter = &network_filter};
+	size_t kept = 0;
 	size_t opened;
 	int r;
 
-	places[sandbox.place_count++] = (struct kiln__jail_place){
-		request->dir, KILN__JAIL_READ | KILN__JAIL_MAKE | KILN__JAIL_REMOVE};
+	if (request->dir != KILN_FD_NONE)
+		places[kept++] = (struct kiln__jail_place){
+			request->dir, KILN__JAIL_READ | KILN__JAIL_MAKE | KILN__JAIL_REMOVE};
+	sandbox.place_count = kept;
 	for (size_t i = 0; i < RESOLVER_FILES; i++) {
 		kiln_fd fd = open(resolver_files[i], O_PATH | O_CLOEXEC);
 
@@ -67,7 +70,7 @@ static int enter(const struct request *request, kiln_error *err)
 	}
 	opened = sandbox.place_count;
 	r = sandbox_enter(&sandbox, err);
-	for (size_t i = 1; i < opened; i++)
+	for (size_t i = kept; i < opened; i++)
 		kiln__os_close(places[i].at);
 	return r;
 }
@@ -92,8 +95,10 @@ int network_run(struct request *request, kiln_error *err)
 	json_int_t timeout;
 	int r;
 
-	if (request->dir == KILN_FD_NONE || request->asked_fd == KILN_FD_NONE)
-		return kiln__fail(err, KILN_EINVAL, "fetch needs --dir and --request");
+	if ((request->dir == KILN_FD_NONE) == (request->output == KILN_FD_NONE) ||
+	    request->asked_fd == KILN_FD_NONE)
+		return kiln__fail(err, KILN_EINVAL,
+				  "the network is for --request and one of --dir and --output");
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return kiln__fail(err, KILN_ESYSTEM, "libcurl cannot be set up");
 	r = read_request(request->asked_fd, &request->asked, err);
@@ -109,7 +114,8 @@ int network_run(struct request *request, kiln_error *err)
 		options.timeout_s = (unsigned)timeout;
 	r = http_new(&request->http, &options, err);
 	if (r == 0)
-		r = command_fetch(request, err);
+		r = request->output == KILN_FD_NONE ? command_fetch(request, err)
+						    : command_download(request, err);
 	http_free(request->http);
 	json_decref(request->asked);
 	curl_global_cleanup();

@@ -9,11 +9,12 @@
 
 /*
  * Reads the request, loads what the network needs of files (certificates) and enters the sandbox:
- * sockets of the Internet, files beneath request->dir, and those that names are resolved by. Then
- * command_fetch().
+ * sockets of the Internet, files beneath request->dir if there is one, and those that names are
+ * resolved by. Then command_fetch(), or with a file to write command_download().
  */
 int network_run(struct request *request, kiln_error *err);
 
 int command_fetch(const struct request *request, kiln_error *err);
+int command_download(const struct request *request, kiln_error *err);
 
 #endif

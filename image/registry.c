@@ -5,7 +5,6 @@
 #include "os.h"
 
 #include <curl/curl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +35,8 @@ int registry_init(struct registry *registry, struct http *http, const json_t *ob
 		.user = text_of(object, "user"),
 		.password = text_of(object, "password"),
 		.identity = text_of(object, "identity"),
+		.tls = {text_of(object, "authorities"), text_of(object, "certificate"),
+			text_of(object, "key")},
 		.insecure = json_is_true(json_object_get(object, "insecure")),
 	};
 	if (!registry->host || !registry->path)
@@ -265,12 +266,14 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 		.url = url,
 		.authorization = user,
 		.form = post ? fields : NULL,
+		.tls = &registry->tls,
 		.insecure = registry->insecure,
 		.document = true,
 		.body = collect,
 		.data = &body,
 	};
 	struct http_answer answer;
+	unsigned after_s;
 	bool transient;
 	int r;
 
@@ -285,9 +288,12 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 		}
 		if (r == 0 && !(registry_is_busy(answer.status) && attempt + 1 < REGISTRY_ATTEMPTS))
 			break;
-		poll(NULL, 0, registry_backoff(attempt, r == 0 ? answer.retry_after_s : 0));
+		after_s = r == 0 ? answer.retry_after_s : 0;
 		if (r == 0)
 			http_answer_done(&answer);
+		r = http_pause(registry->http, registry_backoff(attempt, after_s), err);
+		if (r < 0)
+			return r;
 	}
 	if (answer.status == 200)
 		r = take_token(registry, &body, err);
@@ -394,6 +400,7 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 {
 	struct http_call call = {
 		.accept = accept,
+		.tls = &registry->tls,
 		.insecure = registry->insecure,
 		.document = true,
 		.body = add_to_document,
@@ -412,13 +419,16 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 		if (r < 0 && (!transient || ++failures == REGISTRY_ATTEMPTS))
 			return r;
 		if (r < 0) {
-			poll(NULL, 0, registry_backoff(failures - 1, 0));
+			r = http_pause(registry->http, registry_backoff(failures - 1, 0), err);
+			if (r < 0)
+				return r;
 			continue;
 		}
 		if (answer->status == 401 && ++refusals < 3)
 			r = registry_authorize(registry, answer, generation, err);
 		else if (registry_is_busy(answer->status) && ++failures < REGISTRY_ATTEMPTS)
-			poll(NULL, 0, registry_backoff(failures - 1, answer->retry_after_s));
+			r = http_pause(registry->http,
+				       registry_backoff(failures - 1, answer->retry_after_s), err);
 		else
 			return 0;
 		http_answer_done(answer);

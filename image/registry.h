@@ -21,6 +21,7 @@ struct registry {
 	const char *user;     /* NULL: nobody in particular */
 	const char *password; /* with a user */
 	const char *identity; /* or a token that tokens are got by */
+	struct http_tls tls;
 	bool insecure;
 	bool plain;          /* by http: https did not answer, and need not */
 	bool settled;        /* which of the two is known */
@@ -28,7 +29,10 @@ struct registry {
 	unsigned generation; /* counts the values that it had */
 };
 
-/* From the object {"host", "path", "insecure", "user", "password", "identity"}, borrowed. */
+/*
+ * From the object {"host", "path", "insecure", "user", "password", "identity", "authorities",
+ * "certificate", "key"}, borrowed.
+ */
 int registry_init(struct registry *registry, struct http *http, const json_t *object,
 		  kiln_error *err);
 void registry_done(struct registry *registry);

@@ -5,6 +5,7 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "err.h"
+#include "handle.h"
 #include "log.h"
 #include "os.h"
 #include "setup.h"
@@ -172,37 +173,40 @@ static int take_string(json_t *params, const char *key, char **ret, bool require
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
-/* The machine's document, with the files that image work has found or made put in. */
+/* A root image in place of what it was made of. */
+static int put_root(json_t *config, json_t *image)
+{
+	static const char *const sources[] = {"directory", "tar", "image", "image_applied"};
+	json_t *root = json_object_get(config, "root");
+
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+		json_object_del(root, sources[i]);
+	return json_object_set(root, "squashfs", image);
+}
+
+/*
+ * The machine's document, with the files that image work has found or made put in: before it is
+ * looked at, since each change afterwards would be looked at by itself.
+ */
 static int take_config(struct runner *runner, json_t *params, kiln_error *err)
 {
-	static const struct {
-		const char *key;
-		const char *path;
-	} files[] = {
-		{"kernel", "kernel"},
-		{"initrd", "initrd"},
-		{"root", "root.squashfs"},
-	};
+	static const char *const files[] = {"kernel", "initrd"};
 	const json_t *resolved = json_object_get(params, "resolved");
-	char *text = json_dumps(json_object_get(params, "config"), JSON_COMPACT);
-	int r;
+	json_t *config = json_object_get(params, "config");
+	json_t *root = json_object_get(resolved, "root");
+	int r = 0;
 
-	if (!text)
+	if (!json_is_object(config))
 		return kiln__fail(err, KILN_EINVAL, "launch: config is missing");
-	r = kiln_config_parse(text, strlen(text), &runner->config, err);
-	free(text);
-	if (r == 0 && json_object_get(resolved, "root")) {
-		kiln_config_set(runner->config, "root.directory", NULL, NULL);
-		kiln_config_set(runner->config, "root.tar", NULL, NULL);
-		kiln_config_set(runner->config, "root.image", NULL, NULL);
-	}
-	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
-		const char *path = json_string_value(json_object_get(resolved, files[i].key));
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		json_t *path = json_object_get(resolved, files[i]);
 
-		if (path)
-			r = kiln_config_set(runner->config, files[i].path, path, err);
+		if (path && json_object_set(config, files[i], path) < 0)
+			r = kiln__fail_nomem(err);
 	}
-	return r;
+	if (r == 0 && root && put_root(config, root) < 0)
+		r = kiln__fail(err, KILN_EINVAL, "launch: a root image of no root");
+	return r < 0 ? r : kiln__config_of(config, &runner->config, err);
 }
 
 static int take_params(struct runner *runner, json_t *params, kiln_error *err)
@@ -367,6 +371,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		r = process_new(&runner->process, runner, err);
 	if (r == 0)
+		r = health_new(&runner->health, runner, err);
+	if (r == 0)
 		r = kiln__machine_prepare(runner->machine, err);
 	if (r == 0)
 		r = runner_record_processes(runner,
@@ -431,6 +437,7 @@ static int begin(struct runner *runner, kiln_error *err)
 static void finish(struct runner *runner)
 {
 	server_free(runner->server);
+	health_free(runner->health);
 	process_free(runner->process);
 	kiln__vsock_unix_free(runner->vsock);
 	kiln_machine_free(runner->machine);

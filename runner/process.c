@@ -83,12 +83,14 @@ static void on_started(void *data, uint32_t pid)
 
 	p->started = true;
 	p->pid = pid;
+	health_begin(p->runner->health);
 	for (struct client *c = p->clients; c; c = c->next)
 		attached_started(c->attached, kiln__session_id(p->session), pid);
 }
 
 static void drop_session(struct process *p)
 {
+	health_end(p->runner->health);
 	kiln__timer_free(kiln__take(p->retry));
 	kiln__session_free(p->session);
 	p->session = NULL;

@@ -15,7 +15,7 @@
  *   main.c     launch and end            server.c   control connections and methods
  *   process.c  the main process          attach.c   clients of its streams
  *   state.c    state.json and events     logfile.c  bounded log files
- *   jail.c     giving up rights
+ *   jail.c     giving up rights          health.c   whether the main process is well
  */
 #ifndef KILN_RUNNER_H
 #define KILN_RUNNER_H
@@ -36,6 +36,7 @@
 
 struct server;
 struct process;
+struct health;
 
 struct runner {
 	kiln_loop *loop;
@@ -53,6 +54,7 @@ struct runner {
 	kiln_machine *machine;
 	struct server *server;
 	struct process *process;
+	struct health *health;
 	struct kiln__vsock_unix *vsock;
 	struct logfile console;
 	struct logfile log;         /* what the main process wrote */
@@ -98,6 +100,9 @@ void runner_save(struct runner *runner);
 /* A line for runner.log, which may wait as events do while the VM is being started. */
 void runner_diagnose(struct runner *runner, enum kiln_log_level level, const char *line);
 
+/* The same of the main process's health: it is another one now. */
+void runner_record_health(struct runner *runner, const char *from, const char *to);
+
 /*
  * Writes down, out of its own later reach, which processes are this runner's: whom the next
  * manager may kill if this runner dies without a word. @recorded: who started it has done so, and a
@@ -118,6 +123,7 @@ void server_launch(struct server *server);
 void server_accept(struct server *server);
 void server_console(struct server *server, const void *bytes, size_t len);
 void server_event(struct server *server, const kiln_event *event);
+void server_notify(struct server *server, json_t *event); /* borrowed */
 void server_free(struct server *server);
 
 /* True while some client still has something to receive. */
@@ -174,6 +180,20 @@ bool process_busy(const struct process *process);
 
 /* True while output or the exit waits for a client to take it. */
 bool process_owes(const struct process *process);
+
+/* --- health.c: whether the main process is well, by a command of the configuration's ---------- */
+
+enum health_status { HEALTH_NONE, HEALTH_STARTING, HEALTH_HEALTHY, HEALTH_UNHEALTHY };
+
+int health_new(struct health **ret, struct runner *runner, kiln_error *err);
+void health_free(struct health *health); /* NULL is allowed */
+
+/* The main process runs; it does not any more. */
+void health_begin(struct health *health);
+void health_end(struct health *health);
+
+/* As inspect shows it: null without a check. A new reference; NULL when out of memory. */
+json_t *health_json(const struct health *health);
 
 /* --- jail.c ------------------------------------------------------------------------------------
  */

@@ -551,6 +551,13 @@ static void on_request(void *data, struct kiln__control_call *call, const char *
 	kiln__control_fail_unknown(call, method);
 }
 
+void server_notify(struct server *server, json_t *event)
+{
+	for (struct client *c = server->clients; c; c = c->next)
+		if (c->follows && c->control)
+			kiln__control_notify(c->control, "event", json_incref(event));
+}
+
 void server_event(struct server *server, const kiln_event *event)
 {
 	for (struct client *c = server->clients; c; c = c->next)

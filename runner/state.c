@@ -118,6 +118,7 @@ json_t *runner_state(const struct runner *runner)
 	json_object_set_new(state, "failure",
 			    failure ? kiln__control_failure_json(failure) : json_null());
 	json_object_set_new(state, "stages", stages_json(kiln__machine_stages(m)));
+	json_object_set_new(state, "health", health_json(runner->health));
 	json_object_set_new(state, "ports", ports_json(kiln__machine_spec(m)));
 	json_object_set_new(state, "jail",
 			    json_pack("{s:b, s:i}", "own_root", runner->jail.own_root, "landlock",
@@ -183,12 +184,10 @@ static void write_events(struct runner *runner)
 		kiln__log(&runner->logger, KILN_LOG_ERROR, "cannot write events: %s", err.message);
 }
 
-static void append_event(struct runner *runner, const kiln_event *event)
+static void append_event(struct runner *runner, const json_t *object)
 {
-	json_t *object = runner_event_json(event);
 	char *text = json_dumps(object, JSON_COMPACT);
 
-	json_decref(object);
 	if (!text)
 		return;
 	kiln__buf_addf(&runner->later, "%s\n", text);
@@ -237,9 +236,22 @@ void runner_save(struct runner *runner)
 	write_state(runner, false);
 }
 
+void runner_record_health(struct runner *runner, const char *from, const char *to)
+{
+	json_t *object = json_pack("{s:o, s:s, s:s}", "time",
+				   kiln__control_time_json(kiln__os_realtime_ns()), "event", to,
+				   "from", from);
+
+	append_event(runner, object);
+	server_notify(runner->server, object);
+	json_decref(object);
+	write_state(runner, false);
+}
+
 void runner_record(struct runner *runner, const kiln_event *event)
 {
 	bool ended = event->to == KILN_STATE_STOPPED || event->to == KILN_STATE_FAILED;
+	json_t *object;
 
 	if (event->to == KILN_STATE_RUNNING && !runner->started_ns)
 		runner->started_ns = event->realtime_ns;
@@ -249,7 +261,9 @@ void runner_record(struct runner *runner, const kiln_event *event)
 		runner->finished_ns = event->realtime_ns;
 		runner->over = true;
 	}
-	append_event(runner, event);
+	object = runner_event_json(event);
+	append_event(runner, object);
+	json_decref(object);
 	kiln__timer_stop(runner->saving);
 	runner->starting = event->to == KILN_STATE_STARTING;
 	if (event->to == KILN_STATE_STARTING || event->to == KILN_STATE_STOPPING) {

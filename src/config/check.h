@@ -21,6 +21,7 @@ const char *kiln__check_printable(const char *text);  /* printable ASCII */
 const char *kiln__check_serial(const char *text);   /* printable ASCII without blanks and commas */
 const char *kiln__check_word(const char *text);     /* lower-case letters, digits, '-' and '_' */
 const char *kiln__check_user(const char *text);     /* user[:group], names or numbers */
+const char *kiln__check_signal(const char *text);   /* a name or number of Linux's */
 const char *kiln__check_env_name(const char *text); /* printable ASCII without space and '=' */
 const char *kiln__check_label_key(const char *text);
 bool kiln__is_utf8(const char *text);

@@ -127,6 +127,35 @@ int kiln_config_load(const char *path, kiln_config **ret_config, kiln_error *err
 	return rc;
 }
 
+int kiln__config_of(json_t *doc, kiln_config **ret_config, kiln_error *err)
+{
+	json_t *ours;
+	int rc = kiln__accept(&kiln__schema, doc, &top, &ours, err);
+
+	return rc < 0 ? rc : wrap(ours, ret_config, err);
+}
+
+int kiln__config_put(kiln_config *config, const char *name, json_t *value, kiln_error *err)
+{
+	const struct kiln__key *key = kiln__schema_find(&kiln__schema, name, strlen(name));
+	const struct kiln__where where = {NULL, name, 0};
+	json_t *ours;
+	int rc;
+
+	if (!key)
+		return kiln__refuse_key(err, NULL, &kiln__schema, name);
+	rc = kiln__accept(key, value, &where, &ours, err);
+	if (rc < 0)
+		return rc;
+	forget_handed(config->handout);
+	if (kiln__is_empty(key, ours)) {
+		json_decref(ours);
+		json_object_del(config->doc, name);
+		return 0;
+	}
+	return json_object_set_new(config->doc, name, ours) ? kiln__fail_nomem(err) : 0;
+}
+
 /* --- setting ---------------------------------------------------------------------------- */
 
 /* The value for the end of @path, as a new reference; NULL if it says that nothing is there. */

@@ -82,6 +82,16 @@ static const struct kiln__key root_keys[] = {
 		       "registry when the machine starts.",
 	},
 	{
+		.name = "image_applied",
+		.type = KILN__TYPE_BOOL,
+		.def_doc = "false",
+		.field = FIELD(struct kiln__root, image_applied),
+		.doc = "What this document left out of process, health and labels has been filled "
+		       "in from the image's configuration, by docker's rules. If not, the "
+		       "machine's first start does that, names the image by its digest, and makes "
+		       "this true; set it for the root alone.",
+	},
+	{
 		.name = "fstype",
 		.type = KILN__TYPE_STRING,
 		.min = 1,
@@ -469,6 +479,17 @@ static const struct kiln__key process_keys[] = {
 		.field = FIELD(struct kiln__spec, process.stdin_open),
 		.doc = "Standard input is a client's, and open until it ends; else it is empty.",
 	},
+	{
+		.name = "stop_signal",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 16,
+		.check = kiln__check_signal,
+		.pattern = "^((SIG)?[A-Z0-9]+([+-][0-9]+)?|[0-9]+)$",
+		.def_doc = "SIGTERM",
+		.field = FIELD(struct kiln__spec, process.stop_signal),
+		.doc = "What a graceful stop sends to the process.",
+	},
 	END,
 };
 
@@ -511,6 +532,55 @@ static const struct kiln__key readiness_keys[] = {
 		.field = FIELD(struct kiln__spec, readiness.timeout_ms),
 		.doc = "From the start; a machine that is not ready by then has failed. With "
 		       "firmware the default is ten minutes.",
+	},
+	END,
+};
+
+static const struct kiln__key health_keys[] = {
+	{
+		.name = "command",
+		.type = KILN__TYPE_LIST,
+		.max = 256,
+		.element = &arg_element,
+		.field = FIELD(struct kiln__spec, health.command),
+		.doc = "The program and its arguments, run in the guest as process.user, with its "
+		       "environment and directory: the process is well if it exits with 0.",
+	},
+	{
+		.name = "interval",
+		.type = KILN__TYPE_DURATION,
+		.min = 100,
+		.max = DAY,
+		.def_doc = "30s",
+		.field = FIELD(struct kiln__spec, health.interval_ms),
+		.doc = "From the process's start to the first, and from the end of one to the "
+		       "next.",
+	},
+	{
+		.name = "timeout",
+		.type = KILN__TYPE_DURATION,
+		.min = 100,
+		.max = DAY,
+		.def_doc = "30s",
+		.field = FIELD(struct kiln__spec, health.timeout_ms),
+		.doc = "One that takes longer has failed, and is killed.",
+	},
+	{
+		.name = "start_period",
+		.type = KILN__TYPE_DURATION,
+		.max = DAY,
+		.def_doc = "0",
+		.field = FIELD(struct kiln__spec, health.start_period_ms),
+		.doc = "For so long, or until the first that succeeds, failures do not count.",
+	},
+	{
+		.name = "retries",
+		.type = KILN__TYPE_INTEGER,
+		.min = 1,
+		.max = 1000,
+		.def_doc = "3",
+		.field = FIELD(struct kiln__spec, health.retries),
+		.doc = "So many failures in a row make it unhealthy.",
 	},
 	END,
 };
@@ -775,7 +845,8 @@ static const struct kiln__key top_keys[] = {
 		.name = "console",
 		.type = KILN__TYPE_OBJECT,
 		.keys = console_keys,
-		.doc = "The serial console.",
+		.doc = "The console: a virtio console with the backend builtin, a serial port with "
+		       "others or if that is asked for.",
 	},
 	{
 		.name = "log",
@@ -832,7 +903,13 @@ static const struct kiln__key top_keys[] = {
 		.keys = readiness_keys,
 		.doc = "When the machine counts as ready.",
 	},
-	LATER("health"),
+	{
+		.name = "health",
+		.type = KILN__TYPE_OBJECT,
+		.keys = health_keys,
+		.doc = "How it is found out, again and again, whether the process is well; kiln "
+		       "inspect shows it, and it is told as an event when it changes.",
+	},
 	{
 		.name = "stop_timeout",
 		.type = KILN__TYPE_DURATION,

@@ -18,6 +18,10 @@
 
 #define FIRMWARE_READY_MS 600000
 
+/* Docker's. */
+#define HEALTH_MS      30000
+#define HEALTH_RETRIES 3
+
 /* All of a spec's memory hangs on it. */
 struct block {
 	struct block *next;
@@ -340,6 +344,12 @@ static int fill(struct box *box, json_t *doc, kiln_error *err)
 			      &box->spec.seed.env, err);
 	if (rc == 0)
 		rc = fill_labels(box, json_object_get(doc, "labels"), err);
+	if (!box->spec.health.interval_ms)
+		box->spec.health.interval_ms = HEALTH_MS;
+	if (!box->spec.health.timeout_ms)
+		box->spec.health.timeout_ms = HEALTH_MS;
+	if (!box->spec.health.retries)
+		box->spec.health.retries = HEALTH_RETRIES;
 	box->spec.seed.asked = json_object_get(doc, "seed") != NULL;
 	/* A whole distribution starts, by emulation perhaps, and cloud-init in it. */
 	if (box->spec.firmware != KILN__FIRMWARE_NONE &&

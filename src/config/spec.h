@@ -50,6 +50,7 @@ struct kiln__root {
 	enum kiln__root_kind kind;
 	struct kiln__source source;
 	const char *image;  /* for IMAGE: its name */
+	bool image_applied; /* what it says of its process has been filled in */
 	const char *fstype; /* for DISK; default "ext4" */
 	bool readonly;      /* for DISK without overlay: nothing is written to it */
 	enum kiln__overlay_kind overlay;
@@ -202,7 +203,17 @@ struct kiln__process {
 	const char *cwd;         /* default "/" */
 	const char *user;        /* "name|uid[:group|gid]", looked up in the guest; NULL: root */
 	bool tty;
-	bool stdin_open; /* stdin stays open until its client ends it */
+	bool stdin_open;         /* stdin stays open until its client ends it */
+	const char *stop_signal; /* by name or number; NULL: SIGTERM */
+};
+
+/* A command that says whether the process is well, by docker's rules. */
+struct kiln__health {
+	const char *const *command; /* NULL-terminated; NULL: nobody asks */
+	uint64_t interval_ms;     /* from the end of one to the begin of the next; default 30000 */
+	uint64_t timeout_ms;      /* of one, after which it has failed; default 30000 */
+	uint64_t start_period_ms; /* in which failures do not count; default 0 */
+	unsigned retries;         /* failures in a row that make it unhealthy; default 3 */
 };
 
 struct kiln__label {
@@ -250,6 +261,7 @@ struct kiln__spec {
 	struct kiln__seed seed;
 	struct kiln__process process;
 	struct kiln__readiness readiness;
+	struct kiln__health health;
 	uint64_t stop_timeout_ms; /* default 10000 */
 	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
@@ -281,6 +293,12 @@ int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error
 
 /* The same of a disk that kiln puts in: what @disk points to is copied. */
 int kiln__spec_add_disk(struct kiln__spec *spec, const struct kiln__disk *disk, kiln_error *err);
+
+/*
+ * The number that Linux gives a signal by its name ("SIGQUIT", "QUIT", "RTMIN+3") or number; 0 if
+ * there is none such.
+ */
+unsigned kiln__signal_number(const char *text);
 
 /* Whether the machine gets a seed disk: told to, or booted by firmware and not told not to. */
 static inline bool kiln__spec_has_seed(const struct kiln__spec *spec)

@@ -426,6 +426,12 @@ static int process_is_possible(const struct kiln__spec *spec, json_t *doc, kiln_
 	(void)doc;
 	if (spec->process.argv && !spec->process.argv[0][0])
 		return refuse(err, "process: the program's name must not be empty");
+	if (spec->health.command && !spec->health.command[0][0])
+		return refuse(err, "health.command[0]: must not be empty");
+	/* The image may bring it: then it is asked again when that is known. */
+	if (spec->health.command && !spec->process.argv &&
+	    (spec->root.kind != KILN__ROOT_IMAGE || spec->root.image_applied))
+		return refuse(err, "health.command: needs a process whose health it tells");
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME     "kiln-image"
 #define MAX_ARGS 128
 
 /* A number for a name of kiln/error.h; the helper is not trusted to say 0. */
@@ -20,14 +21,7 @@ static int code_of(const char *name)
 	return KILN_ESYSTEM;
 }
 
-struct program {
-	const char *name;
-	const char *variable;
-	bool unprivileged; /* it has no sandbox of its own */
-};
-
-static int failed(const char *name, const struct kiln__buf *text, struct kiln__exit how,
-		  kiln_error *err)
+static int failed(const struct kiln__buf *text, struct kiln__exit how, kiln_error *err)
 {
 	const char *line = text->data ? text->data : "";
 	json_t *object = json_loadb(line, text->len, JSON_DISABLE_EOF_CHECK, NULL);
@@ -41,20 +35,19 @@ static int failed(const char *name, const struct kiln__buf *text, struct kiln__e
 		if (hint && *hint)
 			kiln__hint(err, "%s", hint);
 	} else if (how.signaled) {
-		rc = kiln__fail(err, KILN_EDIED, "%s was killed by signal %d%s", name, how.code,
+		rc = kiln__fail(err, KILN_EDIED, NAME " was killed by signal %d%s", how.code,
 				how.code == 31   ? " (its sandbox forbids what it tried)"
 				: how.code == 24 ? " (the input takes too long to read)"
 						 : "");
 	} else {
-		rc = kiln__fail(err, KILN_EDIED, "%s ended with code %d: %.*s", name, how.code,
+		rc = kiln__fail(err, KILN_EDIED, NAME " ended with code %d: %.*s", how.code,
 				(int)strcspn(line, "\n"), line);
 	}
 	json_decref(object);
 	return rc;
 }
 
-static int call(const struct program *program, const struct kiln__helper *helper, json_t **ret,
-		kiln_error *err)
+int kiln__helper_run(const struct kiln__helper *helper, json_t **ret, kiln_error *err)
 {
 	const char *const *argv = helper->argv;
 	kiln__autobuf out = KILN__BUF_INIT, text = KILN__BUF_INIT;
@@ -64,7 +57,6 @@ static int call(const struct program *program, const struct kiln__helper *helper
 		.argv = args,
 		.fds = helper->fds,
 		.fd_count = helper->fd_count,
-		.unprivileged = program->unprivileged,
 		.line = helper->line,
 		.data = helper->data,
 		.line_fd = helper->line_fd,
@@ -73,13 +65,12 @@ static int call(const struct program *program, const struct kiln__helper *helper
 	size_t count = 0;
 	int rc;
 
-	rc = kiln__os_find_helper(&path, program->name, program->variable, err);
+	rc = kiln__os_find_helper(&path, NAME, "KILN_IMAGE", err);
 	if (rc)
 		return rc;
-	for (args[0] = program->name; argv[count]; count++) {
+	for (args[0] = NAME; argv[count]; count++) {
 		if (count == MAX_ARGS)
-			return kiln__fail(err, KILN_EOVERFLOW, "too many arguments for %s",
-					  program->name);
+			return kiln__fail(err, KILN_EOVERFLOW, "too many arguments for %s", NAME);
 		args[count + 1] = argv[count];
 	}
 	args[count + 1] = NULL;
@@ -88,20 +79,13 @@ static int call(const struct program *program, const struct kiln__helper *helper
 	if (rc)
 		return rc;
 	if (how.signaled || how.code)
-		return failed(program->name, &text, how, err);
+		return failed(&text, how, err);
 	*ret = json_loadb(out.data ? out.data : "", out.len, 0, NULL);
 	if (!json_is_object(*ret)) {
 		json_decref(*ret);
-		return kiln__fail(err, KILN_EPROTO, "%s printed no result", program->name);
+		return kiln__fail(err, KILN_EPROTO, "%s printed no result", NAME);
 	}
 	return 0;
-}
-
-int kiln__helper_run(const struct kiln__helper *helper, json_t **ret, kiln_error *err)
-{
-	static const struct program program = {"kiln-image", "KILN_IMAGE", false};
-
-	return call(&program, helper, ret, err);
 }
 
 int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
@@ -112,11 +96,25 @@ int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds,
 	return kiln__helper_run(&helper, ret, err);
 }
 
-int kiln__download_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
-			json_t **ret, kiln_error *err)
+int kiln__helper_request(const json_t *request, kiln_fd *ret, kiln_error *err)
 {
-	static const struct program program = {"kiln-download", "KILN_DOWNLOAD", true};
-	const struct kiln__helper helper = {.argv = argv, .fds = fds, .fd_count = fd_count};
+	kiln__autofree char *text = json_dumps(request, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0;
+	int r;
 
-	return call(&program, &helper, ret, err);
+	if (!text)
+		return kiln__fail(err, KILN_EINVAL, "a name or login is not UTF-8");
+	r = kiln__os_shared_memory(ret, "request", len, err);
+	if (r == 0)
+		r = kiln__os_pwrite_full(*ret, text, len, 0, err);
+	kiln__wipe(text, len);
+	return r;
+}
+
+json_int_t kiln__helper_timeout(void)
+{
+	kiln__autofree char *text = kiln__os_env("KILN_PULL_TIMEOUT");
+	long seconds = text ? strtol(text, NULL, 10) : 0;
+
+	return seconds > 0 && seconds <= 3600 ? seconds : 0;
 }

@@ -31,9 +31,10 @@ int kiln__helper_run(const struct kiln__helper *helper, json_t **ret, kiln_error
 int kiln__helper_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
 		      json_t **ret, kiln_error *err);
 
-/* The same of kiln-download, which has a network and nothing else (image/download.c):
- * $KILN_DOWNLOAD. */
-int kiln__download_call(const char *const *argv, const struct kiln__spawn_fd *fds, size_t fd_count,
-			json_t **ret, kiln_error *err);
+/* A JSON text in memory that only the descriptor leads to: how secrets are passed on. */
+int kiln__helper_request(const json_t *request, kiln_fd *ret, kiln_error *err);
+
+/* How long a server may be silent, in seconds ($KILN_PULL_TIMEOUT); 0: as kiln-image has it. */
+json_int_t kiln__helper_timeout(void);
 
 #endif

@@ -5,6 +5,7 @@
  * a file without a name, so that no secret stands on a command line.
  */
 #include "auth.h"
+#include "certs.h"
 #include "helper.h"
 #include "internal.h"
 #include "registries.h"
@@ -30,22 +31,6 @@ void kiln__image_done(struct kiln__image *image)
 }
 
 /* --- asking kiln-image ----------------------------------------------------------------------- */
-
-/* A JSON text in memory that only the descriptor leads to. */
-static int request_file(const json_t *request, kiln_fd *ret, kiln_error *err)
-{
-	kiln__autofree char *text = json_dumps(request, JSON_COMPACT);
-	size_t len = text ? strlen(text) : 0;
-	int r;
-
-	if (!text)
-		return kiln__fail(err, KILN_EINVAL, "a name or login is not UTF-8");
-	r = kiln__os_shared_memory(ret, "request", len, err);
-	if (r == 0)
-		r = kiln__os_pwrite_full(*ret, text, len, 0, err);
-	kiln__wipe(text, len);
-	return r;
-}
 
 static void on_line(void *data, const char *line)
 {
@@ -82,7 +67,7 @@ static int fetch(const struct kiln__images *images, const json_t *asked,
 	int r = kiln__store_blobs(images, &blobs, err);
 
 	if (r == 0)
-		r = request_file(asked, &file, err);
+		r = kiln__helper_request(asked, &file, err);
 	if (r < 0)
 		return r;
 	fds[0] = (struct kiln__spawn_fd){blobs, 3};
@@ -90,11 +75,23 @@ static int fetch(const struct kiln__images *images, const json_t *asked,
 	return kiln__helper_run(&helper, ret, err);
 }
 
-static json_t *place_json(const struct kiln__registry_place *place, const struct kiln__login *login)
+static int place_json(const struct kiln__registry_place *place, const struct kiln__login *login,
+		      json_t **ret, kiln_error *err)
 {
-	return json_pack("{s:s, s:s, s:b, s:s*, s:s*, s:s*}", "host", place->host, "path",
-			 place->path, "insecure", place->insecure, "user", login->user, "password",
-			 login->password, "identity", login->identity);
+	struct kiln__certs certs = {NULL};
+	int r = kiln__certs_find(place->host, &certs, err);
+
+	if (r < 0)
+		return r;
+	*ret = json_pack("{s:s, s:s, s:b, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}", "host", place->host,
+			 "path", place->path, "insecure", place->insecure, "user", login->user,
+			 "password", login->password, "identity", login->identity, "authorities",
+			 certs.authorities, "certificate", certs.certificate, "key", certs.key);
+	kiln__certs_done(&certs);
+	return *ret ? 0
+		    : kiln__fail(err, KILN_EINVAL,
+				 "the login to %s, or a certificate for it, is not UTF-8",
+				 place->host);
 }
 
 static int list_places(const struct kiln__registries *registries,
@@ -112,23 +109,13 @@ static int list_places(const struct kiln__registries *registries,
 
 		if (r < 0)
 			return r;
-		place = place_json(&places[i], &login);
+		r = place_json(&places[i], &login, &place, err);
 		kiln__login_done(&login);
-		if (!place)
-			return kiln__fail(err, KILN_EINVAL, "the login to %s is not UTF-8",
-					  places[i].host);
+		if (r < 0)
+			return r;
 		json_array_append_new(ret, place);
 	}
 	return 0;
-}
-
-/* $KILN_PULL_TIMEOUT: how long a registry may be silent, in seconds. */
-static json_int_t timeout(void)
-{
-	kiln__autofree char *text = kiln__os_env("KILN_PULL_TIMEOUT");
-	long seconds = text ? strtol(text, NULL, 10) : 0;
-
-	return seconds > 0 && seconds <= 3600 ? seconds : 0;
 }
 
 /* --- pulling --------------------------------------------------------------------------------- */
@@ -149,7 +136,7 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 		return r;
 	asked = json_pack("{s:s, s:s, s:s*, s:O, s:i, s:I}", "name", ret->name, "reference",
 			  digest ? digest : reference->tag, "digest", digest, "registries", places,
-			  "parallel", PARALLEL, "timeout", timeout());
+			  "parallel", PARALLEL, "timeout", kiln__helper_timeout());
 	kiln__images_progress(images, "pulling %s", ret->name);
 	r = asked ? kiln__store_hold(images, &held, err) : kiln__fail_nomem(err);
 	if (r == 0)
@@ -421,6 +408,7 @@ int kiln__image_check_login(const struct kiln__images *images, const char *host,
 	kiln__autoclose kiln_fd held = KILN_FD_NONE;
 	autojson *asked = NULL;
 	autojson *result = NULL;
+	json_t *place;
 	int r = kiln__registries_load(&registries, err);
 
 	snprintf(any.domain, sizeof(any.domain), "%s", host);
@@ -429,8 +417,11 @@ int kiln__image_check_login(const struct kiln__images *images, const char *host,
 	if (r < 0)
 		return r;
 	/* The last is the registry itself, behind its mirrors. */
-	asked = json_pack("{s:b, s:s, s:[o], s:I}", "login", 1, "name", host, "registries",
-			  place_json(&places[r - 1], &login), "timeout", timeout());
+	r = place_json(&places[r - 1], &login, &place, err);
+	if (r < 0)
+		return r;
+	asked = json_pack("{s:b, s:s, s:[o], s:I}", "login", 1, "name", host, "registries", place,
+			  "timeout", kiln__helper_timeout());
 	r = asked ? kiln__store_hold(images, &held, err)
 		  : kiln__fail(err, KILN_EINVAL, "the login is not UTF-8");
 	return r < 0 ? r : fetch(images, asked, &request, kiln__os_arch(), &result, err);

@@ -111,8 +111,9 @@ static int spawn(const struct kiln__run *run, struct reading *reading, struct ki
 		.fds = fds,
 		.fd_count = run->fd_count,
 		.die_with_parent = true,
-		.unprivileged = run->confined || run->unprivileged,
+		.unprivileged = run->confined,
 		.offline = run->confined,
+		.confined = run->confined,
 		.cwd = run->cwd,
 	};
 	int count = run->line ? PIPES : LINES;

@@ -14,9 +14,8 @@ struct kiln__run {
 	const char *cwd;                  /* or NULL */
 	const struct kiln__spawn_fd *fds; /* besides 1 and 2 */
 	size_t fd_count;
-	bool unprivileged; /* no capabilities, and none to be had */
-	bool confined; /* this user's files and no other rights, and no network: reads a stranger's
-			  file */
+	bool confined; /* reads a stranger's file: no rights, no network, no files but these (os.h)
+			*/
 	/* If not NULL: the program gets a pipe as descriptor @line_fd, and each line of it comes
 	 * here. */
 	void (*line)(void *data, const char *line);

@@ -195,12 +195,99 @@ int kiln__store_digest_of(const struct kiln__images *images, const char *name, c
 	return 0;
 }
 
+/* --- what of it a warm run needs ------------------------------------------------------------- */
+
+/*
+ * images/HEX.run: fields that end in a NUL, each begun by a letter that says what it is. A
+ * document of JSON costs ten times as much to be read, on every run.
+ */
+static const struct brief_field {
+	char letter;
+	bool list;
+	const char *key;
+} brief_fields[] = {
+	{'E', true, "entrypoint"}, {'C', true, "cmd"},     {'V', true, "env"},
+	{'U', false, "user"},      {'W', false, "cwd"},    {'S', false, "stop_signal"},
+	{'P', true, "ports"},      {'O', true, "volumes"},
+};
+#define BRIEF_FIELDS (sizeof(brief_fields) / sizeof(brief_fields[0]))
+#define BRIEF_REST   'J' /* labels and healthcheck, which few images have: an object of them */
+
+static void add_field(struct kiln__buf *buf, char letter, const char *text)
+{
+	if (!text)
+		return;
+	kiln__buf_addc(buf, letter);
+	kiln__buf_add(buf, text, strlen(text) + 1);
+}
+
+static int print_brief(const json_t *process, struct kiln__buf *buf, kiln_error *err)
+{
+	json_t *rest = json_pack("{s:O*, s:O*}", "labels", json_object_get(process, "labels"),
+				 "healthcheck", json_object_get(process, "healthcheck"));
+	kiln__autofree char *text = json_object_size(rest) ? json_dumps(rest, JSON_COMPACT) : NULL;
+
+	json_decref(rest);
+	for (size_t i = 0; i < BRIEF_FIELDS; i++) {
+		const json_t *value = json_object_get(process, brief_fields[i].key);
+		const json_t *item;
+		size_t k;
+
+		add_field(buf, brief_fields[i].letter, json_string_value(value));
+		json_array_foreach (value, k, item)
+			add_field(buf, brief_fields[i].letter, json_string_value(item));
+	}
+	add_field(buf, BRIEF_REST, text);
+	return buf->failed ? kiln__fail_nomem(err) : 0;
+}
+
+static void take_field(json_t *process, const char *text)
+{
+	for (size_t i = 0; i < BRIEF_FIELDS; i++) {
+		const struct brief_field *field = &brief_fields[i];
+		json_t *list;
+
+		if (field->letter != *text)
+			continue;
+		if (!field->list) {
+			json_object_set_new(process, field->key, json_string(text + 1));
+			return;
+		}
+		list = json_object_get(process, field->key);
+		if (!list) {
+			list = json_array();
+			json_object_set_new(process, field->key, list);
+		}
+		json_array_append_new(list, json_string(text + 1));
+		return;
+	}
+	if (*text == BRIEF_REST) {
+		json_t *rest = json_loads(text + 1, 0, NULL);
+
+		json_object_update(process, rest);
+		json_decref(rest);
+	}
+}
+
 int kiln__store_brief(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err)
 {
 	kiln__autofree char *path = kiln__store_path(images, "images/%s.run", digest + 7);
+	kiln__autofree char *text = NULL;
+	json_t *process;
+	size_t len;
+	int r = path ? kiln__os_read_file(path, MAX_ABOUT, &text, &len, err)
+		     : kiln__fail_nomem(err);
 
-	return path ? load_json(path, MAX_ABOUT, ret, err) : kiln__fail_nomem(err);
+	if (r < 0)
+		return r;
+	if (*text == '{') /* of an older version of kiln */
+		return load_json(path, MAX_ABOUT, ret, err);
+	process = json_object();
+	for (size_t at = 0; at < len; at += strlen(text + at) + 1)
+		take_field(process, text + at);
+	*ret = json_pack("{s:o}", "process", process);
+	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
 int kiln__store_made_root(const struct kiln__images *images, const char *digest, char **ret,
@@ -300,10 +387,10 @@ static unsigned take_name(json_t *manifests, const char *name, const char *arch)
 	return count;
 }
 
-static int save_json(const struct kiln__images *images, const char *digest, const char *suffix,
-		     const json_t *object, kiln_error *err)
+static int save_json(const struct kiln__images *images, const char *digest, const json_t *object,
+		     kiln_error *err)
 {
-	kiln__autofree char *path = kiln__store_path(images, "images/%s%s", digest + 7, suffix);
+	kiln__autofree char *path = kiln__store_path(images, "images/%s", digest + 7);
 	kiln__autofree char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
 	if (!path || !text)
@@ -315,19 +402,23 @@ static int save_json(const struct kiln__images *images, const char *digest, cons
 static int save_about(const struct kiln__images *images, const json_t *about, kiln_error *err)
 {
 	const char *digest = kiln__about_digest(about);
-	autojson *brief = json_pack("{s:O}", "process", json_object_get(about, "process"));
+	kiln__autobuf brief = KILN__BUF_INIT;
+	kiln__autofree char *run = kiln__store_path(images, "images/%s.run", digest + 7);
 	kiln__autofree char *link = kiln__store_path(images, "images/%s.root", digest + 7);
 	kiln__autofree char *root = kiln__store_root_name(about);
 	int r;
 
-	if (!brief || !link || !root)
+	if (!run || !link || !root)
 		return kiln__fail(err, KILN_EPROTO, "kiln-image did not describe the image");
-	r = save_json(images, digest, ".run", brief, err);
+	r = print_brief(json_object_get(about, "process"), &brief, err);
+	if (r == 0)
+		r = kiln__os_replace_file(run, brief.data ? brief.data : "", brief.len, 0600, true,
+					  err);
 	if (r == 0)
 		r = kiln__os_remove(link, err);
 	if (r == 0)
 		r = kiln__os_symlink_new(root, link, err);
-	return r < 0 ? r : save_json(images, digest, "", about, err);
+	return r < 0 ? r : save_json(images, digest, about, err);
 }
 
 static int set_ref(const struct kiln__images *images, const char *name, const char *arch,

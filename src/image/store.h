@@ -6,7 +6,8 @@
  *   oci-layout, index.json     what there is: a manifest's descriptor, annotated with the name
  *   blobs/sha256/HEX           manifests, configurations, layers: complete and verified
  *   images/HEX                 what kiln-image told of the manifest HEX (image/manifest.h)
- *   images/HEX.run             its "process" alone, which is all that a warm run needs of it
+ *   images/HEX.run             its "process" alone, which is all that a warm run needs of it,
+ *                              as fields that cost little to be read (store.c)
  *   images/HEX.root            a symbolic link that says the name of its root in the cache
  *   refs/KEY                   a symbolic link to ../images/HEX: what a name meant when it was last
  *                              asked for; made of index.json, so that nothing need be parsed or

@@ -136,6 +136,8 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		set_networks(&setup, spec);
 		set_tmpfs(&setup, spec, options);
 		set_volumes(&setup, spec, serials);
+		if (spec->process.stop_signal)
+			setup.stop_signal = kiln__signal_number(spec->process.stop_signal);
 		if (spec->init == KILN__INIT_ROOT)
 			setup.init = "/sbin/init";
 	}

@@ -3,8 +3,8 @@
 
 #include "buf.h"
 #include "disk.h"
+#include "download.h"
 #include "err.h"
-#include "helper.h"
 #include "os.h"
 #include "sums.h"
 
@@ -48,31 +48,21 @@ static const char *kind_of(const struct kiln__cloud_image *image)
 	return image->digits == 64 ? "sha256" : "sha512";
 }
 
-static int download(const char *url, const char *kind, uint64_t max, kiln_fd to, json_t **ret,
-		    kiln_error *err)
-{
-	const struct kiln__spawn_fd fds[] = {{to, 3}};
-	char bound[32];
-	const char *const argv[] = {url, kind, bound, NULL};
-
-	snprintf(bound, sizeof(bound), "%llu", (unsigned long long)max);
-	return kiln__download_call(argv, fds, 1, ret, err);
-}
-
 /* What the vendor says today that the image is. */
 static int read_digest(const struct kiln__cloud_image *image, const char *aside,
 		       char ret[KILN__SUMS_HEX], kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln__autofree char *text = NULL;
-	json_t *result = NULL;
+	const struct kiln__download sums = {
+		.url = image->checksums, .kind = kind_of(image), .max = MAX_CHECKSUMS};
+	char unused[KILN__DOWNLOAD_HEX];
 	size_t len;
 	int r = kiln__os_open(&fd, aside,
 			      KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, err);
 
 	if (r == 0)
-		r = download(image->checksums, kind_of(image), MAX_CHECKSUMS, fd, &result, err);
-	json_decref(result);
+		r = kiln__download(&sums, fd, unused, err);
 	if (r == 0)
 		r = kiln__os_read_file(aside, MAX_CHECKSUMS, &text, &len, err);
 	if (r == 0)
@@ -83,30 +73,29 @@ static int read_digest(const struct kiln__cloud_image *image, const char *aside,
 	return r;
 }
 
-static int fetch(const struct kiln__cloud_image *image, const char *wanted, const char *aside,
+/* Goes on with what a pull that was killed or cut off has left of it. */
+static int fetch(const struct kiln__cloud_image *image, const char *wanted, const char *partial,
 		 kiln_error *err)
 {
+	const struct kiln__download what = {
+		.url = image->url, .kind = kind_of(image), .wanted = wanted, .max = MAX_IMAGE};
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
-	json_t *result = NULL;
-	const char *got;
-	int r = kiln__os_open(&fd, aside,
-			      KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, err);
+	char got[KILN__DOWNLOAD_HEX];
+	int r = kiln__os_open(&fd, partial, KILN__OPEN_WRITE | KILN__OPEN_CREATE, err);
 
 	if (r == 0)
-		r = download(image->url, kind_of(image), MAX_IMAGE, fd, &result, err);
+		r = kiln__download(&what, fd, got, err);
 	if (r < 0)
 		return r;
-	got = json_string_value(json_object_get(result, "digest"));
-	if (!got || strcmp(got, wanted) != 0) {
-		r = kiln__fail(err, KILN_EFORMAT,
-			       "%s: %s is not what its vendor says: its %s is %.16s..., not "
-			       "%.16s... as %s has it",
-			       image->name, image->url, kind_of(image), got ? got : "unknown",
-			       wanted, image->checksums);
-		kiln__hint(err, "the vendor may be just replacing it: try again later");
-	}
-	json_decref(result);
-	return r;
+	if (strcmp(got, wanted) == 0)
+		return 0;
+	kiln__os_remove(partial, NULL);
+	kiln__fail(err, KILN_EFORMAT,
+		   "%s: %s is not what its vendor says: its %s is %.16s..., not %.16s... as %s has "
+		   "it",
+		   image->name, image->url, kind_of(image), got, wanted, image->checksums);
+	kiln__hint(err, "the vendor may be just replacing it: try again later");
+	return KILN_EFORMAT;
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */
@@ -150,27 +139,27 @@ static int write_record(const char *record, const struct kiln__cloud_image *imag
 	return r;
 }
 
-/* The files of one pull: made aside, and gone after it. */
+/* The files of one pull: made aside, and gone after it, but for what is there of the download. */
 struct pull {
+	char *dir;
 	char *path;
 	char *record;
 	char *sums;
-	char *image;
 	char *raw;
 	kiln_fd lock;
 };
 
 static void pull_done(struct pull *pull)
 {
-	char *const aside[] = {pull->sums, pull->image, pull->raw};
+	char *const aside[] = {pull->sums, pull->raw};
 
 	for (size_t i = 0; i < sizeof(aside) / sizeof(aside[0]); i++)
 		if (aside[i])
 			kiln__os_remove(aside[i], NULL);
+	free(pull->dir);
 	free(pull->path);
 	free(pull->record);
 	free(pull->sums);
-	free(pull->image);
 	free(pull->raw);
 	kiln__os_close(pull->lock);
 }
@@ -208,25 +197,26 @@ static int pull_lock(const char *dir, kiln_fd *ret, kiln_error *err)
 static int pull_init(struct pull *pull, const struct kiln__home *home,
 		     const struct kiln__cloud_image *image, kiln_error *err)
 {
-	kiln__autofree char *dir = kiln__strf("%s/cloud", home->dir);
+	char *dir = kiln__strf("%s/cloud", home->dir);
 	uint64_t number;
 	int r;
 
 	kiln__os_random(&number, sizeof(number));
 	*pull = (struct pull){
+		.dir = dir,
 		.path = kiln__cloud_path(home, image),
 		.record = record_path(home, image),
 		.lock = KILN_FD_NONE,
 	};
 	if (dir) {
-		const char *const kinds[] = {"sums", "image", "raw"};
-		char **names[] = {&pull->sums, &pull->image, &pull->raw};
+		const char *const kinds[] = {"sums", "raw"};
+		char **names[] = {&pull->sums, &pull->raw};
 
-		for (size_t i = 0; i < 3; i++)
+		for (size_t i = 0; i < 2; i++)
 			*names[i] = kiln__strf("%s/" KILN__OS_TEMPORARY "%016llx.%s", dir,
 					       (unsigned long long)number, kinds[i]);
 	}
-	if (!dir || !pull->path || !pull->record || !pull->sums || !pull->image || !pull->raw)
+	if (!dir || !pull->path || !pull->record || !pull->sums || !pull->raw)
 		return kiln__fail_nomem(err);
 	r = kiln__home_make(home, err);
 	if (r == 0)
@@ -236,17 +226,51 @@ static int pull_init(struct pull *pull, const struct kiln__home *home,
 
 /* The record goes first: without one what is there counts as unknown, and is pulled again. */
 static int replace(const struct pull *pull, const struct kiln__cloud_image *image,
-		   const char *digest, kiln_error *err)
+		   const char *partial, const char *digest, kiln_error *err)
 {
 	bool shared;
-	int r = kiln__disk_clone(pull->image, pull->raw, 0, &shared, err);
+	int r = kiln__disk_clone(partial, pull->raw, 0, &shared, err);
 
+	kiln__os_remove(partial, NULL);
 	if (r < 0)
 		return kiln__prefix(err, "%s", image->name), r;
 	r = kiln__os_remove(pull->record, err);
 	if (r == 0)
 		r = kiln__os_rename(pull->raw, pull->path, err);
 	return r < 0 ? r : write_record(pull->record, image, digest, err);
+}
+
+/*
+ * "NAME-ARCH.DIGEST.partial" in the directory, malloc'ed. Others of that name are of something that
+ * the vendor has replaced: they go.
+ */
+static char *partial_of(const struct pull *pull, const struct kiln__cloud_image *image,
+			const char *digest)
+{
+	kiln__autofree char *prefix = kiln__strf("%s-%s.", image->name, image->arch);
+	kiln__autofree char *own = prefix ? kiln__strf("%s%s.partial", prefix, digest) : NULL;
+	char **names;
+
+	if (!own || kiln__os_list_dir(pull->dir, &names, NULL) < 0)
+		return NULL;
+	for (char **name = names; *name; name++) {
+		kiln__autofree char *path = kiln__strf("%s/%s", pull->dir, *name);
+
+		if (path && strncmp(*name, prefix, strlen(prefix)) == 0 &&
+		    strstr(*name, ".partial") && strcmp(*name, own) != 0)
+			kiln__os_remove(path, NULL);
+	}
+	kiln__os_free_names(names);
+	return kiln__strf("%s/%s", pull->dir, own);
+}
+
+static int renew(const struct pull *pull, const struct kiln__cloud_image *image, const char *digest,
+		 kiln_error *err)
+{
+	kiln__autofree char *partial = partial_of(pull, image, digest);
+	int r = partial ? fetch(image, digest, partial, err) : kiln__fail_nomem(err);
+
+	return r < 0 ? r : replace(pull, image, partial, digest, err);
 }
 
 int kiln__cloud_pull(const struct kiln__home *home, const struct kiln__cloud_image *image,
@@ -268,9 +292,7 @@ int kiln__cloud_pull(const struct kiln__home *home, const struct kiln__cloud_ima
 	if (r == 0 && progress && text)
 		progress(data, text);
 	if (r == 0)
-		r = fetch(image, digest, pull.image, err);
-	if (r == 0)
-		r = replace(&pull, image, digest, err);
+		r = renew(&pull, image, digest, err);
 	pull_done(&pull);
 	if (r == 0)
 		*ret_fresh = true;

@@ -3,9 +3,11 @@
  * Cloud images by name, pulled from their vendors: HOME/cloud/NAME-ARCH.raw, an original to clone,
  * and beside it NAME-ARCH.json: what it was made of.
  *
- * One pull at a time; what a killed one left is removed by the next. An image appears once its
- * digest is the one in the vendor's checksums, read over TLS at the same time, and it is whole as a
- * raw disk; it is replaced in one step. Blocks, for as long as a download takes. Any thread.
+ * One pull at a time; what a killed one left of its download (NAME-ARCH.DIGEST.partial) the next
+ * goes on with, if the vendor still says that digest, and the rest it removes. An image appears
+ * once its digest is the one in the vendor's checksums, read over TLS at the same time, and it is
+ * whole as a raw disk; it is replaced in one step. Blocks, for as long as a download takes. Any
+ * thread.
  */
 #ifndef KILN_MANAGER_CLOUD_H
 #define KILN_MANAGER_CLOUD_H

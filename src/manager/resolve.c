@@ -3,6 +3,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "imageconf.h"
 #include "images.h"
 #include "os.h"
 #include "own_disks.h"
@@ -22,6 +23,7 @@
 struct kiln__resolving {
 	struct kiln__work *work;
 	struct kiln__spec *spec;
+	char *config; /* the document of @spec, where its image is to be applied; NULL: it is not */
 	struct kiln__cache *cache;
 	/* Whose: copies, for the thread may outlive who asked. */
 	struct kiln__home home;
@@ -302,6 +304,7 @@ static int resolve_own(const struct kiln__own_disks *own, struct kiln__spec *spe
 static void resolving_free(struct kiln__resolving *resolving)
 {
 	kiln__spec_free(resolving->spec);
+	free(resolving->config);
 	kiln__cache_free(resolving->cache);
 	kiln__home_done(&resolving->home);
 	free(resolving->id);
@@ -309,6 +312,41 @@ static void resolving_free(struct kiln__resolving *resolving)
 	free(resolving->dir);
 	json_decref(resolving->resolved);
 	free(resolving);
+}
+
+/* What the image says of its process into the document, and so into the spec. */
+static int apply_image(const struct kiln__images *images, struct kiln__resolving *resolving,
+		       kiln_error *err)
+{
+	const struct kiln__image_request request = {
+		.reference = resolving->spec->root.image,
+		.arch = resolving->spec->arch,
+		.brief = true,
+	};
+	const struct kiln__imageconf how = {.commanded = false};
+	kiln__cleanup(kiln_config_free_autop) kiln_config *config = NULL;
+	kiln__autofree char *text = NULL;
+	struct kiln__spec *spec = NULL;
+	struct kiln__image image;
+	int r = kiln_config_parse(resolving->config, strlen(resolving->config), &config, err);
+
+	if (r == 0)
+		r = kiln__image_get(images, &request, &image, err);
+	if (r < 0)
+		return r;
+	r = kiln__imageconf_apply(config, &image, &how, err);
+	kiln__image_done(&image);
+	if (r == 0)
+		r = kiln_config_print(config, &text, err);
+	if (r == 0)
+		r = kiln__config_spec(config, &spec, err);
+	if (r < 0)
+		return kiln__stage(err, "image"), r;
+	kiln__spec_free(resolving->spec);
+	free(resolving->config);
+	resolving->spec = spec;
+	resolving->config = kiln__take(text);
+	return 0;
 }
 
 /* On the thread, by what makes images. */
@@ -326,16 +364,17 @@ static void run(struct kiln__work *work, void *data)
 		.data = work,
 	};
 
-	struct kiln__spec *spec = resolving->spec;
 	const struct kiln__own_disks own = {
 		.home = &resolving->home,
 		.id = resolving->id,
 		.name = resolving->name,
 		.dir = resolving->dir,
 	};
-	int r = 0;
+	struct kiln__spec *spec;
+	int r = resolving->config ? apply_image(&images, resolving, &resolving->err) : 0;
 
-	if (spec->firmware == KILN__FIRMWARE_NONE)
+	spec = resolving->spec;
+	if (r == 0 && spec->firmware == KILN__FIRMWARE_NONE)
 		r = resolve_boot(&images, spec, resolving->resolved, &resolving->err);
 	if (r == 0)
 		r = resolve_own(&own, spec, resolving->resolved, &resolving->err);
@@ -354,7 +393,7 @@ static void done(void *data)
 	struct kiln__resolving *resolving = data;
 	bool failed = resolving->failed;
 
-	resolving->handler->done(resolving->data, resolving->spec,
+	resolving->handler->done(resolving->data, resolving->spec, resolving->config,
 				 failed ? NULL : resolving->resolved,
 				 failed ? &resolving->err : NULL);
 	resolving_free(resolving);
@@ -388,8 +427,8 @@ static int copy_owner(struct kiln__resolving *resolving, const struct kiln__vmdi
 }
 
 int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__vmdir *vm,
-		  struct kiln__spec *spec, const struct kiln__resolving_handler *handler,
-		  void *data, kiln_error *err)
+		  struct kiln__spec *spec, const char *config,
+		  const struct kiln__resolving_handler *handler, void *data, kiln_error *err)
 {
 	struct kiln__resolving *resolving = calloc(1, sizeof(*resolving));
 	int r;
@@ -402,6 +441,8 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 	resolving->handler = handler;
 	resolving->data = data;
 	resolving->resolved = json_object();
+	if (spec->root.kind == KILN__ROOT_IMAGE && !spec->root.image_applied)
+		resolving->config = strdup(config);
 	r = resolving->resolved ? kiln__resolve_cache(vm->home, &resolving->cache, err)
 				: kiln__fail_nomem(err);
 	if (r == 0)

@@ -24,21 +24,24 @@ struct kiln__resolving_handler {
 	void (*progress)(void *data, const char *text);
 	/*
 	 * @resolved is the "resolved" object of docs/control-protocol.md; NULL on failure. It and
-	 * @spec, which was given, are valid during the call. The resolving is freed.
+	 * @spec are valid during the call. @config is the VM's new document, if what its image
+	 * says of the process was filled in, which @spec is made of then; else NULL. The resolving
+	 * is freed.
 	 */
-	void (*done)(void *data, const struct kiln__spec *spec, json_t *resolved,
-		     const kiln_error *err);
+	void (*done)(void *data, const struct kiln__spec *spec, const char *config,
+		     json_t *resolved, const kiln_error *err);
 };
 
 /* True of a machine that boots nothing. */
 bool kiln__resolve_is_needless(const struct kiln__spec *spec);
 
 /*
- * For the VM @vm. Takes @spec, also on failure. Handlers are called on the loop's thread.
+ * For the VM @vm, whose document is @config. Takes @spec, which was made of it, also on failure.
+ * Handlers are called on the loop's thread.
  */
 int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__vmdir *vm,
-		  struct kiln__spec *spec, const struct kiln__resolving_handler *handler,
-		  void *data, kiln_error *err);
+		  struct kiln__spec *spec, const char *config,
+		  const struct kiln__resolving_handler *handler, void *data, kiln_error *err);
 
 /* No handler is called any more. What is being made is made nevertheless, for the next time. */
 void kiln__resolving_abandon(struct kiln__resolving *resolving); /* NULL is allowed */

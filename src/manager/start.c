@@ -16,6 +16,7 @@
 #include "choose.h"
 #include "err.h"
 #include "fdstream.h"
+#include "handle.h"
 #include "log.h"
 #include "resolve.h"
 #include "timefmt.h"
@@ -33,7 +34,8 @@ struct kiln__start {
 	bool foreground;
 	bool attach;
 	bool kvm_works;
-	char *config; /* the document */
+	char *config; /* the document, */
+	json_t *doc;  /* parsed */
 	struct kiln__resolving *resolving;
 	kiln_fd life;
 	struct kiln__child *runner;
@@ -45,6 +47,7 @@ static void release(struct kiln__start *start)
 {
 	start->vm->start = NULL;
 	free(start->config);
+	json_decref(start->doc);
 	kiln__resolving_abandon(start->resolving);
 	kiln__os_close(start->life);
 	kiln__child_free(start->runner);
@@ -218,16 +221,13 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 {
 	const struct kiln__vmdir *dir = start->vm->dir;
 	char created[KILN__TIME_TEXT];
-	json_t *config = json_loads(start->config, 0, NULL);
 
-	if (!config)
-		return kiln__fail(err, KILN_EFORMAT, "%s/config.json is damaged", dir->path);
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:o, s:O}", "id",
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:O, s:O}", "id",
 			 dir->id, "name", dir->name, "created", created, "dir", dir->path,
 			 "runtime_dir", dir->runtime, "foreground", start->foreground, "attach",
 			 start->attach, "ephemeral", dir->ephemeral, "recorded", true, "kvm",
-			 start->kvm_works, "config", config, "resolved", resolved);
+			 start->kvm_works, "config", start->doc, "resolved", resolved);
 	if (*ret)
 		return 0;
 	if (!utf8(dir->path) || !utf8(dir->runtime))
@@ -271,8 +271,24 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 	return r;
 }
 
-static int launch(struct kiln__start *start, const struct kiln__spec *spec, json_t *resolved,
-		  kiln_error *err)
+/* What was found out of the image is the VM's configuration from now on. */
+static int take_config(struct kiln__start *start, const char *config, kiln_error *err)
+{
+	json_t *doc = json_loads(config, 0, NULL);
+	int r = doc ? kiln__vmdir_replace_config(start->vm->dir, config, err)
+		    : kiln__fail_nomem(err);
+
+	if (r < 0) {
+		json_decref(doc);
+		return r;
+	}
+	json_decref(start->doc);
+	start->doc = doc;
+	return 0;
+}
+
+static int launch(struct kiln__start *start, const struct kiln__spec *spec, const char *config,
+		  json_t *resolved, kiln_error *err)
 {
 	struct kiln__vmdir *dir = start->vm->dir;
 	kiln__autoclose kiln_fd theirs = KILN_FD_NONE;
@@ -281,6 +297,8 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, json
 	json_t *params = NULL;
 	int r = kiln__vmdir_take(dir, &start->life, err);
 
+	if (r == 0 && config)
+		r = take_config(start, config, err);
 	if (r == 0)
 		r = kiln__resolve_overlay(spec, dir->path, resolved, err);
 	if (r == 0)
@@ -320,8 +338,8 @@ static void on_progress(void *data, const char *text)
 }
 
 /* All is there that the VM boots from, or not. */
-static void on_resolved(void *data, const struct kiln__spec *spec, json_t *resolved,
-			const kiln_error *err)
+static void on_resolved(void *data, const struct kiln__spec *spec, const char *config,
+			json_t *resolved, const kiln_error *err)
 {
 	struct kiln__start *start = data;
 	kiln_error why;
@@ -329,7 +347,7 @@ static void on_resolved(void *data, const struct kiln__spec *spec, json_t *resol
 	start->resolving = NULL;
 	if (err)
 		fail(start, err);
-	else if (launch(start, spec, resolved, &why) < 0)
+	else if (launch(start, spec, config, resolved, &why) < 0)
 		fail(start, &why);
 }
 
@@ -340,6 +358,7 @@ static int read_spec(struct kiln__start *start, struct kiln__spec **ret, kiln_er
 
 	if (r < 0)
 		return r;
+	start->doc = json_incref(kiln__config_doc(config));
 	r = kiln__config_spec(config, ret, err);
 	kiln_config_free(config);
 	return r;
@@ -348,7 +367,7 @@ static int read_spec(struct kiln__start *start, struct kiln__spec **ret, kiln_er
 static int launch_without_files(struct kiln__start *start, struct kiln__spec *spec, kiln_error *err)
 {
 	json_t *resolved = json_object();
-	int r = launch(start, spec, resolved, err);
+	int r = launch(start, spec, NULL, resolved, err);
 
 	json_decref(resolved);
 	kiln__spec_free(spec);
@@ -368,8 +387,8 @@ static int begin(struct kiln__start *start, kiln_error *err)
 	start->kvm_works = kiln__backend_look_ahead(spec);
 	if (kiln__resolve_is_needless(spec))
 		return launch_without_files(start, spec, err);
-	return kiln__resolve(&start->resolving, manager->loop, start->vm->dir, spec, &handler,
-			     start, err);
+	return kiln__resolve(&start->resolving, manager->loop, start->vm->dir, spec, start->config,
+			     &handler, start, err);
 }
 
 const kiln_error *kiln__running_error(const kiln_vm *vm, kiln_error *ret)

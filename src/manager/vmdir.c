@@ -197,6 +197,15 @@ int kiln__vmdir_check_runtime(const struct kiln__vmdir *dir, kiln_error *err)
 	return KILN_ESTATE;
 }
 
+int kiln__vmdir_replace_config(const struct kiln__vmdir *dir, const char *config, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__vmdir_file(dir, "config.json");
+
+	return path ? kiln__os_replace_file(path, config, strlen(config), 0600, !dir->ephemeral,
+					    err)
+		    : kiln__fail_nomem(err);
+}
+
 int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_error *err)
 {
 	kiln__autofree char *path = kiln__vmdir_file(dir, "config.json");

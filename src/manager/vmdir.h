@@ -87,6 +87,9 @@ int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (
 /* state.json as it stands; an empty object if there is none. A new reference. */
 int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err);
 
+/* Another document in its place, durably: for who holds the VM's lock. */
+int kiln__vmdir_replace_config(const struct kiln__vmdir *dir, const char *config, kiln_error *err);
+
 /* The configuration's document, malloc'ed. KILN_ENOENT: the VM has been removed. */
 int kiln__vmdir_read_config(const struct kiln__vmdir *dir, char **ret, kiln_error *err);
 

@@ -311,6 +311,13 @@ struct kiln__spawn {
 	 * system has that and allows it; kiln__child_is_offline() tells.
 	 */
 	bool offline;
+	/*
+	 * With "unprivileged": for a program that reads a stranger's file. Of files it has what it
+	 * is linked with and what it inherits, each for as much as it was opened for (it may open
+	 * those anew by /proc/self/fd); no sockets, no other processes. On Linux by Landlock, as
+	 * far as the kernel has that, and seccomp; elsewhere without effect.
+	 */
+	bool confined;
 };
 
 struct kiln__exit {

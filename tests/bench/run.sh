@@ -17,4 +17,5 @@ printf 'int main(void) { return 0; }\n' | gcc -O2 -x c - -o "$work/empty"
 python3 tests/bench/cpio.py "$work/initramfs/init" "$work/initramfs.cpio"
 python3 tests/bench/bench.py "$work" "$root" "${RUNS:-20}"
 RUNS=3 python3 tests/bench/images.py "$work"
+RUNS=3 python3 tests/bench/instructions.py
 tests/bench/vmm.sh

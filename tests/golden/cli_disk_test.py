@@ -181,22 +181,63 @@ def test_killed_at_any_moment():
     print(f"shown: a clone killed at random moments is whole ({whole}) or not there at all")
 
 
-def test_blocks_are_shared_where_the_file_system_can():
-    for place in (work, pathlib.Path.home(), pathlib.Path("/var/tmp")):
-        source = tempfile.NamedTemporaryFile(dir=place)
-        target = tempfile.NamedTemporaryFile(dir=place)
+def shares_blocks(place):
+    with tempfile.NamedTemporaryFile(dir=place) as source, tempfile.NamedTemporaryFile(dir=place) as target:
         source.write(b"x" * 65536)
         source.flush()
         try:
             fcntl.ioctl(target, 0x40049409, source.fileno())  # FICLONE
         except OSError:
-            continue
-        path = pathlib.Path(source.name + ".clone")
-        result = run("disk", "clone", source.name, path)
-        path.unlink()
-        assert "shares" in result.stderr or result.returncode == 0
-        return
-    print("      no file system here shares blocks (FICLONE): only copies were tried")
+            return False
+        return True
+
+
+def clone_shares(place):
+    """No block more, at once, the same bytes; and what is written to one is not in the other."""
+    original, clone = pathlib.Path(place) / "original.raw", pathlib.Path(place) / "clone.raw"
+    data = random.Random(3).randbytes(32 << 20)
+    original.write_bytes(data)
+    os.sync()
+    free = os.statvfs(place).f_bfree * os.statvfs(place).f_bsize
+    result = run("disk", "clone", "--progress", "plain", original, clone)
+    assert result.returncode == 0 and "shares the blocks" in result.stderr, result
+    os.sync()
+    taken = free - os.statvfs(place).f_bfree * os.statvfs(place).f_bsize
+    assert taken < 4 << 20, taken
+    assert clone.read_bytes() == data
+    with open(clone, "r+b") as file:
+        file.write(b"changed")
+    assert original.read_bytes() == data
+    elsewhere = run("disk", "clone", "--progress", "plain", original, work / "elsewhere.raw")
+    assert elsewhere.returncode == 0 and "is a copy of" in elsewhere.stderr and (work / "elsewhere.raw").read_bytes() == data, elsewhere
+    (work / "elsewhere.raw").unlink()
+    original.unlink()
+    clone.unlink()
+
+
+def test_blocks_are_shared_where_the_file_system_can():
+    """On XFS, in a file mounted for it, where that may be done here; else where such a file system is at hand."""
+    mount = work / "xfs"
+    with open(work / "xfs.img", "wb") as file:
+        file.truncate(400 << 20)
+    mount.mkdir()
+    mkfs = shutil.which("mkfs.xfs", path=os.environ["PATH"] + ":/sbin:/usr/sbin")
+    if os.geteuid() == 0 and mkfs and subprocess.run([mkfs, "-q", "-m", "reflink=1", work / "xfs.img"], check=False).returncode == 0 and \
+            subprocess.run(["mount", "-o", "loop", work / "xfs.img", mount], capture_output=True, check=False).returncode == 0:
+        try:
+            clone_shares(mount)
+        finally:
+            subprocess.run(["umount", mount], check=True)
+        print("shown: a clone on XFS shares all blocks")
+    else:
+        places = [place for place in (work, pathlib.Path.home(), pathlib.Path("/var/tmp")) if shares_blocks(place)]
+        for place in places[:1]:
+            with tempfile.TemporaryDirectory(dir=place) as name:
+                clone_shares(name)
+        if not places:
+            print("      no file system here shares blocks (FICLONE), and none can be mounted: only copies were tried")
+    (work / "xfs.img").unlink()
+    mount.rmdir()
 
 
 def test_volumes():

@@ -49,7 +49,7 @@ def kiln_at(home, program, *args, **env):
 def test_the_installed_command_finds_its_helpers(home):
     need_qemu()
     _, prefix = install(home)
-    for helper in ("kiln-runner", "kiln-image", "kiln-download", "kiln-guest-" + os.uname().machine):
+    for helper in ("kiln-runner", "kiln-image", "kiln-guest-" + os.uname().machine):
         path = prefix / "libexec" / "kiln" / helper
         assert os.access(path, os.X_OK), path
     images = kiln_at(home, prefix / "bin" / "kiln", "disk", "ls")

@@ -8,11 +8,13 @@ import pathlib
 import random
 import signal
 import stat
+import shutil
+import ssl
 import subprocess
 import threading
 import time
 
-from imagetest import (ARCH, Home, Image, OCI_GZIP, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, Skip, entry, main, sha256, tar_of)
+from imagetest import (ARCH, Home, Image, OCI_GZIP, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, Skip, entry, main, need, sha256, tar_of)
 
 
 def big_image(layers=4, size=400_000):
@@ -147,6 +149,46 @@ def test_killed_at_any_moment():
             assert not list((home.store / "blobs/sha256").glob("*.partial"))
             assert len([p for p in home.objects() if "chain" in p.name]) == 1
     print(f"shown: {kills} pulls killed, the store whole each time")
+
+
+def test_a_root_killed_at_any_moment():
+    """The same of a root's making: nothing half made is there, the store is whole, and the next to ask makes it without the registry."""
+    rng = random.Random(12)
+    kills = 50 if SOAK else 8
+    cut = 0
+    with Home() as home, Registry() as registry:
+        reference = registry.add(big_image(3, 12_000_000))
+        home.ok("pull", reference)
+        root, = [p for p in home.objects() if "chain" in p.name]
+        whole = root.read_bytes()
+        root.unlink()
+        began = time.monotonic()
+        home.ok("pull", reference)
+        takes = time.monotonic() - began
+        assert root.read_bytes() == whole
+        for _ in range(kills):
+            root.unlink()
+            asked = registry.count("/blobs/")
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.random() * takes)
+            process.kill()
+            process.wait()
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                try:
+                    home.no_process_left()
+                    break
+                except AssertionError:
+                    time.sleep(0.01)
+            cut += not root.exists()
+            assert not root.exists() or root.read_bytes() == whole
+            home.verify()
+            home.ok("pull", reference)
+            assert root.read_bytes() == whole and registry.count("/blobs/") == asked, "asked for what is here"
+            left = [str(p) for p in (home.dir / "home/images").rglob("*") if p.is_file() and (p.parent.name == "tmp" or p.name.endswith(".partial"))]
+            assert not left, left
+    assert cut > kills // 3, cut
+    print(f"shown: {kills} makings of a root killed, {cut} of them before it was there; the store whole each time")
 
 
 def test_a_download_goes_on_where_it_ended():
@@ -377,6 +419,48 @@ insecure = true
                             ("[[registry]]\nlocation = \"a.b\" extra", "line should end"), ("x", "=")):
             conf.write_text(line + "\n")
             home.refused("pull", "team/other:1", words=("registries.conf, line", words))
+
+
+def test_certificates_of_a_registry():
+    """certs.d: an authority that only this registry has, and who we are to one that asks; for it and for no other."""
+    need("openssl")
+    with Home() as home, Registry() as registry:
+        def openssl(*args):
+            subprocess.run(["openssl", *args], cwd=home.dir, check=True, capture_output=True)
+
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3", "-subj", "/CN=test CA")
+        (home.dir / "ext").write_text("subjectAltName=DNS:localhost\n")
+        for name in ("server", "client"):
+            openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.req", "-subj", f"/CN={name}")
+            openssl("x509", "-req", "-in", f"{name}.req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3", "-extfile", "ext",
+                    "-out", f"{name}.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(home.dir / "server.pem", home.dir / "server.key")
+        context.load_verify_locations(home.dir / "ca.pem")
+        registry.server.socket = context.wrap_socket(registry.server.socket, server_side=True, do_handshake_on_connect=False)
+        registry.add(Image())
+        host = f"localhost:{registry.port}"
+        (home.dir / ".config/containers").mkdir(parents=True)
+        (home.dir / ".config/containers/registries.conf").write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = false\n')
+        folder = home.dir / ".config/containers/certs.d" / host
+        home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
+        other = folder.parent / "localhost:1"
+        other.mkdir(parents=True)
+        shutil.copy(home.dir / "ca.pem", other / "ca.crt")
+        home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
+        folder.mkdir()
+        shutil.copy(home.dir / "ca.pem", folder / "ca.crt")
+        home.ok("pull", f"{host}/test:1")
+        # One that wants to know who asks.
+        context.verify_mode = ssl.CERT_REQUIRED
+        home.refused("pull", f"{host}/test:1", words=(host, ))
+        shutil.copy(home.dir / "client.pem", folder / "me.cert")
+        home.refused("pull", f"{host}/test:1", words=("me.cert", "belong together"))
+        shutil.copy(home.dir / "client.key", folder / "me.key")
+        home.ok("pull", f"{host}/test:1")
+        (folder / "ca.crt").unlink()
+        home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
 
 
 def test_a_proxy_from_the_environment():

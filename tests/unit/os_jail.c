@@ -13,7 +13,9 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,6 +267,62 @@ static int look_around(void)
 	if (stat(path, &parents) < 0)
 		return 0;
 	return mine.st_ino == parents.st_ino ? NO_NAMESPACES : 0;
+}
+
+static int opens(int fd, int flags)
+{
+	char path[64];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, flags | O_CLOEXEC);
+	if (again < 0)
+		return errno;
+	close(again);
+	return 0;
+}
+
+static bool fails(long result, int code)
+{
+	return result < 0 && errno == code;
+}
+
+/* What one that is confined finds: 3 was opened for reading, 4 for both. Codes tell which is wrong.
+ */
+static int look_confined(void)
+{
+	const bool landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) > 0;
+	struct {
+		uint64_t flags[8];
+		uint64_t more[3];
+	} args = {{0}};
+
+	if (try_capabilities() || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return 1;
+	if (!fails(socket(AF_UNIX, SOCK_STREAM, 0), EPERM) ||
+	    !fails(socket(AF_INET, SOCK_STREAM, 0), EPERM))
+		return 2;
+	if (!fails(kill(getppid(), 0), EPERM) ||
+	    !fails(syscall(SYS_pidfd_open, getppid(), 0), EPERM))
+		return 3;
+	if (!fails(unshare(CLONE_NEWUSER), EPERM) ||
+	    !fails(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0), EPERM) ||
+	    !fails(syscall(SYS_clone3, &args, sizeof(args)), ENOSYS))
+		return 4;
+	if (!fails(syscall(SYS_io_uring_setup, 1, NULL), ENOSYS) ||
+	    !fails(syscall(SYS_bpf, 0, NULL, 0), EPERM))
+		return 5;
+	if (opens(3, O_RDONLY) || opens(4, O_RDWR))
+		return 6;
+	if (!landlock)
+		return NO_LANDLOCK;
+	if (opens(3, O_RDWR) != EACCES || opens(4, O_RDWR | O_TRUNC))
+		return 7;
+	if (!fails(open("/etc/passwd", O_RDONLY), EACCES) ||
+	    !fails(open("/tmp/kiln-confined", O_WRONLY | O_CREAT, 0600), EACCES) ||
+	    !fails(open("/usr/kiln-confined", O_WRONLY | O_CREAT, 0600), EACCES))
+		return 8;
+	return 0;
 }
 
 /* As on a host where this user may have no namespaces. */
@@ -540,6 +598,43 @@ static void an_unprivileged_child_has_no_rights_and_no_network(void **state)
 	kiln__child_free(child);
 }
 
+static void a_confined_child_has_its_descriptors_and_nothing_else(void **state)
+{
+	char path[] = "/tmp/kiln-jail-XXXXXX";
+	char other[] = "/tmp/kiln-jail-XXXXXX";
+	const kiln_fd both = mkstemp(path);
+	const kiln_fd made = mkstemp(other);
+	const kiln_fd reads = open(other, O_RDONLY | O_CLOEXEC);
+	const char *argv[] = {self, "look-confined", NULL};
+	const struct kiln__spawn_fd fds[] = {{reads, 3}, {both, 4}};
+	const struct kiln__spawn spawn = {.path = self,
+					  .argv = argv,
+					  .fds = fds,
+					  .fd_count = 2,
+					  .unprivileged = true,
+					  .offline = true,
+					  .confined = true};
+	struct kiln__child *child;
+	struct kiln__exit how;
+	kiln_error err;
+
+	(void)state;
+	assert_true(both >= 0 && made >= 0 && reads >= 0);
+	kiln_ok(kiln__child_spawn(&child, &spawn, &err), &err);
+	kiln_ok(kiln__child_wait(child, KILN_TEST_DEADLINE_MS, &how, &err), &err);
+	kiln__child_free(child);
+	close(both);
+	close(made);
+	close(reads);
+	unlink(path);
+	unlink(other);
+	assert_false(how.signaled);
+	if (how.code == NO_LANDLOCK)
+		print_message("this kernel has no Landlock\n");
+	else
+		assert_int_equal(how.code, 0);
+}
+
 static void what_processes_use_can_still_be_told(void **state)
 {
 	(void)state;
@@ -564,6 +659,7 @@ int main(int argc, char **argv)
 		kiln_test(what_is_kept_can_be_used_in_a_root_of_its_own),
 		kiln_test(privileges_are_gone_for_good),
 		kiln_test(an_unprivileged_child_has_no_rights_and_no_network),
+		kiln_test(a_confined_child_has_its_descriptors_and_nothing_else),
 		kiln_test(what_processes_use_can_still_be_told),
 	};
 	int r;
@@ -571,7 +667,7 @@ int main(int argc, char **argv)
 	if (kiln__os_exe_path(&self, NULL) < 0)
 		return 99;
 	if (argc == 2)
-		return look_around();
+		return strcmp(argv[1], "look-confined") == 0 ? look_confined() : look_around();
 	if (argc > 2)
 		play(argv[1], argv[2], argc > 3 && strcmp(argv[3], "rooted") == 0);
 	r = cmocka_run_group_tests(tests, NULL, NULL);

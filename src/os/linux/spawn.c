@@ -14,6 +14,7 @@
  * signal any more. The kernel means the parent *thread*: os.h says so.
  */
 #include "child.h"
+#include "confine.h"
 
 #include "err.h"
 
@@ -50,6 +51,7 @@ struct plan {
 	enum step failed;
 	int code;
 	bool offline;
+	int ruleset; /* of one that is confined; -1: none */
 	/* Here, since the child's own frames may hold nothing that a sanitizer would guard. */
 	struct __user_cap_header_struct cap_header;
 	struct __user_cap_data_struct caps[2];
@@ -200,6 +202,10 @@ static long become(struct plan *plan)
 	}
 	if (spawn->new_session && syscall(SYS_setsid) < 0)
 		return fail(plan, STEP_SETUP);
+	/* While the ruleset is still open. */
+	if (spawn->confined && (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+				kiln__linux_confine_files(plan->ruleset) < 0))
+		return fail(plan, STEP_SETUP);
 	if (place_fds(plan) < 0)
 		return -1;
 	if (spawn->unprivileged && spawn->offline)
@@ -209,6 +215,8 @@ static long become(struct plan *plan)
 	if (spawn->cwd && syscall(SYS_chdir, spawn->cwd) < 0)
 		return fail(plan, STEP_CWD);
 	reset_signals(plan);
+	if (spawn->confined && kiln__linux_confine_calls() < 0)
+		return fail(plan, STEP_SETUP);
 	syscall(SYS_execve, spawn->path, spawn->argv, plan->env);
 	return fail(plan, STEP_EXEC);
 }
@@ -300,6 +308,7 @@ int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn 
 		.top = top,
 		.parent = getpid(),
 		.pidfd = -1,
+		.ruleset = -1,
 		.cap_header = {.version = _LINUX_CAPABILITY_VERSION_3},
 	};
 	sigset_t all;
@@ -310,6 +319,11 @@ int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn 
 
 	if (!moved)
 		return kiln__fail_nomem(err);
+	if (spawn->confined) {
+		r = kiln__linux_confine_prepare(spawn, &plan.ruleset, err);
+		if (r < 0)
+			return r;
+	}
 	sigfillset(&all);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	pthread_sigmask(SIG_SETMASK, &all, &mask);
@@ -317,6 +331,7 @@ int kiln__posix_child_start(struct kiln__child *child, const struct kiln__spawn 
 	code = errno;
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel, NULL);
+	kiln__os_close(plan.ruleset);
 	if (r < 0)
 		return kiln__fail_errno(err, code, "cannot make a process");
 	if (plan.failed) {
