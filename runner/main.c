@@ -245,7 +245,8 @@ static int serve_vsock(struct runner *runner, kiln_error *err)
 	kiln__autofree char *path = kiln__strf("%s/vsock.sock", runner->runtime_dir);
 	int r;
 
-	if (!kiln__machine_spec(runner->machine)->vsock)
+	if (!kiln__machine_spec(runner->machine)->vsock ||
+	    kiln__machine_owns_vsock(runner->machine))
 		return 0;
 	if (!path)
 		return kiln__fail_nomem(err);
@@ -347,6 +348,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
 	if (r == 0)
 		vouch(runner, params);
+	if (r == 0)
+		r = kiln__machine_set_runtime_dir(runner->machine, runner->runtime_dir, err);
 	if (r == 0)
 		r = add_overlay(runner, params, err);
 	if (r == 0)
@@ -452,7 +455,8 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
-	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us one. */
+	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us
+	 * one. */
 	memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
 	json_object_seed(seed);
 	/* One heap, also for the threads of vCPUs, which make a few objects each. */

@@ -8,6 +8,8 @@
 #include "builtin.h"
 #endif
 #ifdef KILN_HAVE_QEMU
+#include "cloud_hypervisor.h"
+#include "firecracker.h"
 #include "qemu.h"
 #endif
 
@@ -19,6 +21,8 @@ const struct kiln__backend *const kiln__backends[] = {
 #endif
 #ifdef KILN_HAVE_QEMU
 	&kiln__backend_qemu,
+	&kiln__backend_firecracker,
+	&kiln__backend_cloud_hypervisor,
 #endif
 	&kiln__backend_fake,
 	NULL,

@@ -114,7 +114,7 @@ enum kiln__network_kind {
 struct kiln__network {
 	enum kiln__network_kind kind;
 	const char *interface; /* of TAP */
-	uint8_t mac[6]; /* all zero: made from the machine's id */
+	uint8_t mac[6];        /* all zero: made from the machine's id */
 };
 
 struct kiln__port {
@@ -250,7 +250,7 @@ struct kiln__spec {
 	struct kiln__process process;
 	struct kiln__readiness readiness;
 	uint64_t stop_timeout_ms; /* default 10000 */
-	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine; "restart" */
+	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;
 	size_t label_count;
@@ -258,6 +258,19 @@ struct kiln__spec {
 	const char *qemu_binary;   /* qemu.binary: path; default by PATH */
 	const char *qemu_firmware; /* qemu.firmware: path; NULL: as firmware says */
 	const char *qemu_machine;  /* qemu.machine: "auto" (default), "microvm", "q35", "virt" */
+
+	struct kiln__firecracker {
+		const char *binary; /* path; default by PATH */
+		bool preflight; /* whether KVM works is asked before it is started; default true */
+		bool pci;       /* devices are on PCI */
+		bool api;       /* default true; false: one configuration file, no requests */
+		const char *config; /* JSON: what of its own configuration kiln has no key for */
+	} firecracker;
+	struct kiln__cloud_hypervisor {
+		const char *binary;
+		bool preflight;
+		const char *config; /* the same, of its VmConfig */
+	} cloud_hypervisor;
 
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
 	struct kiln__fake {

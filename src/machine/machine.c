@@ -559,6 +559,7 @@ void kiln_machine_free(kiln_machine *m)
 	kiln__timer_free(m->stop_timer);
 	kiln__timer_free(m->pause_timer);
 	kiln__spec_free(m->spec);
+	free(m->runtime_dir);
 	free(m);
 }
 
@@ -579,11 +580,14 @@ static void forget_last_run(kiln_machine *m)
 
 int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 {
+	static const uint32_t listen_ports[] = {KILN__AGENT_BOOT_PORT, 0};
 	struct kiln__backend_host host = {
 		.loop = m->loop,
 		.log = &m->options.log,
 		.spec = m->spec,
 		.id = m->id,
+		.listen_ports = listen_ports,
+		.runtime_dir = m->runtime_dir,
 		.data = m,
 		.ended = on_ended,
 		.panicked = on_panicked,
