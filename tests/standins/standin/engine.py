@@ -193,7 +193,8 @@ class Machine:
         return args
 
     def argv(self, fds):
-        return [find_qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
+        return [find_qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-S",
+                "-action", "reboot=shutdown", "-action", f"shutdown={self.spec.get('at_end', 'poweroff')}",
                 *self.machine_args(), *self.boot_args(), "-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control",
                 *self.serial_args(), *self.device_args(fds), *(["-incoming", "defer"] if self.spec.get("incoming") else [])]
 
@@ -257,6 +258,10 @@ class Machine:
 
     def save(self, path):
         """The paused machine's memory and state as QEMU's migration stream."""
+        if self.qmp.command("query-status")["status"] == "postmigrate":  # a second one: QEMU wants to have run
+            self.qmp.command("cont")
+            self.qmp.command("stop")
+            self.qmp.drain()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self.qmp.command("getfd", fdname="out", fd=fd)
@@ -266,10 +271,8 @@ class Machine:
         self.qmp.command("migrate-set-parameters", max_bandwidth=10**12)
         self.qmp.command("migrate", uri="fd:out")
         self._await_migration()
-        self.qmp.command("cont")  # a machine that has left is taken back, and stopped again
-        self.qmp.await_event(["RESUME"])
-        self.qmp.command("stop")
-        self.qmp.await_event(["STOP"])
+        while self.qmp.command("query-status")["status"] == "finish-migrate":
+            pass  # the event comes a moment before the end, of which there is none
 
     def load(self, path):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import stat
 import sys
 import time
 
@@ -85,7 +84,7 @@ class Firecracker:
     def handle(self, method, path, body, fds):
         try:
             result = self.dispatch(method, path, body)
-        except Fault as why:
+        except (Fault, engine.qmp.QmpError) as why:
             self.log(f"Received Error. Status code: 400 Bad Request. Message: {why}")
             return http.Answer(400, self.fault(str(why)))
         if result is None:
@@ -451,11 +450,14 @@ class Firecracker:
         self.hotplug_request = wanted
 
     def patch_vm(self, value):
+        off = self.machine.reason == "poweroff"  # there is nothing to stop or to continue any more
         if value["state"] == "Paused":
-            self.machine.pause()
+            if not off:
+                self.machine.pause()
             self.state = "Paused"
         else:
-            self.machine.resume()
+            if not off:
+                self.machine.resume()
             self.state = "Running"
 
     def put_actions(self, value):
@@ -495,7 +497,7 @@ class Firecracker:
         serial = config.get("serial", {}).get("serial_out_path")
         spec = {"kernel": boot.get("kernel_image_path"), "initrd": boot.get("initrd_path"), "cmdline": self.cmdline() if boot else "",
                 "cpus": config["machine-config"]["vcpu_count"], "memory": config["machine-config"]["mem_size_mib"] * 2**20,
-                "pci": bool(self.options.get("enable-pci")), "serial": ["file", serial] if serial else ["stdio"],
+                "pci": bool(self.options.get("enable-pci")), "serial": ["file", serial] if serial else ["stdio"], "at_end": "pause",
                 "disks": self.engine_disks(), "vsock": self.vsock,
                 "nets": [{"id": n["iface_id"], "fd": self.taps[n["iface_id"]], "mac": n.get("guest_mac"), "mtu": n.get("mtu")}
                          for n in config["network-interfaces"].values()]}
@@ -537,17 +539,14 @@ class Firecracker:
     def on_qmp(self):
         machine = self.machine
         why = machine.end_of(machine.qmp.drain())
-        if not machine.qmp.closed:
-            return
-        self.loop.forget(machine.qmp.socket)
-        code = machine.child.wait()
         if why in ("reset", "panic"):
             self.log("Vmm is stopping.")
+            machine.kill()
             self.finish(0)
-        elif why != "poweroff":
-            self.log(f"The guest ended unexpectedly ({code}).")
+        elif machine.qmp.closed:
+            self.log(f"The guest ended unexpectedly ({machine.child.wait()}).")
             self.finish(148)
-        # A guest that has powered off has only stopped its processors: the VMM stays.
+        # A guest that has powered off has only stopped its processors: machine and VMM stay.
 
     def finish(self, code):
         self.flush_metrics()
@@ -686,8 +685,6 @@ def listen(path):
 def run(options):
     loop = Loop()
     face = Firecracker(options, loop)
-    if face.log_path and not stat.S_ISREG(os.stat(face.log_path).st_mode) and not stat.S_ISFIFO(os.stat(face.log_path).st_mode):
-        sys.exit("Error: LoggerInitialization")
     face.log(f"Running Firecracker v{face.version}")
     faults.arm_timers(loop)
     if "metadata" in options:
