@@ -257,6 +257,7 @@ static int open_terminal(kiln_fd *ret, kiln_fd *ret_slave, kiln_error *err)
 	if (slave < 0 || tcgetattr(slave, &how) < 0)
 		return kiln__fail_errno(err, errno, "cannot make a terminal for the console");
 	cfmakeraw(&how);
+	how.c_oflag = 0; /* a VMM that asks for output processing gets none all the same */
 	if (tcsetattr(slave, TCSANOW, &how) < 0)
 		return kiln__fail_errno(err, errno, "cannot set up the console's terminal");
 	*ret = kiln__take_fd(&master);
