@@ -19,6 +19,7 @@
 
 #include "err.h"
 #include "firecracker_config.h"
+#include "program.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,6 +32,8 @@
 /* How soon a refused connection is tried again, at first and at most. */
 #define RETRY_FIRST_MS 1
 #define RETRY_MAX_MS   50
+
+#define VERSION_MS 5000
 
 struct kiln__instance {
 	struct kiln__api_vmm api; /* first */
@@ -274,6 +277,29 @@ static int spawn_with_channels(struct kiln__instance *vm, kiln_error *err)
 	return kiln__vmm_add_log(vm->api.vmm, vm->api.host.loop, log, err);
 }
 
+/* An option that it does not know would end it with a complaint about arguments. */
+static int check_option(const struct kiln__instance *vm, kiln_error *err)
+{
+	const char *const argv[] = {vm->api.binary, "--version", NULL};
+	kiln__autofree char *text = NULL;
+	const char *at;
+	unsigned version;
+	int r;
+
+	if (!vm->api.host.spec->firecracker.pci)
+		return 0;
+	r = kiln__os_run_capture(vm->api.binary, argv, VERSION_MS, &text, err);
+	if (r < 0)
+		return r;
+	at = strpbrk(text, "0123456789");
+	version = at ? kiln__api_version(at) : 0;
+	if (version >= KILN__FIRECRACKER_PCI)
+		return 0;
+	return kiln__fail(err, KILN_ENOTSUP,
+			  "firecracker.pci: needs Firecracker 1.13, this is %u.%u", version / 1000,
+			  version % 1000);
+}
+
 static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__firecracker *wanted = &vm->api.host.spec->firecracker;
@@ -284,6 +310,8 @@ static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0)
 		r = kiln__firecracker_config(vm->api.host.spec, vm->api.vsock_path, &vm->config,
 					     err);
+	if (r == 0)
+		r = check_option(vm, err);
 	if (r == 0)
 		r = open_files(vm, err);
 	if (r == 0)

@@ -11,6 +11,7 @@
 
 /* The first version that kiln runs. */
 #define KILN__FIRECRACKER_FIRST 1007
+#define KILN__FIRECRACKER_PCI   1013
 
 /* Descriptors in Firecracker's numbering; paths of files are /proc/self/fd/N. */
 #define KILN__FIRECRACKER_FD_LOG    3
