@@ -66,12 +66,13 @@ typedef struct kiln_exit {
 } kiln_exit;
 
 /*
- * The same as one number, as a shell has it: a process's code, 128 + its signal, 137 for a machine that
- * was killed, 0 for one that powered off or was reset; 125 for KILN_EXIT_NONE.
+ * The same as one number, as a shell has it: a process's code, 128 + its signal, 137 for a machine
+ * that was killed, 0 for one that powered off or was reset; 125 for KILN_EXIT_NONE.
  */
 KILN_PUBLIC int kiln_exit_status(kiln_exit how);
 
-/* A transition. @err: for KILN_STATE_FAILED the stage and reason, else NULL. Valid during the call. */
+/* A transition. @err: for KILN_STATE_FAILED the stage and reason, else NULL. Valid during the call.
+ */
 typedef struct kiln_event {
 	size_t size;
 	enum kiln_state from;
@@ -82,7 +83,8 @@ typedef struct kiln_event {
 	const kiln_error *err;
 } kiln_event;
 
-/* How an operation ended: @result is 0 or a KILN_E... code, @err NULL on success; valid during the call. */
+/* How an operation ended: @result is 0 or a KILN_E... code, @err NULL on success; valid during the
+ * call. */
 typedef void (*kiln_done_fn)(void *data, int result, const kiln_error *err);
 
 typedef struct kiln_machine_options {
@@ -100,7 +102,10 @@ typedef struct kiln_machine_options {
 	kiln_log log;
 } kiln_machine_options;
 
-#define KILN_MACHINE_OPTIONS_INIT {.size = sizeof(kiln_machine_options), .log = KILN_LOG_INIT}
+#define KILN_MACHINE_OPTIONS_INIT                                                                  \
+	{                                                                                          \
+		.size = sizeof(kiln_machine_options), .log = KILN_LOG_INIT                         \
+	}
 
 /*
  * Makes a machine of @config, which is copied. The configuration is validated, a
@@ -139,7 +144,8 @@ KILN_PUBLIC void kiln_machine_start(kiln_machine *machine, kiln_done_fn done, vo
 /* Completes when the machine is ready; fails when it ends first, or with its readiness deadline. */
 KILN_PUBLIC void kiln_machine_wait_ready(kiln_machine *machine, kiln_done_fn done, void *data);
 
-/* Completes when the machine has stopped (0) or failed (its reason). At once if it is so already. */
+/* Completes when the machine has stopped (0) or failed (its reason). At once if it is so already.
+ */
 KILN_PUBLIC void kiln_machine_wait_stopped(kiln_machine *machine, kiln_done_fn done, void *data);
 
 /*
@@ -155,6 +161,29 @@ KILN_PUBLIC void kiln_machine_kill(kiln_machine *machine, kiln_done_fn done, voi
 /* Stops the vCPUs and lets them go on. Succeed at once if it is so already. */
 KILN_PUBLIC void kiln_machine_pause(kiln_machine *machine, kiln_done_fn done, void *data);
 KILN_PUBLIC void kiln_machine_resume(kiln_machine *machine, kiln_done_fn done, void *data);
+
+/* What of a running machine is to be changed; KILN_UPDATE_KEEP leaves it as it is. */
+#define KILN_UPDATE_KEEP UINT64_MAX
+
+typedef struct kiln_update {
+	size_t size; /* of this struct, for programs built with another version */
+	uint64_t cpus;
+	uint64_t memory;  /* bytes, all in all */
+	uint64_t balloon; /* bytes that the balloon takes from the guest */
+} kiln_update;
+
+#define KILN_UPDATE_INIT                                                                           \
+	{                                                                                          \
+		sizeof(kiln_update), KILN_UPDATE_KEEP, KILN_UPDATE_KEEP, KILN_UPDATE_KEEP          \
+	}
+
+/*
+ * Changes it while it runs. Done when the VMM has taken it; what the guest makes of it comes with
+ * time. KILN_ENOTSUP names what this backend, or this machine, cannot change; KILN_ESTATE: it does
+ * not run.
+ */
+KILN_PUBLIC void kiln_machine_update(kiln_machine *machine, const kiln_update *update,
+				     kiln_done_fn done, void *data);
 
 #ifdef __cplusplus
 }

@@ -157,7 +157,8 @@ KILN_PUBLIC int kiln_vm_config(kiln_vm *vm, kiln_config **ret_config, kiln_error
 typedef struct kiln_start_options {
 	size_t size;     /* set by KILN_START_OPTIONS_INIT */
 	bool foreground; /* the VM ends with this handle, or this process, however that ends */
-	bool attach;     /* its main process waits until somebody has attached, or this handle is freed */
+	bool attach; /* its main process waits until somebody has attached, or this handle is freed
+		      */
 	/*
 	 * What is going on, for people ("making a root image of /srv/debian"); may be
 	 * called any number of times until the start has completed.
@@ -179,8 +180,8 @@ KILN_PUBLIC void kiln_vm_start(kiln_vm *vm, const kiln_start_options *options, k
 			       void *data);
 
 /*
- * Lets a VM that was started in the foreground outlive this handle and this process, as if it had been
- * started in the background. KILN_ESTATE: it is not alive.
+ * Lets a VM that was started in the foreground outlive this handle and this process, as if it had
+ * been started in the background. KILN_ESTATE: it is not alive.
  */
 KILN_PUBLIC void kiln_vm_background(kiln_vm *vm, kiln_done_fn done, void *data);
 
@@ -210,6 +211,10 @@ KILN_PUBLIC void kiln_vm_restart(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn 
 
 /* Sends a signal (Linux's number) to the VM's main process. */
 KILN_PUBLIC void kiln_vm_signal(kiln_vm *vm, int number, kiln_done_fn done, void *data);
+
+/* Changes it while it runs, as kiln_machine_update(). */
+KILN_PUBLIC void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done,
+				void *data);
 
 /* Stops its vCPUs and lets them go on. Succeed at once if it is so already. */
 KILN_PUBLIC void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data);
@@ -244,6 +249,8 @@ KILN_PUBLIC int kiln_vm_kill_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_restart_sync(kiln_vm *vm, uint64_t stop_timeout_ms, int timeout_ms,
 				     kiln_error *err);
 KILN_PUBLIC int kiln_vm_signal_sync(kiln_vm *vm, int number, int timeout_ms, kiln_error *err);
+KILN_PUBLIC int kiln_vm_update_sync(kiln_vm *vm, const kiln_update *update, int timeout_ms,
+				    kiln_error *err);
 KILN_PUBLIC int kiln_vm_pause_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_resume_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_remove_sync(kiln_vm *vm, bool force, int timeout_ms, kiln_error *err);

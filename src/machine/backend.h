@@ -40,6 +40,7 @@
 #define KILN__CAN_NETWORK   0x0080u
 #define KILN__CAN_PORTS     0x0100u
 #define KILN__CAN_FIRMWARE  0x0200u /* boots what is on a disk */
+#define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
 #define KILN__ENDS_BY_RESET 0x0400u /* a guest ends it by a reset: it has no power-off */
 #define KILN__OWNS_VSOCK    0x0800u /* serves vsock.sock in the runtime directory itself */
 #define KILN__BY_NAME_ONLY  0x1000u /* "auto" never takes it */
@@ -143,6 +144,13 @@ struct kiln__backend {
 
 	void (*pause)(struct kiln__instance *instance, kiln_done_fn done, void *data);
 	void (*resume)(struct kiln__instance *instance, kiln_done_fn done, void *data);
+
+	/*
+	 * Changes the running machine; refuses by name what it cannot, before any of it. NULL: it
+	 * can change nothing.
+	 */
+	void (*update)(struct kiln__instance *instance, const kiln_update *update,
+		       kiln_done_fn done, void *data);
 
 	/* A stream to a vsock port of the guest; KILN_EIO if nothing listens there. */
 	void (*connect)(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,

@@ -33,6 +33,7 @@ enum waits {
 	WAITS_STOPPED,
 	WAITS_STOP, /* as STOPPED, but any end is success: it was asked for */
 	WAITS_PAUSE,
+	WAITS_UPDATE,
 	WAITS_NOTHING, /* complete: in the queue */
 };
 
@@ -267,6 +268,7 @@ static bool settle(kiln_machine *m, enum kiln__end how, const kiln_error *err)
 	complete_all(m, WAITS_START, &over);
 	complete_all(m, WAITS_READY, &over);
 	complete_all(m, WAITS_PAUSE, &over);
+	complete_all(m, WAITS_UPDATE, &over);
 	complete_all(m, WAITS_STOP, NULL);
 	return true;
 }
@@ -848,6 +850,32 @@ void kiln_machine_resume(kiln_machine *m, kiln_done_fn done, void *data)
 	else if (may_pause(m, "resume", done, data) && op_new(m, WAITS_PAUSE, done, data)) {
 		kiln__timer_start(m->pause_timer, PAUSE_MS);
 		m->backend->resume(m->instance, on_resumed, m);
+	}
+}
+
+static void on_updated(void *data, int result, const kiln_error *err)
+{
+	(void)result;
+	complete_all(data, WAITS_UPDATE, err);
+}
+
+void kiln_machine_update(kiln_machine *m, const kiln_update *update, kiln_done_fn done, void *data)
+{
+	kiln_update whole = KILN_UPDATE_INIT;
+	kiln_error err;
+
+	memcpy(&whole, update, update->size < sizeof(whole) ? update->size : sizeof(whole));
+	if (m->state != KILN_STATE_RUNNING && m->state != KILN_STATE_READY) {
+		refuse(m, "update", done, data);
+	} else if (!m->backend->update) {
+		kiln__fail(&err, KILN_ENOTSUP, "the %s backend cannot change a running machine",
+			   m->backend->name);
+		answer(m, done, data, &err);
+	} else if (is_waiting(m, WAITS_UPDATE)) {
+		kiln__fail(&err, KILN_EBUSY, "another update is under way");
+		answer(m, done, data, &err);
+	} else if (op_new(m, WAITS_UPDATE, done, data)) {
+		m->backend->update(m->instance, &whole, on_updated, m);
 	}
 }
 

@@ -379,6 +379,53 @@ static void without_its_api_firecracker_cannot_pause(void **state)
 	assert_nothing_left();
 }
 
+static void update(struct vm *vm, const kiln_update *what, int code, const char *word)
+{
+	struct op op;
+
+	op = (struct op){.vm = vm};
+	kiln_machine_update(vm->machine, what, op_done, &op);
+	assert_int_equal(op.count, 0);
+	op_await_code(&op, code);
+	if (word && !strstr(op.err.message, word))
+		fail_msg("%s", op.err.message);
+}
+
+static void a_running_machine_is_changed_or_refuses_by_name(void **state)
+{
+	kiln_update balloon = KILN_UPDATE_INIT;
+	kiln_update memory = KILN_UPDATE_INIT;
+	kiln_update cpus = KILN_UPDATE_INIT;
+	unsigned count;
+	struct vm vm;
+
+	(void)state;
+	balloon.balloon = 8 << 20;
+	memory.memory = 64 << 20;
+	cpus.cpus = 2;
+	open_in_test(&vm);
+	vm_make_ready(&vm);
+	count = kiln__http_count(((struct kiln__api_vmm *)vm.machine->instance)->http);
+	update(&vm, &balloon, KILN_ENOTSUP, "balloon");
+	update(&vm, &memory, KILN_ENOTSUP, "memory");
+	update(&vm, &cpus, KILN_ENOTSUP, "cpus");
+	assert_int_equal(kiln__http_count(((struct kiln__api_vmm *)vm.machine->instance)->http),
+			 count); /* refused here, not by the VMM */
+	vm_close(&vm);
+	open_in_test(&vm);
+	vm_set(&vm, "balloon", "true");
+	vm_make(&vm);
+	update(&vm, &balloon, KILN_ESTATE, "created");
+	kiln_machine_start(vm.machine, NULL, NULL);
+	vm_await(&vm, KILN_STATE_READY);
+	update(&vm, &balloon, 0, NULL);
+	balloon.balloon = 4ull << 30; /* more than it has: the VMM's own words */
+	update(&vm, &balloon, KILN_EIO, "refused");
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
 static void lost_events_do_not_matter(void **state)
 {
 	static const char *const spoiled[] = {"booted:garbage", "booted:half", "booted:split",
@@ -419,6 +466,7 @@ int main(int argc, char **argv)
 		kiln_test(what_its_version_has_not_is_refused_before_the_guest_runs),
 		kiln_test(an_older_version_is_run_all_the_same),
 		kiln_test(without_its_api_firecracker_cannot_pause),
+		kiln_test(a_running_machine_is_changed_or_refuses_by_name),
 		kiln_test(lost_events_do_not_matter),
 	};
 	int r = contract_choose(argc, argv);

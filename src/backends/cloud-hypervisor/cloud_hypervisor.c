@@ -367,6 +367,73 @@ static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done
 	kiln__api_call(&vm->api, "PUT", ROOT "vm.resume", done, data);
 }
 
+/* --- changes
+ * ----------------------------------------------------------------------------------------- */
+
+static uint64_t configured(const struct kiln__instance *vm, const char *section, const char *name)
+{
+	return (uint64_t)json_integer_value(
+		json_object_get(json_object_get(vm->config, section), name));
+}
+
+static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
+{
+	uint64_t cpus = configured(vm, "cpus", "max_vcpus");
+	uint64_t memory =
+		configured(vm, "memory", "size") + configured(vm, "memory", "hotplug_size");
+
+	if (update->cpus != KILN_UPDATE_KEEP && (update->cpus == 0 || update->cpus > cpus)) {
+		kiln__fail(err, KILN_ENOTSUP, "cpus: this machine can have 1 to %llu",
+			   (unsigned long long)cpus);
+		return kiln__hint(err, "give it room: cloud_hypervisor.config "
+				       "{\"cpus\":{\"max_vcpus\":N}}"),
+		       KILN_ENOTSUP;
+	}
+	if (update->memory != KILN_UPDATE_KEEP && update->memory > memory) {
+		kiln__fail(err, KILN_ENOTSUP, "memory: this machine can have %llu MiB at most",
+			   (unsigned long long)(memory >> 20));
+		return kiln__hint(err, "give it room: cloud_hypervisor.config "
+				       "{\"memory\":{\"hotplug_size\":BYTES}}"),
+		       KILN_ENOTSUP;
+	}
+	if (update->balloon != KILN_UPDATE_KEEP && !json_object_get(vm->config, "balloon")) {
+		kiln__fail(err, KILN_ENOTSUP, "balloon: this machine has none");
+		return kiln__hint(err, "give it one: balloon = true"), KILN_ENOTSUP;
+	}
+	return 0;
+}
+
+static int set_size(json_t *body, const char *name, uint64_t value)
+{
+	return value == KILN_UPDATE_KEEP
+		       ? 0
+		       : json_object_set_new(body, name, json_integer((json_int_t)value));
+}
+
+static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update *update,
+				    kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	json_t *body = json_object();
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (!steps || set_size(body, "desired_vcpus", update->cpus) ||
+	    set_size(body, "desired_ram", update->memory) ||
+	    set_size(body, "desired_balloon", update->balloon))
+		kiln__fail_nomem(&err);
+	else
+		check_update(vm, update, &err);
+	if (err.code) {
+		json_decref(body);
+		free(steps);
+		done(data, err.code, &err);
+		return;
+	}
+	kiln__api_add(steps, "PUT", body, ROOT "vm.resize");
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
 static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
 				     kiln__connect_fn done, void *data)
 {
@@ -410,7 +477,8 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.name = "cloud-hypervisor",
 	.summary = "Cloud Hypervisor as a process, by its API: KVM",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
-		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY,
+		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY |
+		    KILN__CAN_UPDATE,
 	.probe = cloud_hypervisor_probe,
 	.check = kiln__cloud_hypervisor_check,
 	.open = cloud_hypervisor_open,
@@ -420,6 +488,7 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.kill = cloud_hypervisor_kill,
 	.pause = cloud_hypervisor_pause,
 	.resume = cloud_hypervisor_resume,
+	.update = cloud_hypervisor_update,
 	.connect = cloud_hypervisor_connect,
 	.console_write = cloud_hypervisor_console_write,
 	.accel = cloud_hypervisor_accel,

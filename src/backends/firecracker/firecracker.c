@@ -460,6 +460,71 @@ static void firecracker_resume(struct kiln__instance *vm, kiln_done_fn done, voi
 		send(vm, "PATCH", json_pack("{s:s}", "state", "Resumed"), "/vm", done, data);
 }
 
+/* --- changes
+ * -------------------------------------------------------------------------------------- */
+
+static int refuse_change(kiln_error *err, const char *what, const char *hint)
+{
+	kiln__fail(err, KILN_ENOTSUP, "%s", what);
+	return kiln__hint(err, "%s", hint), KILN_ENOTSUP;
+}
+
+#define MIB_MASK ((UINT64_C(1) << 20) - 1)
+
+static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->api.host.spec;
+	bool memory = update->memory != KILN_UPDATE_KEEP;
+	bool balloon = update->balloon != KILN_UPDATE_KEEP;
+
+	if (update->cpus != KILN_UPDATE_KEEP)
+		return refuse_change(err, "cpus: Firecracker adds no processors to a running guest",
+				     "cloud-hypervisor does");
+	if (memory && !json_object_get(vm->config, "memory-hotplug"))
+		return refuse_change(err, "memory: this machine cannot be given more",
+				     "give it room: firecracker.config "
+				     "{\"memory-hotplug\":{\"total_size_mib\":N}}");
+	if (balloon && !json_object_get(vm->config, "balloon"))
+		return refuse_change(err, "balloon: this machine has none",
+				     "give it one: balloon = true");
+	if ((memory && (update->memory & MIB_MASK)) || (balloon && (update->balloon & MIB_MASK)))
+		return kiln__fail(err, KILN_EINVAL, "Firecracker takes whole MiB");
+	if (memory && update->memory < spec->memory)
+		return kiln__fail(err, KILN_EINVAL,
+				  "memory: it cannot have less than it began with");
+	return 0;
+}
+
+static void firecracker_update(struct kiln__instance *vm, const kiln_update *update,
+			       kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps;
+	kiln_error err;
+
+	if (!has_api(vm, "be changed", done, data))
+		return;
+	steps = calloc(1, sizeof(*steps));
+	if (!steps || check_update(vm, update, &err) < 0) {
+		if (!steps)
+			kiln__fail_nomem(&err);
+		free(steps);
+		done(data, err.code, &err);
+		return;
+	}
+	if (update->balloon != KILN_UPDATE_KEEP)
+		kiln__api_add(steps, "PATCH",
+			      json_pack("{s:I}", "amount_mib", (json_int_t)(update->balloon >> 20)),
+			      "/balloon");
+	if (update->memory != KILN_UPDATE_KEEP)
+		kiln__api_add(
+			steps, "PATCH",
+			json_pack("{s:I}", "requested_size_mib",
+				  (json_int_t)((update->memory - vm->api.host.spec->memory) >> 20)),
+			"/hotplug/memory");
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
 static void firecracker_connect(struct kiln__instance *vm, uint32_t port, kiln__connect_fn done,
 				void *data)
 {
@@ -521,7 +586,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.summary = "Firecracker as a process, by its API: KVM",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__ENDS_BY_RESET | KILN__OWNS_VSOCK |
-		    KILN__BY_NAME_ONLY,
+		    KILN__BY_NAME_ONLY | KILN__CAN_UPDATE,
 	.probe = firecracker_probe,
 	.check = kiln__firecracker_check,
 	.open = firecracker_open,
@@ -531,6 +596,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.kill = firecracker_kill,
 	.pause = firecracker_pause,
 	.resume = firecracker_resume,
+	.update = firecracker_update,
 	.connect = firecracker_connect,
 	.disk_serial = firecracker_disk_serial,
 	.console_write = firecracker_console_write,
