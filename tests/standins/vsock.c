@@ -9,9 +9,9 @@
  * closes the connection. PATH stays behind, as both VMMs leave it to whoever removes it.
  * One thread; it trusts its arguments, QEMU and the peers no more than the library does.
  */
+#include "vsock.h"
 #include "os.h"
 #include "vhost_user.h"
-#include "vsock.h"
 #include "vsock_unix.h"
 
 #include <stdio.h>

@@ -4,6 +4,7 @@
 A microvm: virtio-mmio described by ACPI, or PCI Express with root ports to plug into, an i8042 (whose reset line
 is what `reboot=k` pulls) and ACPI's event device. Where processors or memory are to be added at run time, a pc.
 """
+import errno
 import json
 import os
 import shutil
@@ -123,8 +124,11 @@ class Machine:
         return args
 
     def cmdline(self):
+        """The guest's own, and what emulation needs: the TSC's speed, which cannot be measured on a busy host, and
+        that the kernel may use the root ports' own hot plugging, which a microvm's ACPI does not offer it."""
         khz = settings.tsc_khz()
-        return self.spec.get("cmdline", "") + (f" tsc_early_khz={khz}" if khz else "")
+        return (self.spec.get("cmdline", "") + (f" tsc_early_khz={khz}" if khz else "")
+                + (" pcie_ports=native" if self.spec.get("pci") and not self.hotplug() else ""))
 
     @staticmethod
     def chardev(name, how):
@@ -308,6 +312,8 @@ def open_tap(name):
     import fcntl
     import struct
     IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, TUNSETIFF = 0x2, 0x1000, 0x4000, 0x400454CA
+    if len(name) > 15:  # IFNAMSIZ
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
