@@ -158,7 +158,7 @@ def test_a_life_and_its_events(home):
     events.until("vmm", "shutdown")
     order = [event for source, event in events.seen if source == "vm"]
     assert order == ["booting", "booted", "pausing", "paused", "resuming", "resumed"] + 2 * [
-        "rebooting", "shutdown", "booting", "booted", "rebooted"] + ["shutdown", "booting", "booted", "shutdown", "deleted"], order
+        "rebooting", "booting", "booted", "rebooted"] + ["shutdown", "booting", "booted", "shutdown", "deleted"], order
     assert events.seen[0] == ("vmm", "starting")
     program.end()
     assert_clean(home)

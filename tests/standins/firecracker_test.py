@@ -154,6 +154,33 @@ def test_a_snapshot_goes_on_in_a_new_process(home):
     assert_clean(home)
 
 
+def test_vsock_goes_on_after_a_snapshot(home):
+    kernel, initrd = debian(home)
+    program, api = start(home)
+    uds = home.dir / "v.sock"
+    listener = hello(uds)
+    api.ok("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 192})
+    api.ok("PUT", "/boot-source", {"kernel_image_path": kernel, "initrd_path": initrd, "boot_args": "console=ttyS0 reboot=k panic=-1"})
+    api.ok("PUT", "/vsock", {"guest_cid": 3, "uds_path": str(uds)})
+    api.ok("PUT", "/actions", {"action_type": "InstanceStart"})
+    listener.accept()
+    peer = vsock(uds, 6000)
+    assert echo(peer, b"before") == b"before"
+    api.ok("PATCH", "/vm", {"state": "Paused"})
+    files = {"mem_file_path": str(home.dir / "mem"), "snapshot_path": str(home.dir / "state")}
+    api.ok("PUT", "/snapshot/create", files)
+    api.ok("PATCH", "/vm", {"state": "Resumed"})
+    peer.sendall(b"still")  # where it came from, connections live on
+    assert peer.recv(5) == b"still"
+    program.end()
+    program, api = start(home)
+    other = home.dir / "w.sock"
+    api.ok("PUT", "/snapshot/load", {**files, "resume_vm": True, "vsock_override": {"uds_path": str(other)}})
+    assert echo(vsock(other, 6000), b"after") == b"after"
+    program.end()
+    assert_clean(home)
+
+
 def debian_boots(home, *args):
     kernel, initrd = debian(home, "virtio_blk", "virtio_balloon")
     program, api = start(home, *args)

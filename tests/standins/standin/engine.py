@@ -11,7 +11,7 @@ import shutil
 import socket
 import tempfile
 
-from . import qmp, settings, spawn
+from . import movable, qmp, settings, spawn
 
 PORTS = 8  # free root ports, for devices to come
 
@@ -30,13 +30,13 @@ def find_qemu():
 class Vsock:
     """The device's process. It listens at @path from the beginning."""
 
-    def __init__(self, cid, path):
+    def __init__(self, cid, path, restored=False):
         self.path, self.cid = path, cid
         program = _program("standin-vsock")
         ours, self.qemu_end = socket.socketpair()
         out, out_child = os.pipe()
         null = os.open("/dev/null", os.O_RDWR)
-        self.child = spawn.spawn(program, ["standin-vsock", "3", str(cid), path],
+        self.child = spawn.spawn(program, ["standin-vsock", "3", str(cid), path, *(["restored"] if restored else [])],
                                  {0: null, 1: out_child, 2: 2, 3: ours.fileno()})
         for fd in (program, out_child, null):
             os.close(fd)
@@ -83,7 +83,8 @@ class Machine:
         self.spec = spec
         self.child = self.qmp = None
         self.reason = None
-        self.paused = False
+        self.paused = self.movable = False
+        self.program = None
         self.hotplugged = {}
         self.ports_used = 0
 
@@ -219,6 +220,9 @@ class Machine:
         self.qmp = qmp.Qmp(ours)
         try:
             self.qmp.greet()
+            self.program = os.path.realpath(argv[0])
+            if self.spec.get("incoming"):
+                self.allow_move()
             if run:
                 self.qmp.command("cont")
                 self.qmp.drain()
@@ -266,6 +270,7 @@ class Machine:
             self.qmp.command("cont")
             self.qmp.command("stop")
             self.qmp.drain()
+        self.allow_move()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self.qmp.command("getfd", fdname="out", fd=fd)
@@ -288,6 +293,10 @@ class Machine:
         self.qmp.command("migrate-incoming", uri="fd:in")
         self._await_migration()
         self.paused = True
+
+    def allow_move(self):
+        if self.spec.get("vsock") and not self.movable:
+            self.movable = movable.allow(self.child.pid, self.program)
 
     def _await_migration(self):
         while True:
