@@ -9,11 +9,9 @@ import sys
 from standtest import PROGRAMS, Program, assert_clean, assert_gone, await_path, connect, debian, echo, guest, hello, main, vsock
 
 
-def start(home, *args, **settings):
-    for name in ("fc.sock",):
-        if (home.dir / name).exists():
-            (home.dir / name).unlink()
-    program = Program(home, "firecracker", "--api-sock", home.dir / "fc.sock", *args, settings=settings)
+def start(home, *args, pass_fds=(), **settings):
+    (home.dir / "fc.sock").unlink(missing_ok=True)
+    program = Program(home, "firecracker", "--api-sock", home.dir / "fc.sock", *args, settings=settings, pass_fds=pass_fds)
     return program, connect(await_path(home.dir, "fc.sock"))
 
 
@@ -94,6 +92,18 @@ def test_calls_have_an_order(home):
     refused(api, after, "PUT", "/actions", {"action_type": "InstanceStart"})
     refused(api, after, "PUT", "/snapshot/load", {"snapshot_path": "/x"})
     refused(api, "unavailable while running", "PUT", "/snapshot/create", {"mem_file_path": "/m", "snapshot_path": "/s"})
+    program.end()
+    assert_clean(home)
+
+
+def test_an_inherited_file_is_as_good_as_a_path(home):
+    """Its QEMU opens what /proc/self is to it, not to QEMU."""
+    fd = os.open(guest(), os.O_RDONLY)
+    program, api = start(home, pass_fds=[fd])
+    api.ok("PUT", "/boot-source", {"kernel_image_path": f"/proc/self/fd/{fd}"})
+    os.close(fd)
+    api.ok("PUT", "/actions", {"action_type": "InstanceStart"})
+    program.await_text("KILN_READY")
     program.end()
     assert_clean(home)
 

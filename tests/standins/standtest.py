@@ -16,7 +16,7 @@ import kilntest  # noqa: E402 pylint: disable=wrong-import-position
 from kilntest import BUILD, Skip  # noqa: E402 pylint: disable=wrong-import-position
 
 PROGRAMS = BUILD / "tests" / "standins"
-GUEST = BUILD / "tests" / "contract" / "contract-guest"  # tests/contract/guest.S
+GUEST = PROGRAMS / "standin-guest"  # tests/contract/guest.S
 DEADLINE = 120
 
 

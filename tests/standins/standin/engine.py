@@ -118,10 +118,10 @@ class Machine:
     def boot_args(self):
         spec = self.spec
         if spec.get("firmware"):
-            return ["-bios", spec["firmware"]]
-        args = ["-kernel", spec["kernel"], "-append", self.cmdline()]
+            return ["-bios", _own(spec["firmware"])]
+        args = ["-kernel", _own(spec["kernel"]), "-append", self.cmdline()]
         if spec.get("initrd"):
-            args += ["-initrd", spec["initrd"]]
+            args += ["-initrd", _own(spec["initrd"])]
         return args
 
     def cmdline(self):
@@ -156,7 +156,7 @@ class Machine:
     def disk_node(self, disk):
         return {"driver": disk.get("format", "raw"), "node-name": f"node-{disk['id']}", "read-only": disk.get("readonly", False),
                 "cache": {"direct": disk.get("direct", False), "no-flush": disk.get("unsafe", False)},
-                "file": {"driver": "file", "filename": disk["path"], "read-only": disk.get("readonly", False),
+                "file": {"driver": "file", "filename": _own(disk["path"]), "read-only": disk.get("readonly", False),
                          "locking": "off"}}
 
     def device_of_disk(self, disk):
@@ -306,6 +306,11 @@ class Machine:
             if event["data"]["status"] == "failed":
                 info = self.qmp.command("query-migrate")
                 raise EngineError(info.get("error-desc", "the stream cannot be taken"))
+
+
+def _own(path):
+    """What /proc/self is to the VMM, which is not its QEMU."""
+    return path.replace("/proc/self/", f"/proc/{os.getpid()}/", 1) if path.startswith("/proc/self/") else path
 
 
 def _comma(text):
