@@ -20,6 +20,8 @@ DEFAULT_VERSION = "53.0.0"
 PATHS_SINCE = {"/vm.nmi": (42,), "/vm.resize-disk": (50,), "/vm.add-generic-vhost-user": (51,)}
 # From which version a refusal is an array of strings, and what is not created a 404.
 ARRAYS_SINCE = (48,)
+# From which version a reboot does not say "shutdown" in between.
+QUIET_REBOOT_SINCE = (50,)
 # What went wrong, in the API's own words, by operation.
 WHAT = {"vm.create": "The VM could not be created", "vm.boot": "The VM could not boot", "vm.delete": "The VM could not be deleted",
         "vm.info": "The VM info is not available", "vm.pause": "The VM could not be paused", "vm.resume": "The VM could not resume",
@@ -301,7 +303,7 @@ class CloudHypervisor:
             if path and os.path.exists(path):
                 os.unlink(path)
         if "vsock" in self.config:
-            self.vsock = engine.Vsock(self.config["vsock"]["cid"], self.config["vsock"]["socket"])
+            self.vsock = engine.Vsock(self.config["vsock"]["cid"], self.config["vsock"]["socket"], bool(extra))
         try:
             machine = engine.Machine({**self.engine_spec(), **(extra or {})})
             start(machine)
@@ -331,13 +333,14 @@ class CloudHypervisor:
         if size:
             self.machine.qmp.command("balloon", value=self.config["memory"]["size"] - size)
 
-    def stop_machine(self):
+    def stop_machine(self, tell=True):
         self.loop.forget(self.machine.qmp.socket)
         self.machine.kill()
         self.machine = None
         self.end_vsock()
         self.state = "Created"
-        self.monitor.tell("vm", "shutdown")
+        if tell:
+            self.monitor.tell("vm", "shutdown")
 
     def vm_shutdown(self):
         self.need_machine("vm.shutdown")
@@ -362,7 +365,7 @@ class CloudHypervisor:
 
     def reboot(self):
         self.monitor.tell("vm", "rebooting")
-        self.stop_machine()
+        self.stop_machine(tell=self.numbers < QUIET_REBOOT_SINCE)
         self.monitor.tell("vm", "booting")
         self.launch()
         self.inflate()

@@ -4,13 +4,14 @@
 A microvm: virtio-mmio described by ACPI, or PCI Express with root ports to plug into, an i8042 (whose reset line
 is what `reboot=k` pulls) and ACPI's event device. Where processors or memory are to be added at run time, a pc.
 """
+import errno
 import json
 import os
 import shutil
 import socket
 import tempfile
 
-from . import qmp, settings, spawn
+from . import movable, qmp, settings, spawn
 
 PORTS = 8  # free root ports, for devices to come
 
@@ -29,13 +30,13 @@ def find_qemu():
 class Vsock:
     """The device's process. It listens at @path from the beginning."""
 
-    def __init__(self, cid, path):
+    def __init__(self, cid, path, restored=False):
         self.path, self.cid = path, cid
         program = _program("standin-vsock")
         ours, self.qemu_end = socket.socketpair()
         out, out_child = os.pipe()
         null = os.open("/dev/null", os.O_RDWR)
-        self.child = spawn.spawn(program, ["standin-vsock", "3", str(cid), path],
+        self.child = spawn.spawn(program, ["standin-vsock", "3", str(cid), path, *(["restored"] if restored else [])],
                                  {0: null, 1: out_child, 2: 2, 3: ours.fileno()})
         for fd in (program, out_child, null):
             os.close(fd)
@@ -82,7 +83,8 @@ class Machine:
         self.spec = spec
         self.child = self.qmp = None
         self.reason = None
-        self.paused = False
+        self.paused = self.movable = False
+        self.program = None
         self.hotplugged = {}
         self.ports_used = 0
 
@@ -123,8 +125,11 @@ class Machine:
         return args
 
     def cmdline(self):
+        """The guest's own, and what emulation needs: the TSC's speed, which cannot be measured on a busy host, and
+        that the kernel may use the root ports' own hot plugging, which a microvm's ACPI does not offer it."""
         khz = settings.tsc_khz()
-        return self.spec.get("cmdline", "") + (f" tsc_early_khz={khz}" if khz else "")
+        return (self.spec.get("cmdline", "") + (f" tsc_early_khz={khz}" if khz else "")
+                + (" pcie_ports=native" if self.spec.get("pci") and not self.hotplug() else ""))
 
     @staticmethod
     def chardev(name, how):
@@ -215,6 +220,9 @@ class Machine:
         self.qmp = qmp.Qmp(ours)
         try:
             self.qmp.greet()
+            self.program = os.path.realpath(argv[0])
+            if self.spec.get("incoming"):
+                self.allow_move()
             if run:
                 self.qmp.command("cont")
                 self.qmp.drain()
@@ -262,6 +270,7 @@ class Machine:
             self.qmp.command("cont")
             self.qmp.command("stop")
             self.qmp.drain()
+        self.allow_move()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self.qmp.command("getfd", fdname="out", fd=fd)
@@ -284,6 +293,10 @@ class Machine:
         self.qmp.command("migrate-incoming", uri="fd:in")
         self._await_migration()
         self.paused = True
+
+    def allow_move(self):
+        if self.spec.get("vsock") and not self.movable:
+            self.movable = movable.allow(self.child.pid, self.program)
 
     def _await_migration(self):
         while True:
@@ -313,6 +326,8 @@ def open_tap(name):
     import fcntl
     import struct
     IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, TUNSETIFF = 0x2, 0x1000, 0x4000, 0x400454CA
+    if len(name) > 15:  # IFNAMSIZ
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))

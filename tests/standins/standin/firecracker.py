@@ -282,9 +282,9 @@ class Firecracker:
         self.make_vsock(value)
         self.config["vsock"] = {key: value[key] for key in ("guest_cid", "uds_path")}
 
-    def make_vsock(self, value):
+    def make_vsock(self, value, restored=False):
         try:
-            self.vsock = engine.Vsock(value["guest_cid"], value["uds_path"])
+            self.vsock = engine.Vsock(value["guest_cid"], value["uds_path"], restored)
         except engine.EngineError as why:
             raise Fault(f"Vsock config error: Cannot create backend for vsock device: Error binding to the host-side Unix "
                         f"socket: {why}") from None
@@ -606,7 +606,7 @@ class Firecracker:
         self.options["enable-pci"] = state["pci"]
         if "vsock" in self.config:
             self.config["vsock"].update(value.get("vsock_override", {}))
-            self.make_vsock(self.config["vsock"])
+            self.make_vsock(self.config["vsock"], restored=True)
         for override in value.get("network_overrides", []):
             self.config["network-interfaces"][override["iface_id"]]["host_dev_name"] = override["host_dev_name"]
         for net in self.config["network-interfaces"].values():
