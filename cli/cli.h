@@ -159,6 +159,7 @@ int verb_attach(struct cli *cli, const struct args *args);
 int verb_stop(struct cli *cli, const struct args *args);
 int verb_kill(struct cli *cli, const struct args *args);
 int verb_pause(struct cli *cli, const struct args *args);
+int verb_update(struct cli *cli, const struct args *args);
 int verb_resume(struct cli *cli, const struct args *args);
 int verb_restart(struct cli *cli, const struct args *args);
 int verb_rm(struct cli *cli, const struct args *args);

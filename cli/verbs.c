@@ -487,6 +487,16 @@ static const struct option_group stop_options = {
 	},
 };
 
+static const struct option_group update_options = {
+	"Options",
+	(const struct option[]){
+		WITH(OPT_BALLOON, 0, "balloon", "SIZE", "What the balloon takes from the guest"),
+		WITH(OPT_CPUS, 'c', "cpus", "N", "Processors"),
+		WITH(OPT_MEMORY, 'm', "memory", "SIZE", "Memory, all in all"),
+		END,
+	},
+};
+
 static const struct option_group kill_options = {
 	"Options",
 	(const struct option[]){
@@ -671,6 +681,8 @@ const struct verb verbs[] = {
 	 verb_pause},
 	{"resume", NULL, VMS, "Let halted VMs go on", GROUPS(), 1, -1, false, COMPLETE_VM, NULL,
 	 verb_resume},
+	{"update", NULL, "[OPTIONS] " VMS, "Change VMs while they run", GROUPS(&update_options), 1,
+	 -1, false, COMPLETE_VM, NULL, verb_update},
 	{"restart", NULL, "[OPTIONS] " VMS, "Stop VMs and start them again", GROUPS(&stop_options),
 	 1, -1, false, COMPLETE_VM, NULL, verb_restart},
 	{"rm", NULL, "[OPTIONS] " VMS, "Remove VMs", GROUPS(&rm_options), 1, -1, false, COMPLETE_VM,

@@ -118,6 +118,52 @@ int verb_pause(struct cli *cli, const struct args *args)
 	return for_each(cli, args, pause_one, NULL);
 }
 
+/* --- update ------------------------------------------------------------------ */
+
+static int update_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
+{
+	return named(kiln_vm_update_sync(vm, data, -1, err), name);
+}
+
+static int get_cpus(const char *text, uint64_t *ret, kiln_error *err)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (!digits || text[digits] || digits > 4)
+		return kiln__fail(err, KILN_EINVAL, "--cpus: '%s' is no number of processors",
+				  text);
+	*ret = (uint64_t)strtoul(text, NULL, 10);
+	return 0;
+}
+
+static int get_update(const struct args *args, kiln_update *ret, kiln_error *err)
+{
+	const char *cpus = args_value(args, OPT_CPUS);
+	const char *memory = args_value(args, OPT_MEMORY);
+	const char *balloon = args_value(args, OPT_BALLOON);
+	int r = 0;
+
+	if (!cpus && !memory && !balloon)
+		r = kiln__fail(err, KILN_EINVAL, "nothing is to be changed");
+	if (r == 0 && cpus)
+		r = get_cpus(cpus, &ret->cpus, err);
+	if (r == 0 && memory)
+		r = parse_size_of("--memory", memory, &ret->memory, err);
+	if (r == 0 && balloon)
+		r = parse_size_of("--balloon", balloon, &ret->balloon, err);
+	return r;
+}
+
+int verb_update(struct cli *cli, const struct args *args)
+{
+	kiln_update update = KILN_UPDATE_INIT;
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (get_update(args, &update, &err) < 0)
+		return complain("update", &err);
+	return for_each(cli, args, update_one, &update);
+}
+
 static int resume(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
 	(void)data;

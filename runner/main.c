@@ -261,7 +261,8 @@ static int serve_vsock(struct runner *runner, kiln_error *err)
 	kiln__autofree char *path = kiln__strf("%s/vsock.sock", runner->runtime_dir);
 	int r;
 
-	if (!kiln__machine_spec(runner->machine)->vsock)
+	if (!kiln__machine_spec(runner->machine)->vsock ||
+	    kiln__machine_owns_vsock(runner->machine))
 		return 0;
 	if (!path)
 		return kiln__fail_nomem(err);
@@ -358,6 +359,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 			      json_is_true(json_object_get(params, "kvm")), err);
 	if (r == 0)
 		vouch(runner, params);
+	if (r == 0)
+		r = kiln__machine_set_runtime_dir(runner->machine, runner->runtime_dir, err);
 	if (r == 0)
 		r = add_overlay(runner, params, err);
 	if (r == 0)

@@ -50,8 +50,9 @@ struct server {
 };
 
 static const char *const features[] = {
-	"launch", "inspect", "wait", "events", "stop",    "kill",    "signal",     "pause",
-	"resume", "stats",   "exec", "attach", "connect", "console", "background", NULL,
+	"launch", "inspect", "wait",    "events",     "stop",  "kill",
+	"signal", "pause",   "update",  "resume",     "stats", "exec",
+	"attach", "connect", "console", "background", NULL,
 };
 
 /* --- clients ---------------------------------------------------------------------------- */
@@ -265,6 +266,34 @@ static void do_resume(struct client *client, struct kiln__control_call *call, js
 {
 	(void)params;
 	kiln_machine_resume(client->server->runner->machine, answer_done, call);
+}
+
+/* A number of bytes or processors; absent: it stays. */
+static int take_change(json_t *params, const char *key, uint64_t *ret, kiln_error *err)
+{
+	json_t *value = json_object_get(params, key);
+
+	if (!value)
+		return 0;
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return kiln__fail(err, KILN_EINVAL, "%s: must be a number", key);
+	*ret = (uint64_t)json_integer_value(value);
+	return 1;
+}
+
+static void do_update(struct client *client, struct kiln__control_call *call, json_t *params)
+{
+	kiln_update update = KILN_UPDATE_INIT;
+	kiln_error err;
+	int cpus = take_change(params, "cpus", &update.cpus, &err);
+	int memory = cpus < 0 ? cpus : take_change(params, "memory", &update.memory, &err);
+	int balloon = memory < 0 ? memory : take_change(params, "balloon", &update.balloon, &err);
+
+	if (balloon < 0) {
+		kiln__control_fail(call, &err);
+		return;
+	}
+	kiln_machine_update(client->server->runner->machine, &update, answer_done, call);
 }
 
 static void do_background(struct client *client, struct kiln__control_call *call, json_t *params)
@@ -516,13 +545,11 @@ static const struct {
 	const char *name;
 	void (*fn)(struct client *client, struct kiln__control_call *call, json_t *params);
 } methods[] = {
-	{"inspect", do_inspect}, {"wait", do_wait},
-	{"events", do_events},   {"stop", do_stop},
-	{"kill", do_kill},       {"signal", do_signal},
-	{"pause", do_pause},     {"resume", do_resume},
-	{"stats", do_stats},     {"exec", do_exec},
-	{"attach", do_attach},   {"connect", do_connect},
-	{"console", do_console}, {"background", do_background},
+	{"inspect", do_inspect}, {"wait", do_wait},       {"events", do_events},
+	{"stop", do_stop},       {"kill", do_kill},       {"signal", do_signal},
+	{"update", do_update},   {"pause", do_pause},     {"resume", do_resume},
+	{"stats", do_stats},     {"exec", do_exec},       {"attach", do_attach},
+	{"connect", do_connect}, {"console", do_console}, {"background", do_background},
 };
 
 static void on_request(void *data, struct kiln__control_call *call, const char *method,

@@ -162,6 +162,29 @@ KILN_PUBLIC void kiln_machine_kill(kiln_machine *machine, kiln_done_fn done, voi
 KILN_PUBLIC void kiln_machine_pause(kiln_machine *machine, kiln_done_fn done, void *data);
 KILN_PUBLIC void kiln_machine_resume(kiln_machine *machine, kiln_done_fn done, void *data);
 
+/* What of a running machine is to be changed; KILN_UPDATE_KEEP leaves it as it is. */
+#define KILN_UPDATE_KEEP UINT64_MAX
+
+typedef struct kiln_update {
+	size_t size; /* of this struct, for programs built with another version */
+	uint64_t cpus;
+	uint64_t memory;  /* bytes, all in all */
+	uint64_t balloon; /* bytes that the balloon takes from the guest */
+} kiln_update;
+
+#define KILN_UPDATE_INIT                                                                           \
+	{                                                                                          \
+		sizeof(kiln_update), KILN_UPDATE_KEEP, KILN_UPDATE_KEEP, KILN_UPDATE_KEEP          \
+	}
+
+/*
+ * Changes it while it runs. Done when the VMM has taken it; what the guest makes of it comes with
+ * time. KILN_ENOTSUP names what this backend, or this machine, cannot change; KILN_ESTATE: it does
+ * not run.
+ */
+KILN_PUBLIC void kiln_machine_update(kiln_machine *machine, const kiln_update *update,
+				     kiln_done_fn done, void *data);
+
 #ifdef __cplusplus
 }
 #endif

@@ -212,6 +212,10 @@ KILN_PUBLIC void kiln_vm_restart(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn 
 /* Sends a signal (Linux's number) to the VM's main process. */
 KILN_PUBLIC void kiln_vm_signal(kiln_vm *vm, int number, kiln_done_fn done, void *data);
 
+/* Changes it while it runs, as kiln_machine_update(). */
+KILN_PUBLIC void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done,
+				void *data);
+
 /* Stops its vCPUs and lets them go on. Succeed at once if it is so already. */
 KILN_PUBLIC void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data);
 KILN_PUBLIC void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data);
@@ -245,6 +249,8 @@ KILN_PUBLIC int kiln_vm_kill_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_restart_sync(kiln_vm *vm, uint64_t stop_timeout_ms, int timeout_ms,
 				     kiln_error *err);
 KILN_PUBLIC int kiln_vm_signal_sync(kiln_vm *vm, int number, int timeout_ms, kiln_error *err);
+KILN_PUBLIC int kiln_vm_update_sync(kiln_vm *vm, const kiln_update *update, int timeout_ms,
+				    kiln_error *err);
 KILN_PUBLIC int kiln_vm_pause_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_resume_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_remove_sync(kiln_vm *vm, bool force, int timeout_ms, kiln_error *err);

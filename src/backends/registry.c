@@ -8,6 +8,8 @@
 #include "builtin.h"
 #endif
 #ifdef KILN_HAVE_QEMU
+#include "cloud_hypervisor.h"
+#include "firecracker.h"
 #include "qemu.h"
 #endif
 
@@ -19,21 +21,18 @@ const struct kiln__backend *const kiln__backends[] = {
 #endif
 #ifdef KILN_HAVE_QEMU
 	&kiln__backend_qemu,
+	&kiln__backend_firecracker,
+	&kiln__backend_cloud_hypervisor,
 #endif
 	&kiln__backend_fake,
 	NULL,
 };
 
 const struct kiln__feature kiln__features[] = {
-	{KILN__CAN_PAUSE, "pause"},
-	{KILN__CAN_POWER_KEY, "power-key"},
-	{KILN__CAN_VSOCK, "vsock"},
-	{KILN__CAN_CONSOLE, "console"},
-	{KILN__CAN_KVM, "kvm"},
-	{KILN__CAN_TCG, "tcg"},
-	{KILN__CAN_FOREIGN, "foreign"},
-	{KILN__CAN_NETWORK, "network"},
-	{KILN__CAN_PORTS, "ports"},
-	{KILN__CAN_FIRMWARE, "firmware"},
-	{0, NULL},
+	{KILN__CAN_PAUSE, "pause"},     {KILN__CAN_POWER_KEY, "power-key"},
+	{KILN__CAN_VSOCK, "vsock"},     {KILN__CAN_CONSOLE, "console"},
+	{KILN__CAN_KVM, "kvm"},         {KILN__CAN_TCG, "tcg"},
+	{KILN__CAN_FOREIGN, "foreign"}, {KILN__CAN_NETWORK, "network"},
+	{KILN__CAN_PORTS, "ports"},     {KILN__CAN_FIRMWARE, "firmware"},
+	{KILN__CAN_UPDATE, "update"},   {0, NULL},
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,6 +115,15 @@ const char *kiln__check_word(const char *text)
 		if (!is_lower(*text) && !is_digit(*text) && *text != '-' && *text != '_')
 			return "must be lower-case letters, digits, '-' and '_'";
 	return NULL;
+}
+
+const char *kiln__check_json_object(const char *text)
+{
+	json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	bool good = json_is_object(json);
+
+	json_decref(json);
+	return good ? NULL : "must be a JSON object, as text";
 }
 
 /* The length of a user's or group's name or number, as useradd(8) and its kin allow them. */

@@ -24,6 +24,7 @@ const char *kiln__check_user(const char *text);     /* user[:group], names or nu
 const char *kiln__check_signal(const char *text);   /* a name or number of Linux's */
 const char *kiln__check_env_name(const char *text); /* printable ASCII without space and '=' */
 const char *kiln__check_label_key(const char *text);
+const char *kiln__check_json_object(const char *text);
 bool kiln__is_utf8(const char *text);
 
 /*

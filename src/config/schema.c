@@ -621,6 +621,62 @@ static const struct kiln__key qemu_keys[] = {
 	END,
 };
 
+#define BINARY(member, program)                                                                    \
+	{                                                                                          \
+		.name = "binary", .type = KILN__TYPE_STRING, .min = 1, .max = MAX_PATH_BYTES,      \
+		.check = kiln__check_host_path, .pattern = "^/", .def_doc = "found by PATH",       \
+		.field = FIELD(struct kiln__spec, member), .doc = "Absolute path of " program ".", \
+	}
+#define PREFLIGHT(member)                                                                          \
+	{                                                                                          \
+		.name = "preflight", .type = KILN__TYPE_BOOL, .def = "true",                       \
+		.field = FIELD(struct kiln__spec, member),                                         \
+		.doc = "Before it is started, whether KVM really runs guests here is looked at; "  \
+		       "false is for a program built for another hypervisor.",                     \
+	}
+#define OWN_CONFIG(member, text)                                                                   \
+	{                                                                                          \
+		.name = "config", .type = KILN__TYPE_STRING, .min = 2, .max = KILN__MAX_TEXT,      \
+		.check = kiln__check_json_object, .field = FIELD(struct kiln__spec, member),       \
+		.doc = text,                                                                       \
+	}
+
+static const struct kiln__key firecracker_keys[] = {
+	BINARY(firecracker.binary, "firecracker"),
+	PREFLIGHT(firecracker.preflight),
+	{
+		.name = "pci",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, firecracker.pci),
+		.doc = "Devices are on PCI (Firecracker 1.13 and later).",
+	},
+	{
+		.name = "api",
+		.type = KILN__TYPE_BOOL,
+		.def = "true",
+		.field = FIELD(struct kiln__spec, firecracker.api),
+		.doc = "False: it is given one configuration file and serves no API; then it "
+		       "cannot "
+		       "pause, nor be asked by Ctrl-Alt-Del to stop.",
+	},
+	OWN_CONFIG(firecracker.config,
+		   "What kiln has no key for, as JSON in the form of Firecracker's configuration "
+		   "file, merged into what kiln tells it: drives and network interfaces by their "
+		   "ids, which are root, disk0 and so on, and net0 and so on."),
+	END,
+};
+
+static const struct kiln__key cloud_hypervisor_keys[] = {
+	BINARY(cloud_hypervisor.binary, "cloud-hypervisor"),
+	PREFLIGHT(cloud_hypervisor.preflight),
+	OWN_CONFIG(cloud_hypervisor.config,
+		   "What kiln has no key for, as JSON in the form of Cloud Hypervisor's VmConfig, "
+		   "merged into what kiln tells it: disks and networks by their ids, which are "
+		   "root, disk0 and so on, and net0 and so on."),
+	END,
+};
+
 #define FAKE_FLAG(key, text)                                                                       \
 	{                                                                                          \
 		.name = #key, .type = KILN__TYPE_BOOL, .def = "false",                             \
@@ -949,6 +1005,18 @@ static const struct kiln__key top_keys[] = {
 		.type = KILN__TYPE_OBJECT,
 		.keys = qemu_keys,
 		.doc = "For the backend qemu.",
+	},
+	{
+		.name = "firecracker",
+		.type = KILN__TYPE_OBJECT,
+		.keys = firecracker_keys,
+		.doc = "For the backend firecracker.",
+	},
+	{
+		.name = "cloud_hypervisor",
+		.type = KILN__TYPE_OBJECT,
+		.keys = cloud_hypervisor_keys,
+		.doc = "For the backend cloud-hypervisor.",
 	},
 	{
 		.name = "fake",

@@ -272,6 +272,19 @@ struct kiln__spec {
 	const char *qemu_firmware; /* qemu.firmware: path; NULL: as firmware says */
 	const char *qemu_machine;  /* qemu.machine: "auto" (default), "microvm", "q35", "virt" */
 
+	struct kiln__firecracker {
+		const char *binary; /* path; default by PATH */
+		bool preflight; /* whether KVM works is asked before it is started; default true */
+		bool pci;       /* devices are on PCI */
+		bool api;       /* default true; false: one configuration file, no requests */
+		const char *config; /* JSON: what of its own configuration kiln has no key for */
+	} firecracker;
+	struct kiln__cloud_hypervisor {
+		const char *binary;
+		bool preflight;
+		const char *config; /* the same, of its VmConfig */
+	} cloud_hypervisor;
+
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */
 	struct kiln__fake {
 		const char *console;

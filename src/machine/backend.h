@@ -40,6 +40,10 @@
 #define KILN__CAN_NETWORK   0x0080u
 #define KILN__CAN_PORTS     0x0100u
 #define KILN__CAN_FIRMWARE  0x0200u /* boots what is on a disk */
+#define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
+#define KILN__ENDS_BY_RESET 0x0400u /* a guest ends it by a reset: it has no power-off */
+#define KILN__OWNS_VSOCK    0x0800u /* serves vsock.sock in the runtime directory itself */
+#define KILN__BY_NAME_ONLY  0x1000u /* "auto" never takes it */
 
 struct kiln__feature {
 	unsigned bit;
@@ -74,6 +78,8 @@ struct kiln__backend_host {
 	/* The host ports that incoming() may accept, for VMMs that must listen beforehand; ends
 	 * with 0. */
 	const uint32_t *listen_ports;
+	/* A directory of this life, for sockets of the VMM's; NULL: the instance makes its own. */
+	const char *runtime_dir;
 	void *data;
 
 	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after
@@ -143,9 +149,22 @@ struct kiln__backend {
 	void (*pause)(struct kiln__instance *instance, kiln_done_fn done, void *data);
 	void (*resume)(struct kiln__instance *instance, kiln_done_fn done, void *data);
 
+	/*
+	 * Changes the running machine; refuses by name what it cannot, before any of it. NULL: it
+	 * can change nothing.
+	 */
+	void (*update)(struct kiln__instance *instance, const kiln_update *update,
+		       kiln_done_fn done, void *data);
+
 	/* A stream to a vsock port of the guest; KILN_EIO if nothing listens there. */
 	void (*connect)(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,
 			void *data);
+
+	/*
+	 * By what serial number the guest sees the disk that @serial was wanted for, on a VMM that
+	 * gives its own; valid as long as the instance. NULL: as wanted, for all.
+	 */
+	const char *(*disk_serial)(const struct kiln__instance *instance, const char *serial);
 
 	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial
 	 * line. */

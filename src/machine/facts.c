@@ -4,6 +4,9 @@
 
 #include "err.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum kiln_state kiln_machine_state(const kiln_machine *m)
 {
 	return m->state;
@@ -67,6 +70,33 @@ void kiln__machine_on_rebooted(kiln_machine *m, void (*fn)(void *data), void *da
 {
 	m->rebooted = fn;
 	m->rebooted_data = data;
+}
+
+int kiln__machine_set_runtime_dir(kiln_machine *m, const char *path, kiln_error *err)
+{
+	char *copy = strdup(path);
+
+	if (!copy)
+		return kiln__fail_nomem(err);
+	free(m->runtime_dir);
+	m->runtime_dir = copy;
+	return 0;
+}
+
+bool kiln__machine_owns_vsock(const kiln_machine *m)
+{
+	return m->backend->features & KILN__OWNS_VSOCK;
+}
+
+const char *kiln__machine_disk_serial(const kiln_machine *m, const char *serial)
+{
+	return m->instance && m->backend->disk_serial ? m->backend->disk_serial(m->instance, serial)
+						      : serial;
+}
+
+bool kiln__machine_ends_by_reset(const kiln_machine *m)
+{
+	return m->backend->features & KILN__ENDS_BY_RESET;
 }
 
 size_t kiln__machine_console_write(kiln_machine *m, const void *bytes, size_t len)

@@ -26,9 +26,10 @@ struct kiln_machine {
 	kiln_exit main_exit; /* what the main process said, kept until the VM has ended */
 	kiln_error failure;
 	struct kiln__stages stages;
-	char panic[160];  /* the guest's own words, if its kernel panicked */
-	bool vmm_started; /* start() was called on the instance */
-	bool ending;      /* the host asked for the end */
+	char panic[160];   /* the guest's own words, if its kernel panicked */
+	char *runtime_dir; /* or NULL */
+	bool vmm_started;  /* start() was called on the instance */
+	bool ending;       /* the host asked for the end */
 
 	struct op *ops;   /* waiting, oldest first */
 	struct op *queue; /* complete, not yet told */

@@ -33,6 +33,7 @@ enum waits {
 	WAITS_STOPPED,
 	WAITS_STOP, /* as STOPPED, but any end is success: it was asked for */
 	WAITS_PAUSE,
+	WAITS_UPDATE,
 	WAITS_NOTHING, /* complete: in the queue */
 };
 
@@ -268,6 +269,7 @@ static bool settle(kiln_machine *m, enum kiln__end how, const kiln_error *err)
 	complete_all(m, WAITS_START, &over);
 	complete_all(m, WAITS_READY, &over);
 	complete_all(m, WAITS_PAUSE, &over);
+	complete_all(m, WAITS_UPDATE, &over);
 	complete_all(m, WAITS_STOP, NULL);
 	return true;
 }
@@ -569,6 +571,7 @@ void kiln_machine_free(kiln_machine *m)
 	kiln__timer_free(m->stop_timer);
 	kiln__timer_free(m->pause_timer);
 	kiln__spec_free(m->spec);
+	free(m->runtime_dir);
 	free(m);
 }
 
@@ -589,11 +592,14 @@ static void forget_last_run(kiln_machine *m)
 
 int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 {
+	static const uint32_t listen_ports[] = {KILN__AGENT_BOOT_PORT, 0};
 	struct kiln__backend_host host = {
 		.loop = m->loop,
 		.log = &m->options.log,
 		.spec = m->spec,
 		.id = m->id,
+		.listen_ports = listen_ports,
+		.runtime_dir = m->runtime_dir,
 		.data = m,
 		.ended = on_ended,
 		.panicked = on_panicked,
@@ -854,6 +860,32 @@ void kiln_machine_resume(kiln_machine *m, kiln_done_fn done, void *data)
 	else if (may_pause(m, "resume", done, data) && op_new(m, WAITS_PAUSE, done, data)) {
 		kiln__timer_start(m->pause_timer, PAUSE_MS);
 		m->backend->resume(m->instance, on_resumed, m);
+	}
+}
+
+static void on_updated(void *data, int result, const kiln_error *err)
+{
+	(void)result;
+	complete_all(data, WAITS_UPDATE, err);
+}
+
+void kiln_machine_update(kiln_machine *m, const kiln_update *update, kiln_done_fn done, void *data)
+{
+	kiln_update whole = KILN_UPDATE_INIT;
+	kiln_error err;
+
+	memcpy(&whole, update, update->size < sizeof(whole) ? update->size : sizeof(whole));
+	if (m->state != KILN_STATE_RUNNING && m->state != KILN_STATE_READY) {
+		refuse(m, "update", done, data);
+	} else if (!m->backend->update) {
+		kiln__fail(&err, KILN_ENOTSUP, "the %s backend cannot change a running machine",
+			   m->backend->name);
+		answer(m, done, data, &err);
+	} else if (is_waiting(m, WAITS_UPDATE)) {
+		kiln__fail(&err, KILN_EBUSY, "another update is under way");
+		answer(m, done, data, &err);
+	} else if (op_new(m, WAITS_UPDATE, done, data)) {
+		m->backend->update(m->instance, &whole, on_updated, m);
 	}
 }
 

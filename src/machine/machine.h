@@ -58,6 +58,19 @@ void kiln__machine_on_agent_up(kiln_machine *machine, void (*fn)(void *data), vo
 /* Who is told that the guest has begun to boot again: nothing of before runs in it. May be NULL. */
 void kiln__machine_on_rebooted(kiln_machine *machine, void (*fn)(void *data), void *data);
 
+/*
+ * Before it is prepared: the directory of this life, for the VMM's sockets. Whether the VMM then
+ * serves the guest's vsock ports there itself, at vsock.sock.
+ */
+int kiln__machine_set_runtime_dir(kiln_machine *machine, const char *path, kiln_error *err);
+bool kiln__machine_owns_vsock(const kiln_machine *machine);
+
+/* By what serial number the guest finds the disk that @serial stands for. */
+const char *kiln__machine_disk_serial(const kiln_machine *machine, const char *serial);
+
+/* Whether a guest ends this VMM by a reset, since it has no power-off. */
+bool kiln__machine_ends_by_reset(const kiln_machine *machine);
+
 size_t kiln__machine_console_write(kiln_machine *machine, const void *bytes, size_t len);
 
 /* The control channel to the guest's agent; NULL before its hello and after the end. */

@@ -20,8 +20,10 @@
 
 #define STR_LIST(text) ((struct kiln__strs){text, sizeof(text)})
 
-static void set_root(struct kiln__agent_root *root, const struct kiln__root *spec)
+static void set_root(struct kiln__agent_root *root, const kiln_machine *machine)
 {
+	const struct kiln__root *spec = &kiln__machine_spec(machine)->root;
+
 	switch (spec->kind) {
 	case KILN__ROOT_NONE:
 		root->kind = KILN__AGENT_ROOT_STAY;
@@ -36,7 +38,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 		root->fstype = "squashfs";
 		break;
 	}
-	root->device = KILN__ROOT_SERIAL;
+	root->device = kiln__machine_disk_serial(machine, KILN__ROOT_SERIAL);
 	if (!kiln__root_is_overlaid(spec)) {
 		root->kind = KILN__AGENT_ROOT_PLAIN;
 		root->read_only = !kiln__root_is_writable(spec);
@@ -52,7 +54,7 @@ static void set_root(struct kiln__agent_root *root, const struct kiln__root *spe
 		root->upper_size = spec->overlay_size;
 		return;
 	}
-	root->upper_device = KILN__OVERLAY_SERIAL;
+	root->upper_device = kiln__machine_disk_serial(machine, KILN__OVERLAY_SERIAL);
 	root->upper_options = "noinit_itable"; /* it is all zeros already */
 	root->ephemeral = true;
 }
@@ -93,9 +95,11 @@ static void set_tmpfs(struct kiln__agent_setup *setup, const struct kiln__spec *
 	}
 }
 
-static void set_volumes(struct kiln__agent_setup *setup, const struct kiln__spec *spec,
+static void set_volumes(struct kiln__agent_setup *setup, const kiln_machine *machine,
 			char serials[KILN__MAX_VOLUMES][VOLUME_SERIAL])
 {
+	const struct kiln__spec *spec = kiln__machine_spec(machine);
+
 	for (size_t i = 0; i < spec->volume_count && i < KILN__MAX_VOLUMES &&
 			   setup->mount_count < KILN__AGENT_MAX_MOUNTS;
 	     i++) {
@@ -103,7 +107,7 @@ static void set_volumes(struct kiln__agent_setup *setup, const struct kiln__spec
 
 		snprintf(serials[i], VOLUME_SERIAL, KILN__VOLUME_SERIAL "%zu", i);
 		setup->mounts[setup->mount_count++] = (struct kiln__agent_mount){
-			.source = serials[i],
+			.source = kiln__machine_disk_serial(machine, serials[i]),
 			.fstype = "ext4",
 			.target = volume->path,
 			/* What is not in use yet of its inode tables is zeros already. */
@@ -132,10 +136,11 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 	/* An agent under the root's own init finds all else done already. */
 	if (hello->features & KILN__AGENT_FEATURE_SETUP) {
 		setup.machine_id = spec->machine_id ? spec->machine_id : kiln_machine_id(machine);
-		set_root(&setup.root, &spec->root);
+		set_root(&setup.root, machine);
+		setup.end_by_reset = kiln__machine_ends_by_reset(machine);
 		set_networks(&setup, spec);
 		set_tmpfs(&setup, spec, options);
-		set_volumes(&setup, spec, serials);
+		set_volumes(&setup, machine, serials);
 		if (spec->process.stop_signal)
 			setup.stop_signal = kiln__signal_number(spec->process.stop_signal);
 		if (spec->init == KILN__INIT_ROOT)

@@ -193,6 +193,7 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
 /* --- signal, pause, resume ----------------------------------------------------------- */
 
 static const struct kiln__op_kind signal_kind = {"signal", answered_done, kiln__fail_not_alive};
+static const struct kiln__op_kind update_kind = {"update", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind pause_kind = {"pause", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind resume_kind = {"resume", answered_done, kiln__fail_not_alive};
 
@@ -204,6 +205,24 @@ void kiln_vm_signal(kiln_vm *vm, int number, kiln_done_fn done, void *data)
 void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data)
 {
 	ask(vm, &pause_kind, NULL, done, data);
+}
+
+static void set_change(json_t *params, const char *key, uint64_t value)
+{
+	if (value != KILN_UPDATE_KEEP)
+		json_object_set_new(params, key, json_integer((json_int_t)value));
+}
+
+void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done, void *data)
+{
+	kiln_update whole = KILN_UPDATE_INIT;
+	json_t *params = json_object();
+
+	memcpy(&whole, update, update->size < sizeof(whole) ? update->size : sizeof(whole));
+	set_change(params, "cpus", whole.cpus);
+	set_change(params, "memory", whole.memory);
+	set_change(params, "balloon", whole.balloon);
+	ask(vm, &update_kind, params, done, data);
 }
 
 void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data)

@@ -102,6 +102,7 @@ struct kiln__os_stat {
 	uint64_t allocated; /* bytes really used on disk */
 	int64_t mtime_ns;
 	uint64_t device;
+	uint64_t device_type; /* of a device file: which device it is */
 	uint64_t inode;
 	bool is_file;
 	bool is_directory;

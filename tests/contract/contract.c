@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "contract.h"
 
+#include "os.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +130,83 @@ static const struct subject qemu = {
 };
 #endif
 
+/* --- VMMs with an API: the real ones where they are on PATH, else the stand-ins ------------------
+ */
+
+#ifdef CONTRACT_STANDINS
+/* With a real one KVM is asked for; the stand-ins emulate. */
+static void find_vmm(kiln_config *config, const char *section, const char *program)
+{
+	kiln__autofree char *found = NULL;
+	char key[64];
+	char value[512];
+
+	if (kiln__os_find_program(&found, program, NULL) == 0)
+		return;
+	snprintf(key, sizeof(key), "%s.binary", section);
+	snprintf(value, sizeof(value), "%s/%s", CONTRACT_STANDINS, program);
+	set(config, key, value);
+	snprintf(key, sizeof(key), "%s.preflight", section);
+	set(config, key, "false");
+}
+
+static void firecracker_configure(kiln_config *config)
+{
+	set(config, "backend", "firecracker");
+	set(config, "arch", "x86_64");
+	set(config, "memory", "32M");
+	set(config, "kernel", CONTRACT_GUEST_KEYBOARD);
+	set(config, "vsock.enabled", "false");
+	set(config, "rng", "false");
+	set(config, "readiness.kind", "console");
+	find_vmm(config, "firecracker", "firecracker");
+}
+
+static void firecracker_cannot_prepare(struct vm *vm)
+{
+	vm_set(vm, "firecracker.binary", "/nonexistent/firecracker");
+}
+
+static const struct subject firecracker = {
+	.name = "firecracker",
+	.ends_by_reset = true,
+	.has_standin = true,
+	.missing = qemu_missing,
+	.configure = firecracker_configure,
+	.never_ready = qemu_never_ready,
+	.cannot_prepare = firecracker_cannot_prepare,
+	.crash = qemu_crash,
+	.will_ignore_stop = nothing,
+	.ignore_stop = qemu_ignore_stop,
+};
+
+static void cloud_hypervisor_configure(kiln_config *config)
+{
+	firecracker_configure(config);
+	set(config, "backend", "cloud-hypervisor");
+	set(config, "kernel", CONTRACT_GUEST);
+	set(config, "rng", "true");
+	find_vmm(config, "cloud_hypervisor", "cloud-hypervisor");
+}
+
+static void cloud_hypervisor_cannot_prepare(struct vm *vm)
+{
+	vm_set(vm, "cloud_hypervisor.binary", "/nonexistent/cloud-hypervisor");
+}
+
+static const struct subject cloud_hypervisor = {
+	.name = "cloud-hypervisor",
+	.has_standin = true,
+	.missing = qemu_missing,
+	.configure = cloud_hypervisor_configure,
+	.never_ready = qemu_never_ready,
+	.cannot_prepare = cloud_hypervisor_cannot_prepare,
+	.crash = qemu_crash,
+	.will_ignore_stop = nothing,
+	.ignore_stop = qemu_ignore_stop,
+};
+#endif
+
 /* --- kiln's own VMM, with the same guest ---------------------------------------------------- */
 
 #ifdef CONTRACT_GUEST
@@ -175,8 +254,10 @@ static const struct subject builtin = {
 static const struct subject *const subjects[] = {
 	&fake,
 #ifdef CONTRACT_GUEST
-	&qemu,
-	&builtin,
+	&qemu,        &builtin,
+#endif
+#ifdef CONTRACT_STANDINS
+	&firecracker, &cloud_hypervisor,
 #endif
 };
 

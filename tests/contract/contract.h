@@ -23,6 +23,10 @@ struct vm;
 
 struct subject {
 	const char *name;
+	/* Its VMM does not tell a power-off from a reset, which is how its guests end it. */
+	bool ends_by_reset;
+	/* A stand-in may run in its place: then it is not usable here itself, and says why. */
+	bool has_standin;
 	/* Why it cannot be tested here, or NULL. */
 	const char *(*missing)(void);
 	/* Makes an empty configuration one of a machine that becomes ready by its console. */

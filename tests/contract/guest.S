@@ -11,7 +11,15 @@
  *	i	makes it ignore the power button, which otherwise powers off
  * The power button is the event device of ACPI (ACPI 6.4, 5.6.9), the ends are its sleep and reset
  * registers: where QEMU's microvm has them or, with BUILTIN, kiln's own machine (src/vmm/layout.h).
+ * With KEYBOARD it is a guest of Firecracker's, which has neither: the button is Delete on the keyboard
+ * (set 2, as Firecracker sends Ctrl-Alt-Del), and it ends by a reset of the keyboard controller's.
  */
+#define KBD_DATA   0x60
+#define KBD_STATUS 0x64 /* and command */
+#define KBD_FULL   0x01
+#define KBD_RESET  0xfe
+#define KEY_DELETE 0x71 /* behind 0xe0 */
+
 #define COM1      0x3f8
 #define COM1_LSR  (COM1 + 5)
 #define LSR_DATA  0x01 /* PC16550D, 8.6.3 */
@@ -55,10 +63,18 @@ wait:
 	mov	$PM_EVENTS, %edx
 	in	%dx, %eax
 	test	$1, %eax
+	jz	1f
+#elif defined(KEYBOARD)
+	in	$KBD_STATUS, %al
+	test	$KBD_FULL, %al
+	jz	1f
+	in	$KBD_DATA, %al
+	cmp	$KEY_DELETE, %al
+	jne	1f
 #else
 	testl	$GED_BUTTON, GED_EVENTS
-#endif
 	jz	1f
+#endif
 	test	%ebp, %ebp
 	jz	power_off
 1:	mov	$COM1_LSR, %edx
@@ -96,6 +112,8 @@ power_off:
 	mov	$SLEEP_S5, %al
 	mov	$PM_SLEEP, %edx
 	out	%al, %dx
+#elif defined(KEYBOARD)
+	jmp	reset
 #else
 	movb	$SLEEP_S5, GED_SLEEP
 #endif
@@ -110,6 +128,9 @@ reset:
 	mov	$1, %al
 	mov	$PM_RESET, %edx
 	out	%al, %dx
+#elif defined(KEYBOARD)
+	mov	$KBD_RESET, %al
+	out	%al, $KBD_STATUS
 #else
 	movb	$RESET, GED_RESET
 #endif

@@ -314,8 +314,29 @@ static void a_probe_tells_what_would_run_it(void **state)
 	kiln_ok(kiln__backend_find(subject->name, &backend, &err), &err);
 	assert_true(backend->summary[0]);
 	backend->probe("x86_64", &probe);
-	assert_true(probe.usable);
+	if (subject->has_standin && !probe.usable)
+		assert_true(probe.reason.message[0]);
+	else
+		assert_true(probe.usable);
 	assert_true(probe.accel[0]);
+}
+
+static void what_cannot_be_changed_is_refused_by_name(void **state)
+{
+	kiln_update update = KILN_UPDATE_INIT;
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	update.cpus = 7;
+	vm_open(&vm);
+	vm_make_ready(&vm);
+	op = (struct op){.vm = &vm};
+	kiln_machine_update(vm.machine, &update, op_done, &op);
+	assert_int_equal(op.count, 0);
+	op_await_code(&op, KILN_ENOTSUP);
+	assert_true(strstr(op.err.message, "cpus") || strstr(op.err.message, subject->name));
+	vm_close(&vm);
 }
 
 static void an_unknown_backend_is_refused_with_those_there_are(void **state)
@@ -365,6 +386,7 @@ int main(int argc, char **argv)
 		kiln_test(the_console_goes_both_ways),
 		kiln_test(machines_on_one_loop_do_not_meet),
 		kiln_test(a_probe_tells_what_would_run_it),
+		kiln_test(what_cannot_be_changed_is_refused_by_name),
 		kiln_test(an_unknown_backend_is_refused_with_those_there_are),
 		kiln_test(a_port_without_a_network_is_refused_by_its_key),
 	};

@@ -13,9 +13,12 @@
 #include "fdstream.h"
 #include "printable.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LINE_MAX_BYTES 400
 
@@ -23,13 +26,20 @@
 #define ROUND_PIECES 4
 #define LAST_PIECES  256
 
+/* What it prints, or its log: lines that are being read. */
+struct source {
+	struct kiln__process_vmm *vmm;
+	kiln_fd fd;
+	struct kiln__watch *watch;
+	char line[LINE_MAX_BYTES];
+	size_t line_len;
+};
+
 struct kiln__process_vmm {
 	const kiln_log *log;
 	struct kiln__child *child;
-	kiln_fd output;
-	struct kiln__watch *watch;
-	char line[LINE_MAX_BYTES]; /* the line being read */
-	size_t line_len;
+	struct source output;
+	struct source logged;
 	/* The last two whole lines: the second is often but a hint about the first. */
 	char before[LINE_MAX_BYTES];
 	char last[LINE_MAX_BYTES];
@@ -38,27 +48,29 @@ struct kiln__process_vmm {
 	bool running;
 };
 
-static void end_line(struct kiln__process_vmm *vmm)
+static void end_line(struct source *source)
 {
-	if (!vmm->line_len)
+	struct kiln__process_vmm *vmm = source->vmm;
+
+	if (!source->line_len)
 		return;
 	memcpy(vmm->before, vmm->last, sizeof(vmm->last));
-	memcpy(vmm->last, vmm->line, vmm->line_len);
-	vmm->last[vmm->line_len] = '\0';
-	vmm->line_len = 0;
+	memcpy(vmm->last, source->line, source->line_len);
+	vmm->last[source->line_len] = '\0';
+	source->line_len = 0;
 	kiln__printable(vmm->last); /* what a VMM prints ends up on terminals */
 	kiln__log(vmm->log, KILN_LOG_DEBUG, "vmm: %s", vmm->last);
 }
 
-static void take_output(struct kiln__process_vmm *vmm, const char *bytes, size_t len)
+static void take_output(struct source *source, const char *bytes, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)bytes[i];
 
 		if (c == '\n')
-			end_line(vmm);
-		else if (vmm->line_len < sizeof(vmm->line) - 1)
-			vmm->line[vmm->line_len++] = c < ' ' ? ' ' : bytes[i];
+			end_line(source);
+		else if (source->line_len < sizeof(source->line) - 1)
+			source->line[source->line_len++] = c < ' ' ? ' ' : bytes[i];
 	}
 }
 
@@ -66,27 +78,36 @@ static void take_output(struct kiln__process_vmm *vmm, const char *bytes, size_t
  * Reads what is there, but no more than @pieces: a VMM that prints without end must not
  * keep the loop from everything else. False at the end of the pipe.
  */
-static bool drain(struct kiln__process_vmm *vmm, unsigned pieces)
+static bool drain(struct source *source, unsigned pieces)
 {
 	char bytes[4096];
 
 	while (pieces-- > 0) {
-		ssize_t n = kiln__os_read(vmm->output, bytes, sizeof(bytes));
+		ssize_t n = kiln__os_read(source->fd, bytes, sizeof(bytes));
 
 		if (n <= 0)
 			return n < 0;
-		take_output(vmm, bytes, (size_t)n);
+		take_output(source, bytes, (size_t)n);
 	}
 	return true;
 }
 
 static void on_output(void *data, int events)
 {
-	struct kiln__process_vmm *vmm = data;
+	struct source *source = data;
 
 	(void)events;
-	if (!drain(vmm, ROUND_PIECES))
-		kiln__watch_set(vmm->watch, 0);
+	if (!drain(source, ROUND_PIECES))
+		kiln__watch_set(source->watch, 0);
+}
+
+static void finish(struct source *source)
+{
+	if (source->fd == KILN_FD_NONE)
+		return;
+	drain(source, LAST_PIECES);
+	end_line(source);
+	kiln__watch_set(source->watch, 0);
 }
 
 static void on_child_end(void *data, struct kiln__exit how)
@@ -94,16 +115,15 @@ static void on_child_end(void *data, struct kiln__exit how)
 	struct kiln__process_vmm *vmm = data;
 
 	vmm->running = false;
-	drain(vmm, LAST_PIECES);
-	end_line(vmm);
-	kiln__watch_set(vmm->watch, 0);
+	finish(&vmm->logged);
+	finish(&vmm->output); /* last: what it says at its end, it says there */
 	vmm->handler->ended(vmm->data, how);
 }
 
 static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan *plan,
 		 kiln_fd output, kiln_error *err)
 {
-	struct kiln__spawn_fd all[KILN__OS_MAX_FDS + 2];
+	struct kiln__spawn_fd all[KILN__OS_MAX_FDS + 3];
 	size_t fd_count = plan->fd_count;
 	int r;
 
@@ -111,14 +131,17 @@ static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan 
 		return kiln__fail(err, KILN_EOVERFLOW, "too many descriptors for one VMM (%zu)",
 				  fd_count);
 	memcpy(all, plan->fds, fd_count * sizeof(*all));
-	all[fd_count] = (struct kiln__spawn_fd){.from = output, .to = 1};
-	all[fd_count + 1] = (struct kiln__spawn_fd){.from = output, .to = 2};
+	all[fd_count++] = (struct kiln__spawn_fd){.from = output, .to = 2};
+	all[fd_count++] = (struct kiln__spawn_fd){
+		.from = plan->has_console ? plan->console : output, .to = 1};
+	if (plan->has_console)
+		all[fd_count++] = (struct kiln__spawn_fd){.from = plan->console, .to = 0};
 	r = kiln__child_spawn(&vmm->child,
 			      &(struct kiln__spawn){
 				      .path = plan->path,
 				      .argv = plan->argv,
 				      .fds = all,
-				      .fd_count = fd_count + 2,
+				      .fd_count = fd_count,
 				      .die_with_parent = true,
 				      .new_session = true,
 				      .unprivileged = true,
@@ -132,6 +155,36 @@ static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan 
 	return r;
 }
 
+/* Takes @fd. */
+static int watch(struct source *source, kiln_loop *loop, kiln_fd fd, kiln_error *err)
+{
+	int r;
+
+	source->fd = fd;
+	r = kiln__os_set_nonblocking(fd, true, err);
+	if (r == 0)
+		r = kiln__watch_new(&source->watch, loop, fd, on_output, source, err);
+	if (r == 0)
+		kiln__watch_set(source->watch, KILN__READABLE);
+	return r;
+}
+
+int kiln__vmm_pipe(kiln_fd *ret_read, kiln_fd *ret_write, kiln_error *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return kiln__fail_errno(err, errno, "cannot make a pipe");
+	*ret_read = ends[0];
+	*ret_write = ends[1];
+	return 0;
+}
+
+int kiln__vmm_add_log(struct kiln__process_vmm *vmm, kiln_loop *loop, kiln_fd read, kiln_error *err)
+{
+	return watch(&vmm->logged, loop, read, err);
+}
+
 int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_log *log,
 		    const struct kiln__process_plan *plan,
 		    const struct kiln__process_handler *handler, void *data, kiln_error *err)
@@ -143,22 +196,23 @@ int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_
 	if (!vmm)
 		return kiln__fail_nomem(err);
 	*vmm = (struct kiln__process_vmm){
-		.log = log, .output = KILN_FD_NONE, .handler = handler, .data = data};
+		.log = log,
+		.output = {.vmm = vmm, .fd = KILN_FD_NONE},
+		.logged = {.vmm = vmm, .fd = KILN_FD_NONE},
+		.handler = handler,
+		.data = data,
+	};
 	r = kiln__os_socket_pair(ends, err);
 	if (r < 0) {
 		free(vmm);
 		return r;
 	}
-	vmm->output = ends[0];
-	r = kiln__os_set_nonblocking(vmm->output, true, err);
-	if (r == 0)
-		r = kiln__watch_new(&vmm->watch, loop, vmm->output, on_output, vmm, err);
+	r = watch(&vmm->output, loop, ends[0], err);
 	if (r == 0)
 		r = spawn(vmm, plan, ends[1], err);
 	kiln__os_close(ends[1]);
 	if (r == 0) {
 		vmm->running = true;
-		kiln__watch_set(vmm->watch, KILN__READABLE);
 		r = kiln__child_watch(vmm->child, loop, on_child_end, vmm, err);
 	}
 	if (r < 0) {
@@ -202,7 +256,9 @@ void kiln__vmm_free(struct kiln__process_vmm *vmm)
 		kiln__child_wait(vmm->child, 5000, &how, NULL);
 	}
 	kiln__child_free(vmm->child);
-	kiln__watch_free(vmm->watch);
-	kiln__os_close(vmm->output);
+	kiln__watch_free(vmm->output.watch);
+	kiln__watch_free(vmm->logged.watch);
+	kiln__os_close(vmm->output.fd);
+	kiln__os_close(vmm->logged.fd);
 	free(vmm);
 }

@@ -24,6 +24,12 @@ struct kiln__process_plan {
 	size_t fd_count;
 	bool offline;   /* it needs no network: it gets none, where that can be had */
 	bool low_ports; /* it listens at ports below 1024 */
+	/*
+	 * What its stdin and stdout are, if that is the guest's console; borrowed. Without
+	 * "has_console" stdin is empty, and stdout is captured as stderr is.
+	 */
+	bool has_console;
+	kiln_fd console;
 };
 
 /*
@@ -37,6 +43,15 @@ int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_
 
 int64_t kiln__vmm_pid(const struct kiln__process_vmm *vmm);
 void kiln__vmm_kill(struct kiln__process_vmm *vmm);
+
+/*
+ * A pipe that is read as the VMM's output is: for VMMs whose log goes to a file by name, such as
+ * /proc/self/fd/N, which a socket cannot be. The writing end is for the plan of kiln__vmm_spawn(),
+ * the reading end for kiln__vmm_add_log() after it.
+ */
+int kiln__vmm_pipe(kiln_fd *ret_read, kiln_fd *ret_write, kiln_error *err);
+int kiln__vmm_add_log(struct kiln__process_vmm *vmm, kiln_loop *loop, kiln_fd read,
+		      kiln_error *err); /* takes @read, also on failure */
 
 /* Fills @err with how it ended and its last words: "<name> was killed by signal 9: <line>". */
 int kiln__vmm_fail(const struct kiln__process_vmm *vmm, const char *name, struct kiln__exit how,

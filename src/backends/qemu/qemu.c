@@ -20,11 +20,11 @@
 #include "buf.h"
 #include "err.h"
 #include "fdstream.h"
+#include "handles.h"
 #include "os.h"
 #include "probe.h"
 #include "process.h"
 #include "qmp.h"
-#include "source.h"
 #include "tsc.h"
 #include "vhost_user.h"
 #include "vsock.h"
@@ -148,86 +148,8 @@ static const struct kiln__stream_handler console_handler = {
 
 /* --- preparing ---------------------------------------------------------------- */
 
-/* The descriptors for QEMU: opened or made here, all closed again once it is spawned. */
-struct handles {
-	struct kiln__spawn_fd fds[KILN__OS_MAX_FDS];
-	size_t count;
-};
-
-static void handles_done(struct handles *handles)
-{
-	for (size_t i = 0; i < handles->count; i++)
-		kiln__os_close(handles->fds[i].from);
-}
-
-static int handles_add(struct handles *handles, kiln_fd fd, int number)
-{
-	handles->fds[handles->count++] = (struct kiln__spawn_fd){.from = fd, .to = number};
-	return 0;
-}
-
-static int add_source(struct handles *handles, const struct kiln__source *source, int number,
-		      unsigned flags, const char *key, kiln_error *err)
-{
-	kiln_fd fd = KILN_FD_NONE;
-	int r;
-
-	if (source->fd != KILN_FD_NONE)
-		r = kiln__os_dup(&fd, source->fd, err);
-	else
-		r = kiln__os_open(&fd, source->path, flags, err);
-	if (r < 0)
-		return kiln__prefix(err, "%s", key), r;
-	return handles_add(handles, fd, number);
-}
-
-/* A boot file must be a file of its own for QEMU: a range is staged into anonymous memory. */
-static int stage_range(const struct kiln__source *source, kiln_fd *ret, kiln_error *err)
-{
-	kiln__autoclose kiln_fd in = KILN_FD_NONE;
-	kiln__autoclose kiln_fd out = KILN_FD_NONE;
-	uint64_t offset;
-	uint64_t length;
-	int r = kiln__source_open(source, &in, &offset, &length, err);
-
-	if (r == 0)
-		r = kiln__os_shared_memory(&out, "kiln-boot", length, err);
-	if (r == 0)
-		r = kiln__source_copy(in, offset, length, out, err);
-	if (r == 0)
-		*ret = kiln__take_fd(&out);
-	return r;
-}
-
-/* QEMU opens boot files anew, by their descriptors, and has none of this process's privileges. */
-static bool can_reopen(const struct kiln__source *source)
-{
-	struct kiln__os_stat st;
-	int r = source->fd != KILN_FD_NONE ? kiln__os_fstat(source->fd, &st, NULL)
-					   : kiln__os_stat(source->path, &st, NULL);
-
-	return r < 0 ||
-	       kiln__os_may_reopen(&st); /* what cannot be opened at all is told by who tries */
-}
-
-static int add_boot_file(struct handles *handles, const struct kiln__source *source, int number,
-			 const char *key, kiln_error *err)
-{
-	kiln_fd fd = KILN_FD_NONE;
-	int r;
-
-	if (!kiln__source_is_set(source))
-		return 0;
-	if (!kiln__source_is_range(source) && can_reopen(source))
-		return add_source(handles, source, number, KILN__OPEN_READ, key, err);
-	r = stage_range(source, &fd, err);
-	if (r < 0)
-		return kiln__prefix(err, "%s", key), r;
-	return handles_add(handles, fd, number);
-}
-
 /* SeaBIOS comes with QEMU, which finds it by itself; UEFI with a package of its own. */
-static int add_firmware(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+static int add_firmware(struct kiln__instance *vm, struct kiln__handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
 	struct kiln__source source = {.path = spec->qemu_firmware, .fd = KILN_FD_NONE};
@@ -237,24 +159,11 @@ static int add_firmware(struct kiln__instance *vm, struct handles *handles, kiln
 	if (!source.path)
 		return spec->firmware == KILN__FIRMWARE_UEFI ? KILN_ENOENT : 0;
 	vm->plan.firmware_file = true;
-	return add_boot_file(handles, &source, KILN__QEMU_FD_KERNEL, "qemu.firmware", err);
+	return kiln__handles_add_boot_file(handles, &source, KILN__QEMU_FD_KERNEL, "qemu.firmware",
+					   err);
 }
 
-/* QEMU has the lock with the descriptor, and so has it as long as it lives. */
-static int add_disk(struct handles *handles, const struct kiln__source *source, int number,
-		    bool writable, const char *key, kiln_error *err)
-{
-	int r = kiln__source_check_disk(source, key, err);
-
-	if (r == 0)
-		r = add_source(handles, source, number,
-			       writable ? KILN__OPEN_WRITE : KILN__OPEN_READ, key, err);
-	return r < 0 ? r
-		     : kiln__source_lock(handles->fds[handles->count - 1].from, writable, key,
-					 source, err);
-}
-
-static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+static int add_disks(struct kiln__instance *vm, struct kiln__handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
 	int number = KILN__QEMU_FD_DISK;
@@ -263,35 +172,24 @@ static int add_disks(struct kiln__instance *vm, struct handles *handles, kiln_er
 	if (vm->plan.root_disk) {
 		bool writable = kiln__root_is_writable(&spec->root);
 
-		r = add_disk(handles, &spec->root.source, number++, writable, "root", err);
+		r = kiln__handles_add_disk(handles, &spec->root.source, number++, writable, "root",
+					   err);
 	}
 	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
 		const struct kiln__disk *disk = &spec->disks[i];
 		char key[32];
 
 		snprintf(key, sizeof(key), "disks[%zu]", i);
-		r = add_disk(handles, &disk->source, number++, !disk->readonly, key, err);
+		r = kiln__handles_add_disk(handles, &disk->source, number++, !disk->readonly, key,
+					   err);
 	}
 	return r;
 }
 
-/* A channel: QEMU's end goes into @handles, ours is returned. */
-static int add_channel(struct handles *handles, int number, kiln_fd *ret, kiln_error *err)
-{
-	kiln_fd ends[2];
-	int r = kiln__os_socket_pair(ends, err);
-
-	if (r < 0)
-		return r;
-	handles_add(handles, ends[1], number);
-	*ret = ends[0];
-	return 0;
-}
-
-static int make_console(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+static int make_console(struct kiln__instance *vm, struct kiln__handles *handles, kiln_error *err)
 {
 	kiln_fd fd = KILN_FD_NONE;
-	int r = add_channel(handles, KILN__QEMU_FD_CONSOLE, &fd, err);
+	int r = kiln__handles_add_channel(handles, KILN__QEMU_FD_CONSOLE, &fd, err);
 
 	if (r < 0)
 		return r;
@@ -305,10 +203,10 @@ static int make_console(struct kiln__instance *vm, struct handles *handles, kiln
 	return 0;
 }
 
-static int make_qmp(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+static int make_qmp(struct kiln__instance *vm, struct kiln__handles *handles, kiln_error *err)
 {
 	kiln_fd fd = KILN_FD_NONE;
-	int r = add_channel(handles, KILN__QEMU_FD_QMP, &fd, err);
+	int r = kiln__handles_add_channel(handles, KILN__QEMU_FD_QMP, &fd, err);
 
 	if (r < 0)
 		return r;
@@ -340,7 +238,7 @@ static void on_device_end(void *data, const kiln_error *err)
 	kiln__deferred_schedule(vm->killing);
 }
 
-static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_error *err)
+static int make_vsock(struct kiln__instance *vm, struct kiln__handles *handles, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
 	kiln_fd fd = KILN_FD_NONE;
@@ -352,7 +250,7 @@ static int make_vsock(struct kiln__instance *vm, struct handles *handles, kiln_e
 	if (r < 0)
 		return r;
 	kiln__vsock_listen(vm->vsock, on_incoming, vm);
-	r = add_channel(handles, KILN__QEMU_FD_VSOCK, &fd, err);
+	r = kiln__handles_add_channel(handles, KILN__QEMU_FD_VSOCK, &fd, err);
 	if (r < 0)
 		return r;
 	r = kiln__vhost_user_new(&vm->vhost_user, vm->host.loop, fd, kiln__vsock_device(vm->vsock),
@@ -375,7 +273,7 @@ static bool has_low_port(const struct kiln__spec *spec)
 static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
-	struct handles handles = {.count = 0};
+	struct kiln__handles handles = {.count = 0};
 	char **argv;
 	int r;
 
@@ -391,9 +289,11 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (spec->firmware != KILN__FIRMWARE_NONE)
 		r = add_firmware(vm, &handles, err);
 	else
-		r = add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL, "kernel", err);
+		r = kiln__handles_add_boot_file(&handles, &spec->kernel, KILN__QEMU_FD_KERNEL,
+						"kernel", err);
 	if (r == 0)
-		r = add_boot_file(&handles, &spec->initrd, KILN__QEMU_FD_INITRD, "initrd", err);
+		r = kiln__handles_add_boot_file(&handles, &spec->initrd, KILN__QEMU_FD_INITRD,
+						"initrd", err);
 	if (r == 0)
 		r = add_disks(vm, &handles, err);
 	if (r == 0)
@@ -417,7 +317,7 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 				    },
 				    &process_handler, vm, err);
 	kiln__qemu_argv_free(argv);
-	handles_done(&handles);
+	kiln__handles_done(&handles);
 	return r;
 }
 

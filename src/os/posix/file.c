@@ -55,6 +55,7 @@ static void fill_stat(struct kiln__os_stat *ret, const struct stat *st)
 		.allocated = (uint64_t)st->st_blocks * 512, /* POSIX: st_blocks counts 512 bytes */
 		.mtime_ns = kiln__posix_mtime_ns(st),
 		.device = (uint64_t)st->st_dev,
+		.device_type = (uint64_t)st->st_rdev,
 		.inode = (uint64_t)st->st_ino,
 		.is_file = S_ISREG(st->st_mode),
 		.is_directory = S_ISDIR(st->st_mode),

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cloud Hypervisor as a backend: a process driven by its HTTP API.
+ *
+ * prepare() opens every file, listens at the API's socket, and spawns it with that, so that a
+ * connection can be made at once and waits for nothing. The guest's console is a terminal of ours
+ * as its stdin and stdout: it reads from one only if that is a terminal, and its other way, a
+ * socket, loses what the guest writes before somebody has connected.
+ *
+ * What the guest does by itself is told by the event stream: a power-off (the process ends by
+ * itself), a reset (it would boot again in the same process), a panic. An event that is no event
+ * may have been any: one vm.info then puts things right.
+ */
+#include "cloud_hypervisor.h"
+
+#include "apivmm.h"
+#include "cloud_hypervisor_config.h"
+#include "err.h"
+#include "events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define HOME "https://github.com/cloud-hypervisor/cloud-hypervisor"
+#define ROOT "/api/v1/"
+
+#define ROUND_PIECES 16 /* of 4 KiB: events are read before all else, since they do not wait */
+
+struct kiln__instance {
+	struct kiln__api_vmm api; /* first */
+	json_t *config;
+	kiln_fd event_fd;
+	struct kiln__watch *event_watch;
+	struct kiln__ch_events events;
+	bool runs;      /* it has booted */
+	bool reboots;   /* it boots again, as was agreed */
+	bool asks_info; /* a vm.info is under way */
+	kiln_done_fn started;
+	void *started_data;
+};
+
+/* --- events
+ * ----------------------------------------------------------------------------------------- */
+
+static void on_rebooting(struct kiln__instance *vm)
+{
+	if (vm->api.host.rebooting(vm->api.host.data))
+		vm->reboots = true;
+	else
+		kiln__api_put_down(&vm->api, KILN__END_RESET);
+}
+
+static void on_event(void *data, const char *source, const char *event, const json_t *properties)
+{
+	struct kiln__instance *vm = data;
+
+	(void)properties;
+	kiln__log(vm->api.host.log, KILN_LOG_DEBUG, "event: %s %s", source, event);
+	if (strcmp(source, "guest") == 0 && strcmp(event, "panic") == 0) {
+		kiln__api_panicked(&vm->api);
+	} else if (strcmp(source, "vm") == 0 && strcmp(event, "rebooting") == 0) {
+		on_rebooting(vm);
+	} else if (strcmp(source, "vm") == 0 && strcmp(event, "rebooted") == 0 && vm->reboots) {
+		vm->reboots = false;
+		vm->api.host.rebooted(vm->api.host.data);
+	}
+}
+
+/* The VMM lives, but its VM does not run: what would have told was lost. */
+static void on_info(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+	json_t *info = answer ? json_loadb(answer->body, answer->len, 0, NULL) : NULL;
+	const char *state = json_string_value(json_object_get(info, "state"));
+
+	vm->asks_info = false;
+	if ((err && err->code == KILN_ENOENT) ||
+	    (state && (strcmp(state, "Shutdown") == 0 || strcmp(state, "Created") == 0)))
+		kiln__api_put_down(&vm->api, KILN__END_POWEROFF);
+	json_decref(info);
+}
+
+static void on_malformed(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	if (!vm->runs || vm->asks_info)
+		return;
+	vm->asks_info = true;
+	kiln__log(vm->api.host.log, KILN_LOG_WARN, "an event was lost, and is asked for");
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = ROOT "vm.info",
+					      .deadline_ms = KILN__API_MS,
+					      .done = on_info,
+					      .data = vm,
+				      });
+}
+
+static const struct kiln__ch_event_handler event_handler = {
+	.event = on_event,
+	.malformed = on_malformed,
+};
+
+static void read_events(struct kiln__instance *vm)
+{
+	char bytes[4096];
+
+	for (int i = 0; i < ROUND_PIECES && vm->event_watch; i++) {
+		ssize_t n = kiln__os_read(vm->event_fd, bytes, sizeof(bytes));
+
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			kiln__watch_set(vm->event_watch, 0);
+			return;
+		}
+		kiln__ch_events_feed(&vm->events, bytes, (size_t)n, &event_handler, vm);
+	}
+}
+
+static void on_events(void *data, int events)
+{
+	(void)events;
+	read_events(data);
+}
+
+/* --- starting
+ * ----------------------------------------------------------------------------------------- */
+
+static void complete_start(struct kiln__instance *vm, const kiln_error *err)
+{
+	kiln_done_fn done = vm->started;
+
+	vm->started = NULL;
+	if (!err)
+		vm->runs = true;
+	if (done)
+		done(vm->started_data, err ? err->code : 0, err);
+}
+
+static void on_booted(void *data, int result, const kiln_error *err)
+{
+	(void)result;
+	complete_start(data, err);
+}
+
+static void create(struct kiln__instance *vm)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		complete_start(vm, &err);
+		return;
+	}
+	kiln__api_add(steps, "PUT", json_incref(vm->config), ROOT "vm.create");
+	kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
+	kiln__api_run(&vm->api, steps, on_booted, vm);
+	free(steps);
+}
+
+/* {"version": "53.0.0", ...}; what came with a version that this is, is asked for. */
+static int check_version(struct kiln__instance *vm, const char *body, size_t len, kiln_error *err)
+{
+	json_t *json = json_loadb(body, len, 0, NULL);
+	const char *text = json_string_value(json_object_get(json, "version"));
+	unsigned version = text ? kiln__api_version(text) : 0;
+	int r;
+
+	if (!version)
+		r = kiln__fail(err, KILN_EFORMAT, "Cloud Hypervisor does not say its version");
+	else if (version < KILN__CLOUD_HYPERVISOR_FIRST)
+		r = kiln__fail(err, KILN_ENOTSUP,
+			       "this is Cloud Hypervisor %s: kiln needs 30 or later", text);
+	else
+		r = kiln__api_check_version(&kiln__cloud_hypervisor_form, vm->config, version, err);
+	if (r == 0 && version >= KILN__CLOUD_HYPERVISOR_PVPANIC &&
+	    !json_object_get(vm->config, "pvpanic") &&
+	    json_object_set_new(vm->config, "pvpanic", json_true()))
+		r = kiln__fail_nomem(err);
+	json_decref(json);
+	return r;
+}
+
+static void on_ping(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+	kiln_error why;
+
+	if (!err && check_version(vm, answer->body, answer->len, &why) < 0)
+		err = &why;
+	if (err)
+		complete_start(vm, err);
+	else
+		create(vm);
+}
+
+/* --- preparing
+ * ------------------------------------------------------------------------------------------- */
+
+static int open_files(struct kiln__instance *vm, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->api.host.spec;
+	struct kiln__handles *handles = &vm->api.handles;
+	int r = 0;
+
+	if (spec->firmware == KILN__FIRMWARE_NONE)
+		r = kiln__handles_add_boot_file(handles, &spec->kernel,
+						KILN__CLOUD_HYPERVISOR_FD_KERNEL, "kernel", err);
+	if (r == 0)
+		r = kiln__handles_add_boot_file(handles, &spec->initrd,
+						KILN__CLOUD_HYPERVISOR_FD_INITRD, "initrd", err);
+	return r < 0 ? r : kiln__api_add_disks(&vm->api, KILN__CLOUD_HYPERVISOR_FD_DISK, err);
+}
+
+static int make_channels(struct kiln__instance *vm, kiln_error *err)
+{
+	kiln_fd listener;
+	kiln_fd theirs;
+	int r = kiln__os_local_listen(&listener, vm->api.api_path, err);
+
+	if (r == 0)
+		r = kiln__handles_add(&vm->api.handles, listener, KILN__CLOUD_HYPERVISOR_FD_API,
+				      err);
+	if (r == 0)
+		r = kiln__vmm_pipe(&vm->event_fd, &theirs, err);
+	if (r == 0)
+		r = kiln__handles_add(&vm->api.handles, theirs, KILN__CLOUD_HYPERVISOR_FD_EVENTS,
+				      err);
+	if (r == 0)
+		r = kiln__os_set_nonblocking(vm->event_fd, true, err);
+	if (r == 0)
+		r = kiln__watch_new(&vm->event_watch, vm->api.host.loop, vm->event_fd, on_events,
+				    vm, err);
+	if (r == 0)
+		kiln__watch_set(vm->event_watch, KILN__READABLE);
+	return r;
+}
+
+/* A terminal that changes nothing of what passes: our end, and the guest's. */
+static int open_terminal(kiln_fd *ret, kiln_fd *ret_slave, kiln_error *err)
+{
+	kiln__autoclose kiln_fd master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	kiln__autoclose kiln_fd slave = KILN_FD_NONE;
+	struct termios how;
+	char name[64];
+
+	if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0 &&
+	    ptsname_r(master, name, sizeof(name)) == 0)
+		slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0 || tcgetattr(slave, &how) < 0)
+		return kiln__fail_errno(err, errno, "cannot make a terminal for the console");
+	cfmakeraw(&how);
+	how.c_oflag = 0; /* a VMM that asks for output processing gets none all the same */
+	if (tcsetattr(slave, TCSANOW, &how) < 0)
+		return kiln__fail_errno(err, errno, "cannot set up the console's terminal");
+	*ret = kiln__take_fd(&master);
+	*ret_slave = kiln__take_fd(&slave);
+	return 0;
+}
+
+static int spawn(struct kiln__instance *vm, kiln_error *err)
+{
+	const char *const argv[] = {vm->api.binary,    "--api-socket", "fd=3",
+				    "--event-monitor", "fd=4",         NULL};
+	kiln_fd master = KILN_FD_NONE;
+	kiln_fd slave = KILN_FD_NONE;
+	int r = open_terminal(&master, &slave, err);
+
+	if (r < 0)
+		return r;
+	r = kiln__api_take_console(&vm->api, master, err);
+	if (r == 0)
+		r = kiln__api_spawn(&vm->api, argv, vm->api.host.spec->network_count > 0, slave,
+				    err);
+	kiln__os_close(slave);
+	return r;
+}
+
+static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
+{
+	const struct kiln__cloud_hypervisor *wanted = &vm->api.host.spec->cloud_hypervisor;
+	int r = kiln__api_find(wanted->binary, "cloud-hypervisor", HOME, &vm->api.binary, err);
+
+	if (r == 0)
+		r = kiln__api_prepare(&vm->api, wanted->preflight, err);
+	if (r == 0)
+		r = kiln__cloud_hypervisor_config(vm->api.host.spec, vm->api.vsock_path,
+						  &vm->config, err);
+	if (r == 0)
+		r = open_files(vm, err);
+	if (r == 0)
+		r = make_channels(vm, err);
+	return r < 0 ? r : spawn(vm, err);
+}
+
+/* --- the contract
+ * -------------------------------------------------------------------------------------------- */
+
+/* What it has still said of its end, before that is judged. */
+static void cloud_hypervisor_on_end(struct kiln__api_vmm *api, const kiln_error *err)
+{
+	struct kiln__instance *vm = (struct kiln__instance *)api;
+
+	(void)err;
+	vm->runs = false;
+	if (vm->event_watch)
+		kiln__watch_set(vm->event_watch, 0);
+}
+
+static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
+				 kiln_error *err)
+{
+	struct kiln__instance *vm = calloc(1, sizeof(*vm));
+	int r;
+
+	if (!vm)
+		return kiln__fail_nomem(err);
+	vm->event_fd = KILN_FD_NONE;
+	vm->events.line_empty = false;
+	r = kiln__api_open(&vm->api, host, "Cloud Hypervisor", err);
+	if (r < 0) {
+		free(vm);
+		return r;
+	}
+	vm->api.on_end = cloud_hypervisor_on_end;
+	*ret = vm;
+	return 0;
+}
+
+static void cloud_hypervisor_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	vm->started = done;
+	vm->started_data = data;
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = ROOT "vmm.ping",
+					      .deadline_ms = KILN__API_MS,
+					      .done = on_ping,
+					      .data = vm,
+				      });
+}
+
+static void cloud_hypervisor_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	kiln__api_call(&vm->api, "PUT", ROOT "vm.power-button", done, data);
+}
+
+static void cloud_hypervisor_kill(struct kiln__instance *vm)
+{
+	kiln__api_kill(&vm->api);
+}
+
+static void cloud_hypervisor_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	kiln__api_call(&vm->api, "PUT", ROOT "vm.pause", done, data);
+}
+
+static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	kiln__api_call(&vm->api, "PUT", ROOT "vm.resume", done, data);
+}
+
+/* --- changes
+ * ----------------------------------------------------------------------------------------- */
+
+static uint64_t configured(const struct kiln__instance *vm, const char *section, const char *name)
+{
+	return (uint64_t)json_integer_value(
+		json_object_get(json_object_get(vm->config, section), name));
+}
+
+static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
+{
+	uint64_t cpus = configured(vm, "cpus", "max_vcpus");
+	uint64_t memory =
+		configured(vm, "memory", "size") + configured(vm, "memory", "hotplug_size");
+
+	if (update->cpus != KILN_UPDATE_KEEP && (update->cpus == 0 || update->cpus > cpus)) {
+		kiln__fail(err, KILN_ENOTSUP, "cpus: this machine can have 1 to %llu",
+			   (unsigned long long)cpus);
+		return kiln__hint(err, "give it room: cloud_hypervisor.config "
+				       "{\"cpus\":{\"max_vcpus\":N}}"),
+		       KILN_ENOTSUP;
+	}
+	if (update->memory != KILN_UPDATE_KEEP && update->memory > memory) {
+		kiln__fail(err, KILN_ENOTSUP, "memory: this machine can have %llu MiB at most",
+			   (unsigned long long)(memory >> 20));
+		return kiln__hint(err, "give it room: cloud_hypervisor.config "
+				       "{\"memory\":{\"hotplug_size\":BYTES}}"),
+		       KILN_ENOTSUP;
+	}
+	if (update->balloon != KILN_UPDATE_KEEP && !json_object_get(vm->config, "balloon")) {
+		kiln__fail(err, KILN_ENOTSUP, "balloon: this machine has none");
+		return kiln__hint(err, "give it one: balloon = true"), KILN_ENOTSUP;
+	}
+	return 0;
+}
+
+static int set_size(json_t *body, const char *name, uint64_t value)
+{
+	return value == KILN_UPDATE_KEEP
+		       ? 0
+		       : json_object_set_new(body, name, json_integer((json_int_t)value));
+}
+
+static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update *update,
+				    kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	json_t *body = json_object();
+	kiln_error err = KILN_ERROR_INIT;
+
+	if (!steps || set_size(body, "desired_vcpus", update->cpus) ||
+	    set_size(body, "desired_ram", update->memory) ||
+	    set_size(body, "desired_balloon", update->balloon))
+		kiln__fail_nomem(&err);
+	else
+		check_update(vm, update, &err);
+	if (err.code) {
+		json_decref(body);
+		free(steps);
+		done(data, err.code, &err);
+		return;
+	}
+	kiln__api_add(steps, "PUT", body, ROOT "vm.resize");
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
+static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
+				     kiln__connect_fn done, void *data)
+{
+	kiln__api_connect(&vm->api, port, done, data);
+}
+
+static size_t cloud_hypervisor_console_write(struct kiln__instance *vm, const void *bytes,
+					     size_t len)
+{
+	return kiln__api_console_write(&vm->api, bytes, len);
+}
+
+static const char *cloud_hypervisor_accel(const struct kiln__instance *vm)
+{
+	return vm->api.binary ? "kvm" : "";
+}
+
+static int64_t cloud_hypervisor_pid(const struct kiln__instance *vm)
+{
+	return kiln__api_pid(&vm->api);
+}
+
+static void cloud_hypervisor_free(struct kiln__instance *vm)
+{
+	if (!vm)
+		return;
+	kiln__api_done(&vm->api);
+	kiln__watch_free(vm->event_watch);
+	kiln__os_close(vm->event_fd);
+	kiln__ch_events_done(&vm->events);
+	json_decref(vm->config);
+	free(vm);
+}
+
+static void cloud_hypervisor_probe(const char *arch, struct kiln__probe *ret)
+{
+	kiln__api_probe("cloud-hypervisor", HOME, arch, ret);
+}
+
+const struct kiln__backend kiln__backend_cloud_hypervisor = {
+	.name = "cloud-hypervisor",
+	.summary = "Cloud Hypervisor as a process, by its API: KVM",
+	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
+		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY |
+		    KILN__CAN_UPDATE,
+	.probe = cloud_hypervisor_probe,
+	.check = kiln__cloud_hypervisor_check,
+	.open = cloud_hypervisor_open,
+	.prepare = cloud_hypervisor_prepare,
+	.start = cloud_hypervisor_start,
+	.shutdown = cloud_hypervisor_shutdown,
+	.kill = cloud_hypervisor_kill,
+	.pause = cloud_hypervisor_pause,
+	.resume = cloud_hypervisor_resume,
+	.update = cloud_hypervisor_update,
+	.connect = cloud_hypervisor_connect,
+	.console_write = cloud_hypervisor_console_write,
+	.accel = cloud_hypervisor_accel,
+	.pid = cloud_hypervisor_pid,
+	.free = cloud_hypervisor_free,
+};

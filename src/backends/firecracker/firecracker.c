@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Firecracker as a backend: a process driven by its HTTP API.
+ *
+ * prepare() opens every file and spawns it; each goes to it as an inherited descriptor, which it
+ * opens by /proc/self/fd/N. Its API's socket appears some time later: a watch on the directory,
+ * there before the process is, tells. Between the socket's bind(), which that shows, and its
+ * listen(), which nothing shows, a connection is refused; that alone is tried again, after a
+ * moment.
+ *
+ * Without the API (firecracker.api = false) the configuration is a pipe that Firecracker reads to
+ * its end, so that writing it is what starts the guest.
+ *
+ * Its console is its stdin and stdout, its log a pipe. It ends with exit code 0 when the guest
+ * resets, and never when it powers off: kiln-guest ends it by a reset, and a reset is taken for the
+ * end that it is.
+ */
+#include "firecracker.h"
+
+#include "err.h"
+#include "firecracker_config.h"
+#include "program.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HOME "https://github.com/firecracker-microvm/firecracker"
+
+/* How soon a refused connection is tried again, at first and at most. */
+#define RETRY_FIRST_MS 1
+#define RETRY_MAX_MS   50
+
+#define VERSION_MS 5000
+
+struct kiln__instance {
+	struct kiln__api_vmm api; /* first */
+	json_t *config;
+	struct kiln__dirwatch *appears;
+	struct kiln__timer *retry;
+	uint64_t retry_ms;
+	kiln_fd config_pipe;  /* without an API */
+	bool is_up;           /* the API's socket takes connections */
+	kiln_done_fn started; /* start() was called, and waits for that */
+	void *started_data;
+	char serials[KILN__FIRECRACKER_MAX_DISKS][21];
+};
+
+/* --- starting ------------------------------------------------------------------------------------
+ */
+
+static void complete_start(struct kiln__instance *vm, const kiln_error *err)
+{
+	kiln_done_fn done = vm->started;
+
+	vm->started = NULL;
+	if (done)
+		done(vm->started_data, err ? err->code : 0, err);
+}
+
+static void on_configured(void *data, int result, const kiln_error *err)
+{
+	(void)result;
+	complete_start(data, err);
+}
+
+static void configure(struct kiln__instance *vm)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		complete_start(vm, &err);
+		return;
+	}
+	kiln__firecracker_requests(vm->config, steps);
+	kiln__api_run(&vm->api, steps, on_configured, vm);
+	free(steps);
+}
+
+/* {"firecracker_version": "1.7.0"} */
+static int check_version(const struct kiln__instance *vm, const char *body, size_t len,
+			 kiln_error *err)
+{
+	json_t *json = json_loadb(body, len, 0, NULL);
+	const char *text = json_string_value(json_object_get(json, "firecracker_version"));
+	unsigned version = text ? kiln__api_version(text) : 0;
+	int r;
+
+	if (!version)
+		r = kiln__fail(err, KILN_EFORMAT, "Firecracker does not say its version");
+	else if (version < KILN__FIRECRACKER_FIRST)
+		r = kiln__fail(err, KILN_ENOTSUP, "this is Firecracker %s: kiln needs 1.7 or later",
+			       text);
+	else
+		r = kiln__api_check_version(&kiln__firecracker_form, vm->config, version, err);
+	json_decref(json);
+	return r;
+}
+
+static void on_version(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+	kiln_error why;
+
+	if (!err && check_version(vm, answer->body, answer->len, &why) < 0)
+		err = &why;
+	if (err)
+		complete_start(vm, err);
+	else
+		configure(vm);
+}
+
+static void ask_version(struct kiln__instance *vm)
+{
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = "/version",
+					      .deadline_ms = KILN__API_MS,
+					      .done = on_version,
+					      .data = vm,
+				      });
+}
+
+/* --- the API's socket
+ * ------------------------------------------------------------------------------ */
+
+static void try_connect(struct kiln__instance *vm)
+{
+	kiln_error err;
+	int r;
+
+	if (vm->is_up || vm->api.ended)
+		return;
+	r = kiln__http_connect(vm->api.http, &err);
+	if (r == KILN_ENOENT)
+		return; /* not there yet */
+	if (r == KILN_EDIED) {
+		kiln__timer_start(vm->retry, vm->retry_ms);
+		vm->retry_ms = vm->retry_ms * 2 < RETRY_MAX_MS ? vm->retry_ms * 2 : RETRY_MAX_MS;
+		return;
+	}
+	if (r < 0) {
+		kiln__api_fail(&vm->api, &err);
+		return;
+	}
+	vm->is_up = true;
+	kiln__timer_stop(vm->retry);
+	if (vm->started)
+		ask_version(vm);
+}
+
+static void on_retry(void *data)
+{
+	try_connect(data);
+}
+
+static void on_appears(void *data, int directory, const char *name)
+{
+	struct kiln__instance *vm = data;
+
+	(void)directory;
+	if ((!name || strcmp(name, "api.sock") == 0) && !kiln__timer_armed(vm->retry))
+		try_connect(vm);
+}
+
+/* --- preparing
+ * --------------------------------------------------------------------------------------- */
+
+/* As Firecracker makes it: device, device type and inode as decimal numbers, the first 20 digits.
+ */
+static int note_serials(struct kiln__instance *vm, kiln_error *err)
+{
+	for (size_t i = 0; i < vm->api.handles.count; i++) {
+		const struct kiln__spawn_fd *fd = &vm->api.handles.fds[i];
+		struct kiln__os_stat st;
+		char text[80];
+		int r;
+
+		if (fd->to < KILN__FIRECRACKER_FD_DISK)
+			continue;
+		r = kiln__os_fstat(fd->from, &st, err);
+		if (r < 0)
+			return r;
+		snprintf(text, sizeof(text), "%llu%llu%llu", (unsigned long long)st.device,
+			 (unsigned long long)st.device_type, (unsigned long long)st.inode);
+		snprintf(vm->serials[fd->to - KILN__FIRECRACKER_FD_DISK], 21, "%.20s", text);
+	}
+	return 0;
+}
+
+static int open_files(struct kiln__instance *vm, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->api.host.spec;
+	struct kiln__handles *handles = &vm->api.handles;
+	int r = kiln__handles_add_boot_file(handles, &spec->kernel, KILN__FIRECRACKER_FD_KERNEL,
+					    "kernel", err);
+
+	if (r == 0)
+		r = kiln__handles_add_boot_file(handles, &spec->initrd, KILN__FIRECRACKER_FD_INITRD,
+						"initrd", err);
+	if (r == 0)
+		r = kiln__api_add_disks(&vm->api, KILN__FIRECRACKER_FD_DISK, err);
+	return r < 0 ? r : note_serials(vm, err);
+}
+
+/* The API's socket is watched for; or the configuration gets its pipe. */
+static int make_control(struct kiln__instance *vm, kiln_error *err)
+{
+	kiln_fd theirs;
+	int ignored;
+	int r;
+
+	if (!vm->api.host.spec->firecracker.api) {
+		r = kiln__vmm_pipe(&theirs, &vm->config_pipe, err);
+		return r < 0 ? r
+			     : kiln__handles_add(&vm->api.handles, theirs,
+						 KILN__FIRECRACKER_FD_CONFIG, err);
+	}
+	r = kiln__dirwatch_new(&vm->appears, vm->api.host.loop, on_appears, vm, err);
+	return r < 0 ? r : kiln__dirwatch_add(vm->appears, vm->api.dir, &ignored, err);
+}
+
+static int spawn(struct kiln__instance *vm, kiln_fd console, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->api.host.spec;
+	const char *argv[16];
+	size_t n = 0;
+
+	argv[n++] = vm->api.binary;
+	argv[n++] = "--id";
+	argv[n++] = vm->api.host.id;
+	argv[n++] = "--log-path";
+	argv[n++] = "/proc/self/fd/3"; /* KILN__FIRECRACKER_FD_LOG */
+	argv[n++] = "--level";
+	argv[n++] = "Warning";
+	if (spec->firecracker.pci)
+		argv[n++] = "--enable-pci";
+	if (spec->firecracker.api) {
+		argv[n++] = "--api-sock";
+		argv[n++] = vm->api.api_path;
+	} else {
+		argv[n++] = "--no-api";
+		argv[n++] = "--config-file";
+		argv[n++] = "/proc/self/fd/6"; /* KILN__FIRECRACKER_FD_CONFIG */
+	}
+	argv[n] = NULL;
+	return kiln__api_spawn(&vm->api, argv, spec->network_count > 0, console, err);
+}
+
+static int spawn_with_channels(struct kiln__instance *vm, kiln_error *err)
+{
+	kiln_fd log = KILN_FD_NONE;
+	kiln_fd theirs = KILN_FD_NONE;
+	kiln_fd console[2];
+	int r = kiln__vmm_pipe(&log, &theirs, err);
+
+	if (r == 0)
+		r = kiln__handles_add(&vm->api.handles, theirs, KILN__FIRECRACKER_FD_LOG, err);
+	if (r == 0)
+		r = kiln__os_socket_pair(console, err);
+	if (r < 0) {
+		kiln__os_close(log);
+		return r;
+	}
+	r = kiln__api_take_console(&vm->api, console[0], err);
+	if (r == 0)
+		r = spawn(vm, console[1], err);
+	kiln__os_close(console[1]);
+	if (r < 0) {
+		kiln__os_close(log);
+		return r;
+	}
+	return kiln__vmm_add_log(vm->api.vmm, vm->api.host.loop, log, err);
+}
+
+/* An option that it does not know would end it with a complaint about arguments. */
+static int check_option(const struct kiln__instance *vm, kiln_error *err)
+{
+	const char *const argv[] = {vm->api.binary, "--version", NULL};
+	kiln__autofree char *text = NULL;
+	const char *at;
+	unsigned version;
+	int r;
+
+	if (!vm->api.host.spec->firecracker.pci)
+		return 0;
+	r = kiln__os_run_capture(vm->api.binary, argv, VERSION_MS, &text, err);
+	if (r < 0)
+		return r;
+	at = strpbrk(text, "0123456789");
+	version = at ? kiln__api_version(at) : 0;
+	if (version >= KILN__FIRECRACKER_PCI)
+		return 0;
+	return kiln__fail(err, KILN_ENOTSUP,
+			  "firecracker.pci: needs Firecracker 1.13, this is %u.%u", version / 1000,
+			  version % 1000);
+}
+
+static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
+{
+	const struct kiln__firecracker *wanted = &vm->api.host.spec->firecracker;
+	int r = kiln__api_find(wanted->binary, "firecracker", HOME, &vm->api.binary, err);
+
+	if (r == 0)
+		r = kiln__api_prepare(&vm->api, wanted->preflight, err);
+	if (r == 0)
+		r = kiln__firecracker_config(vm->api.host.spec, vm->api.vsock_path, &vm->config,
+					     err);
+	if (r == 0)
+		r = check_option(vm, err);
+	if (r == 0)
+		r = open_files(vm, err);
+	if (r == 0)
+		r = make_control(vm, err);
+	return r < 0 ? r : spawn_with_channels(vm, err);
+}
+
+/* --- the contract
+ * -------------------------------------------------------------------------------------- */
+
+static void firecracker_on_end(struct kiln__api_vmm *api, const kiln_error *err)
+{
+	struct kiln__instance *vm = (struct kiln__instance *)api;
+
+	kiln__timer_stop(vm->retry);
+	/* With a request under way it is that which ends; before the first there is none. */
+	if (!kiln__http_count(api->http))
+		complete_start(vm, err);
+}
+
+static int firecracker_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
+			    kiln_error *err)
+{
+	struct kiln__instance *vm = calloc(1, sizeof(*vm));
+	int r;
+
+	if (!vm)
+		return kiln__fail_nomem(err);
+	vm->config_pipe = KILN_FD_NONE;
+	vm->retry_ms = RETRY_FIRST_MS;
+	r = kiln__api_open(&vm->api, host, "Firecracker", err);
+	if (r == 0) {
+		vm->api.on_end = firecracker_on_end;
+		r = kiln__timer_new(&vm->retry, host->loop, on_retry, vm, err);
+		if (r < 0)
+			kiln__api_done(&vm->api);
+	}
+	if (r < 0) {
+		free(vm);
+		return r;
+	}
+	*ret = vm;
+	return 0;
+}
+
+/* The pipe takes it all, or Firecracker has ended: a configuration is far smaller than a pipe. */
+static void start_by_file(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	char *text = json_dumps(vm->config, JSON_COMPACT);
+	kiln_error err = KILN_ERROR_INIT;
+	size_t len = text ? strlen(text) : 0;
+
+	if (!text)
+		kiln__fail_nomem(&err);
+	else if (write(vm->config_pipe, text, len) != (ssize_t)len)
+		kiln__fail_errno(&err, errno, "cannot tell Firecracker its configuration");
+	free(text);
+	kiln__os_close(kiln__take_fd(&vm->config_pipe));
+	if (done)
+		done(data, err.code, err.code ? &err : NULL);
+}
+
+static void firecracker_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (vm->api.ended) {
+		kiln__fail(&err, KILN_EDIED, "Firecracker has ended");
+		if (done)
+			done(data, err.code, &err);
+		return;
+	}
+	if (!vm->api.host.spec->firecracker.api) {
+		start_by_file(vm, done, data);
+		return;
+	}
+	vm->started = done;
+	vm->started_data = data;
+	if (vm->is_up)
+		ask_version(vm);
+}
+
+/* False, and @done told, where there is no API to be asked. */
+static bool has_api(struct kiln__instance *vm, const char *what, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (vm->api.host.spec->firecracker.api)
+		return true;
+	kiln__fail(&err, KILN_ENOTSUP, "firecracker.api: without its API Firecracker cannot %s",
+		   what);
+	if (done)
+		done(data, err.code, &err);
+	return false;
+}
+
+static void send(struct kiln__instance *vm, const char *method, json_t *body, const char *target,
+		 kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps || !body) {
+		json_decref(body);
+		free(steps);
+		kiln__fail_nomem(&err);
+		if (done)
+			done(data, err.code, &err);
+		return;
+	}
+	kiln__api_add(steps, method, body, "%s", target);
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
+/* x86_64 only, and for a guest with a keyboard driver: whose kernel takes it as "reboot". */
+static void firecracker_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (strcmp(vm->api.host.spec->arch, "x86_64") != 0) {
+		kiln__fail(&err, KILN_ENOTSUP, "Firecracker has Ctrl-Alt-Del on x86_64 only");
+		if (done)
+			done(data, err.code, &err);
+		return;
+	}
+	if (has_api(vm, "press Ctrl-Alt-Del", done, data))
+		send(vm, "PUT", json_pack("{s:s}", "action_type", "SendCtrlAltDel"), "/actions",
+		     done, data);
+}
+
+static void firecracker_kill(struct kiln__instance *vm)
+{
+	kiln__api_kill(&vm->api);
+}
+
+static void firecracker_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	if (has_api(vm, "pause", done, data))
+		send(vm, "PATCH", json_pack("{s:s}", "state", "Paused"), "/vm", done, data);
+}
+
+static void firecracker_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
+{
+	if (has_api(vm, "resume", done, data))
+		send(vm, "PATCH", json_pack("{s:s}", "state", "Resumed"), "/vm", done, data);
+}
+
+/* --- changes
+ * -------------------------------------------------------------------------------------- */
+
+static int refuse_change(kiln_error *err, const char *what, const char *hint)
+{
+	kiln__fail(err, KILN_ENOTSUP, "%s", what);
+	return kiln__hint(err, "%s", hint), KILN_ENOTSUP;
+}
+
+#define MIB_MASK ((UINT64_C(1) << 20) - 1)
+
+static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->api.host.spec;
+	bool memory = update->memory != KILN_UPDATE_KEEP;
+	bool balloon = update->balloon != KILN_UPDATE_KEEP;
+
+	if (update->cpus != KILN_UPDATE_KEEP)
+		return refuse_change(err, "cpus: Firecracker adds no processors to a running guest",
+				     "cloud-hypervisor does");
+	if (memory && !json_object_get(vm->config, "memory-hotplug"))
+		return refuse_change(err, "memory: this machine cannot be given more",
+				     "give it room: firecracker.config "
+				     "{\"memory-hotplug\":{\"total_size_mib\":N}}");
+	if (balloon && !json_object_get(vm->config, "balloon"))
+		return refuse_change(err, "balloon: this machine has none",
+				     "give it one: balloon = true");
+	if ((memory && (update->memory & MIB_MASK)) || (balloon && (update->balloon & MIB_MASK)))
+		return kiln__fail(err, KILN_EINVAL, "Firecracker takes whole MiB");
+	if (memory && update->memory < spec->memory)
+		return kiln__fail(err, KILN_EINVAL,
+				  "memory: it cannot have less than it began with");
+	return 0;
+}
+
+static void firecracker_update(struct kiln__instance *vm, const kiln_update *update,
+			       kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps;
+	kiln_error err;
+
+	if (!has_api(vm, "be changed", done, data))
+		return;
+	steps = calloc(1, sizeof(*steps));
+	if (!steps || check_update(vm, update, &err) < 0) {
+		if (!steps)
+			kiln__fail_nomem(&err);
+		free(steps);
+		done(data, err.code, &err);
+		return;
+	}
+	if (update->balloon != KILN_UPDATE_KEEP)
+		kiln__api_add(steps, "PATCH",
+			      json_pack("{s:I}", "amount_mib", (json_int_t)(update->balloon >> 20)),
+			      "/balloon");
+	if (update->memory != KILN_UPDATE_KEEP)
+		kiln__api_add(
+			steps, "PATCH",
+			json_pack("{s:I}", "requested_size_mib",
+				  (json_int_t)((update->memory - vm->api.host.spec->memory) >> 20)),
+			"/hotplug/memory");
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
+static void firecracker_connect(struct kiln__instance *vm, uint32_t port, kiln__connect_fn done,
+				void *data)
+{
+	kiln__api_connect(&vm->api, port, done, data);
+}
+
+static const char *firecracker_disk_serial(const struct kiln__instance *vm, const char *serial)
+{
+	const struct kiln__spec *spec = vm->api.host.spec;
+	size_t first = spec->root.kind != KILN__ROOT_NONE;
+
+	if (strcmp(serial, KILN__ROOT_SERIAL) == 0)
+		return vm->serials[0];
+	for (size_t i = 0; i < spec->disk_count; i++)
+		if (spec->disks[i].serial && strcmp(spec->disks[i].serial, serial) == 0)
+			return vm->serials[first + i];
+	return serial;
+}
+
+static size_t firecracker_console_write(struct kiln__instance *vm, const void *bytes, size_t len)
+{
+	return kiln__api_console_write(&vm->api, bytes, len);
+}
+
+static const char *firecracker_accel(const struct kiln__instance *vm)
+{
+	return vm->api.binary ? "kvm" : "";
+}
+
+static int64_t firecracker_pid(const struct kiln__instance *vm)
+{
+	return kiln__api_pid(&vm->api);
+}
+
+static void firecracker_free(struct kiln__instance *vm)
+{
+	kiln_error err;
+
+	if (!vm)
+		return;
+	kiln__fail(&err, KILN_ECANCELED, "Firecracker: canceled");
+	if (!vm->api.http || !kiln__http_count(vm->api.http))
+		complete_start(vm, &err);
+	kiln__api_done(&vm->api);
+	kiln__dirwatch_free(vm->appears);
+	kiln__timer_free(vm->retry);
+	kiln__os_close(vm->config_pipe);
+	json_decref(vm->config);
+	free(vm);
+}
+
+static void firecracker_probe(const char *arch, struct kiln__probe *ret)
+{
+	kiln__api_probe("firecracker", HOME, arch, ret);
+}
+
+const struct kiln__backend kiln__backend_firecracker = {
+	.name = "firecracker",
+	.summary = "Firecracker as a process, by its API: KVM",
+	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
+		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__ENDS_BY_RESET | KILN__OWNS_VSOCK |
+		    KILN__BY_NAME_ONLY | KILN__CAN_UPDATE,
+	.probe = firecracker_probe,
+	.check = kiln__firecracker_check,
+	.open = firecracker_open,
+	.prepare = firecracker_prepare,
+	.start = firecracker_start,
+	.shutdown = firecracker_shutdown,
+	.kill = firecracker_kill,
+	.pause = firecracker_pause,
+	.resume = firecracker_resume,
+	.update = firecracker_update,
+	.connect = firecracker_connect,
+	.disk_serial = firecracker_disk_serial,
+	.console_write = firecracker_console_write,
+	.accel = firecracker_accel,
+	.pid = firecracker_pid,
+	.free = firecracker_free,
+};

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "firecracker_config.h"
+
+#include "buf.h"
+#include "err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const ids[] = {"drive_id", "iface_id", "id", NULL};
+
+const struct kiln__api_form kiln__firecracker_form = {
+	.key = "firecracker.config",
+	.name = "Firecracker",
+	.fields = kiln__firecracker_fields,
+	.ids = ids,
+};
+
+/* --- what it cannot do -------------------------------------------------------------------------
+ */
+
+static int check_disk(const struct kiln__disk *disk, size_t i, kiln_error *err)
+{
+	if (disk->own)
+		return 0; /* what kiln wishes for its own is a wish */
+	if (disk->cache && strcmp(disk->cache, "none") == 0) {
+		kiln__fail(err, KILN_ENOTSUP,
+			   "disks[%zu].cache: Firecracker cannot bypass the host's cache", i);
+		return kiln__hint(err, "writeback and unsafe are there"), KILN_ENOTSUP;
+	}
+	if (disk->discard)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "disks[%zu].discard: Firecracker's drives have none", i);
+	if (disk->serial) {
+		kiln__fail(err, KILN_ENOTSUP,
+			   "disks[%zu].serial: Firecracker makes serial numbers itself, of the "
+			   "file's device and inode",
+			   i);
+		return kiln__hint(err, "the guest has its disks in their order, from /dev/vda on"),
+		       KILN_ENOTSUP;
+	}
+	return 0;
+}
+
+/* Firecracker's own bounds: MachineConfiguration of its API document. */
+static int check_machine(const struct kiln__spec *spec, kiln_error *err)
+{
+	if (spec->firmware != KILN__FIRMWARE_NONE) {
+		kiln__fail(err, KILN_ENOTSUP, "firmware: Firecracker boots a kernel, no firmware");
+		return kiln__hint(err, "cloud-hypervisor and qemu have firmware"), KILN_ENOTSUP;
+	}
+	if (!kiln__source_is_set(&spec->kernel))
+		return kiln__fail(err, KILN_EINVAL, "kernel: the firecracker backend needs one");
+	if (spec->cpus > 32)
+		return kiln__fail(err, KILN_ENOTSUP, "cpus: Firecracker has at most 32");
+	if (spec->memory % (1024 * 1024))
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "memory: Firecracker takes whole MiB, this is %llu KiB",
+				  (unsigned long long)(spec->memory / 1024));
+	if (strcmp(spec->on_reboot, "restart") == 0) {
+		kiln__fail(err, KILN_ENOTSUP,
+			   "on_reboot: Firecracker never reboots a guest: a reset ends it");
+		return kiln__hint(err, "builtin and cloud-hypervisor restart one"), KILN_ENOTSUP;
+	}
+	return 0;
+}
+
+int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err)
+{
+	size_t disks = spec->disk_count + (spec->root.kind != KILN__ROOT_NONE);
+	json_t *config;
+	int r = kiln__api_check_spec(spec, "firecracker", err);
+
+	if (r == 0)
+		r = check_machine(spec, err);
+	for (size_t i = 0; r == 0 && i < spec->disk_count; i++)
+		r = check_disk(&spec->disks[i], i, err);
+	if (r == 0 && disks > KILN__FIRECRACKER_MAX_DISKS)
+		r = kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
+			       KILN__FIRECRACKER_MAX_DISKS);
+	if (r == 0)
+		r = kiln__firecracker_config(spec, "/vsock", &config, err);
+	if (r < 0)
+		return r;
+	if (!spec->firecracker.api &&
+	    (json_object_get(config, "mmds") || json_object_get(config, "serial")))
+		r = kiln__fail(err, KILN_ENOTSUP,
+			       "firecracker.api: without it there are neither mmds nor serial");
+	json_decref(config);
+	return r;
+}
+
+/* --- its configuration ---------------------------------------------------------------------------
+ */
+
+/*
+ * panic=-1 resets at once on a panic, and a reset by the keyboard controller is what ends the
+ * process (x86_64); on Arm reboot=k is not looked at. Until the guest's PID 1 runs, the console
+ * gets what is critical or worse.
+ */
+static json_t *boot_args(const struct kiln__spec *spec)
+{
+	return json_sprintf("console=ttyS0 panic=-1 reboot=k loglevel=3%s%s%s",
+			    spec->firecracker.pci ? "" : " pci=off", spec->cmdline ? " " : "",
+			    spec->cmdline ? spec->cmdline : "");
+}
+
+static json_t *fd_path(int number)
+{
+	return json_sprintf("/proc/self/fd/%d", number);
+}
+
+static json_t *boot_source(const struct kiln__spec *spec)
+{
+	json_t *source =
+		json_pack("{s:o, s:o}", "kernel_image_path", fd_path(KILN__FIRECRACKER_FD_KERNEL),
+			  "boot_args", boot_args(spec));
+
+	if (source && kiln__source_is_set(&spec->initrd) &&
+	    json_object_set_new(source, "initrd_path", fd_path(KILN__FIRECRACKER_FD_INITRD))) {
+		json_decref(source);
+		return NULL;
+	}
+	return source;
+}
+
+/* None is "is_root_device": Firecracker would add a "root=" that kiln-guest has no use for. */
+static int add_drive(json_t *list, json_t *id, int number, bool readonly, bool unsafe)
+{
+	return json_array_append_new(
+		list, json_pack("{s:o, s:b, s:b, s:o, s:s}", "drive_id", id, "is_root_device",
+				false, "is_read_only", readonly, "path_on_host", fd_path(number),
+				"cache_type", unsafe ? "Unsafe" : "Writeback"));
+}
+
+static json_t *drives(const struct kiln__spec *spec)
+{
+	int number = KILN__FIRECRACKER_FD_DISK;
+	json_t *list = json_array();
+	int r = list ? 0 : -1;
+
+	if (r == 0 && spec->root.kind != KILN__ROOT_NONE)
+		r = add_drive(list, json_string("root"), number++,
+			      !kiln__root_is_writable(&spec->root), false);
+	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
+		const struct kiln__disk *disk = &spec->disks[i];
+
+		r = add_drive(list, json_sprintf("disk%zu", i), number++, disk->readonly,
+			      disk->cache && strcmp(disk->cache, "unsafe") == 0);
+	}
+	if (r == 0)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+static json_t *interfaces(const struct kiln__spec *spec)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < spec->network_count; i++)
+		if (json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "iface_id",
+							  json_sprintf("net%zu", i), "guest_mac",
+							  kiln__api_mac(spec->networks[i].mac),
+							  "host_dev_name",
+							  spec->networks[i].interface))) {
+			json_decref(list);
+			return NULL;
+		}
+	return list;
+}
+
+/* Takes @value; an empty list is left out. */
+static int set(json_t *config, const char *section, json_t *value)
+{
+	if (json_is_array(value) && json_array_size(value) == 0) {
+		json_decref(value);
+		return 0;
+	}
+	return json_object_set_new(config, section, value);
+}
+
+static int build(json_t *config, const struct kiln__spec *spec, const char *vsock)
+{
+	int r = set(config, "machine-config",
+		    json_pack("{s:i, s:I}", "vcpu_count", (int)spec->cpus, "mem_size_mib",
+			      (json_int_t)(spec->memory >> 20)));
+
+	if (r == 0)
+		r = set(config, "boot-source", boot_source(spec));
+	if (r == 0)
+		r = set(config, "drives", drives(spec));
+	if (r == 0)
+		r = set(config, "network-interfaces", interfaces(spec));
+	if (r == 0 && spec->vsock)
+		r = set(config, "vsock",
+			json_pack("{s:i, s:s}", "guest_cid", (int)(spec->cid ? spec->cid : 3),
+				  "uds_path", vsock));
+	if (r == 0 && spec->rng)
+		r = set(config, "entropy", json_object());
+	if (r == 0 && spec->balloon)
+		r = set(config, "balloon",
+			json_pack("{s:i, s:b}", "amount_mib", 0, "deflate_on_oom", true));
+	return r;
+}
+
+int kiln__firecracker_config(const struct kiln__spec *spec, const char *vsock, json_t **ret,
+			     kiln_error *err)
+{
+	json_t *config = json_object();
+	int r = config && build(config, spec, vsock) == 0 ? 0 : kiln__fail_nomem(err);
+
+	if (r == 0)
+		r = kiln__api_merge(&kiln__firecracker_form, config, spec->firecracker.config, err);
+	if (r < 0) {
+		json_decref(config);
+		return r;
+	}
+	*ret = config;
+	return 0;
+}
+
+/* --- its requests
+ * ------------------------------------------------------------------------------------ */
+
+/*
+ * In the order in which one may need another: what logs first; cpu-config after machine-config,
+ * which resets it; mmds-config after the interfaces it names.
+ */
+static const struct {
+	const char *section;
+	const char *target;
+	const char *id; /* of a list's elements */
+} sections[] = {
+	{"logger", "/logger", NULL},
+	{"metrics", "/metrics", NULL},
+	{"machine-config", "/machine-config", NULL},
+	{"cpu-config", "/cpu-config", NULL},
+	{"boot-source", "/boot-source", NULL},
+	{"drives", "/drives/", "drive_id"},
+	{"pmem", "/pmem/", "id"},
+	{"network-interfaces", "/network-interfaces/", "iface_id"},
+	{"vsock", "/vsock", NULL},
+	{"entropy", "/entropy", NULL},
+	{"serial", "/serial", NULL},
+	{"balloon", "/balloon", NULL},
+	{"memory-hotplug", "/hotplug/memory", NULL},
+	{"mmds-config", "/mmds/config", NULL},
+	{"mmds", "/mmds", NULL},
+};
+
+void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *steps)
+{
+	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
+		json_t *section = json_object_get(config, sections[i].section);
+		json_t *element;
+		size_t k;
+
+		if (section && !sections[i].id)
+			kiln__api_add(steps, "PUT", json_incref(section), "%s", sections[i].target);
+		json_array_foreach (sections[i].id ? section : NULL, k, element)
+			kiln__api_add(steps, "PUT", json_incref(element), "%s%s",
+				      sections[i].target,
+				      json_string_value(json_object_get(element, sections[i].id)));
+	}
+	kiln__api_add(steps, "PUT", json_pack("{s:s}", "action_type", "InstanceStart"), "/actions");
+}

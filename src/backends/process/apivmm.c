@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VMM is a child and dies with this process. Its end is the one event that settles everything:
+ * what is pending of its API waits for it where the connection broke, since only then its last
+ * words are known, and ended() is told when it is reaped. A VMM that gives up its API and lives on
+ * cannot be managed, and is killed after a moment.
+ */
+#include "apivmm.h"
+
+#include "buf.h"
+#include "err.h"
+#include "fdstream.h"
+#include "kvm.h"
+#include "program.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long a VMM without its API may take to end by itself, and so to say why. */
+#define CLOSED_MS 2000
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void remove_files(struct kiln__api_vmm *vm)
+{
+	if (vm->api_path)
+		kiln__os_remove(vm->api_path, NULL);
+	if (vm->dialer) { /* the VMM's own, which it leaves behind */
+		kiln__vsock_dialer_free(kiln__take(vm->dialer));
+		kiln__os_remove(vm->vsock_path, NULL);
+	}
+	if (vm->owns_dir)
+		kiln__os_remove(vm->dir, NULL);
+}
+
+/* How it ended, of all that is known; false: it is an error. */
+static bool judge(const struct kiln__api_vmm *vm, struct kiln__exit how, enum kiln__end *ret)
+{
+	if (vm->killed && !vm->why.code)
+		*ret = KILN__END_KILLED;
+	else if (vm->end_known && vm->put_down)
+		*ret = vm->end;
+	else if (!vm->why.code && !how.signaled && how.code == 0)
+		*ret = vm->end_known ? vm->end : vm->silent_end;
+	else
+		return false;
+	return true;
+}
+
+static void on_vmm_ended(void *data, struct kiln__exit how)
+{
+	struct kiln__api_vmm *vm = data;
+	enum kiln__end end = KILN__END_FAILED;
+	kiln_error err = KILN_ERROR_INIT;
+
+	vm->ended = true;
+	if (vm->why.code)
+		err = vm->why;
+	else if (!judge(vm, how, &end))
+		kiln__vmm_fail(vm->vmm, vm->name, how, &err);
+	else
+		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->name);
+	kiln__timer_stop(vm->closed);
+	if (vm->on_end)
+		vm->on_end(vm, &err);
+	if (vm->http)
+		kiln__http_end(vm->http, &err);
+	remove_files(vm);
+	vm->host.ended(vm->host.data, end, end == KILN__END_FAILED ? &err : NULL);
+}
+
+static const struct kiln__process_handler process_handler = {.ended = on_vmm_ended};
+
+static void on_lost(void *data, const kiln_error *why)
+{
+	struct kiln__api_vmm *vm = data;
+
+	if (vm->ended)
+		return;
+	kiln__log(vm->host.log, KILN_LOG_WARN, "%s", why->message);
+	kiln__timer_start(vm->closed, CLOSED_MS);
+}
+
+static const struct kiln__http_handler http_handler = {.lost = on_lost};
+
+static void on_closed_long(void *data)
+{
+	struct kiln__api_vmm *vm = data;
+	kiln_error err;
+
+	kiln__fail(&err, KILN_EIO, "%s has closed its API without an answer", vm->name);
+	kiln__api_fail(vm, &err);
+}
+
+static void on_killing(void *data)
+{
+	struct kiln__api_vmm *vm = data;
+
+	if (vm->vmm)
+		kiln__vmm_kill(vm->vmm);
+}
+
+void kiln__api_kill(struct kiln__api_vmm *vm)
+{
+	vm->killed = true;
+	kiln__deferred_schedule(vm->killing);
+}
+
+void kiln__api_put_down(struct kiln__api_vmm *vm, enum kiln__end end)
+{
+	vm->end = end;
+	vm->end_known = true;
+	vm->put_down = true;
+	kiln__deferred_schedule(vm->killing);
+}
+
+void kiln__api_fail(struct kiln__api_vmm *vm, const kiln_error *err)
+{
+	if (!vm->why.code)
+		vm->why = *err;
+	kiln__deferred_schedule(vm->killing);
+}
+
+void kiln__api_panicked(struct kiln__api_vmm *vm)
+{
+	if (vm->has_panicked)
+		return;
+	vm->has_panicked = true;
+	vm->host.panicked(vm->host.data);
+}
+
+/* --- the console ------------------------------------------------------------------------------ */
+
+static size_t on_console_data(void *data, const void *bytes, size_t len)
+{
+	struct kiln__api_vmm *vm = data;
+
+	vm->host.console(vm->host.data, bytes, len);
+	return len;
+}
+
+static void on_console_error(void *data, const kiln_error *err)
+{
+	(void)data;
+	(void)err; /* the VMM's end is noticed by its process */
+}
+
+static const struct kiln__stream_handler console_handler = {
+	.on_data = on_console_data,
+	.on_error = on_console_error,
+};
+
+int kiln__api_take_console(struct kiln__api_vmm *vm, kiln_fd fd, kiln_error *err)
+{
+	int r;
+
+	kiln__stream_close(kiln__take(vm->console));
+	r = kiln__fdstream_new(&vm->console, vm->host.loop, fd, err);
+	if (r < 0) {
+		kiln__os_close(fd);
+		return r;
+	}
+	kiln__stream_set_handler(vm->console, &console_handler, vm);
+	kiln__stream_resume(vm->console);
+	return 0;
+}
+
+size_t kiln__api_console_write(struct kiln__api_vmm *vm, const void *bytes, size_t len)
+{
+	ssize_t n = vm->console && !vm->ended ? kiln__stream_write(vm->console, bytes, len) : 0;
+
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* --- opening and preparing ----------------------------------------------------------------------
+ */
+
+int kiln__api_open(struct kiln__api_vmm *vm, const struct kiln__backend_host *host,
+		   const char *name, kiln_error *err)
+{
+	int r;
+
+	vm->host = *host;
+	vm->name = name;
+	vm->silent_end = KILN__END_POWEROFF;
+	r = kiln__deferred_new(&vm->killing, host->loop, on_killing, vm, err);
+	if (r == 0)
+		r = kiln__timer_new(&vm->closed, host->loop, on_closed_long, vm, err);
+	if (r < 0)
+		kiln__api_done(vm);
+	return r;
+}
+
+int kiln__api_find(const char *configured, const char *program, const char *home, char **ret,
+		   kiln_error *err)
+{
+	struct kiln__os_stat st;
+
+	if (configured) {
+		if (kiln__os_stat(configured, &st, err) < 0)
+			return kiln__prefix(err, "binary of %s", program), KILN_ENOENT;
+		*ret = strdup(configured);
+		return *ret ? 0 : kiln__fail_nomem(err);
+	}
+	if (kiln__os_find_program(ret, program, err) == 0)
+		return 0;
+	kiln__fail(err, KILN_ENOENT, "%s is not installed", program);
+	kiln__hint(err, "install it (%s) where PATH leads, or name it in the configuration", home);
+	return KILN_ENOENT;
+}
+
+/* The machine's runtime directory; for one that has none, its own. */
+static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
+{
+	kiln__autofree char *runtime = NULL;
+	int r;
+
+	if (vm->host.runtime_dir) {
+		vm->dir = strdup(vm->host.runtime_dir);
+		return vm->dir ? 0 : kiln__fail_nomem(err);
+	}
+	r = kiln__os_runtime_dir(&runtime, err);
+	if (r == 0)
+		r = kiln__os_make_private_dir(runtime, err);
+	if (r < 0)
+		return r;
+	vm->dir = kiln__strf("%s/%s", runtime, vm->host.id);
+	if (!vm->dir)
+		return kiln__fail_nomem(err);
+	vm->owns_dir = true;
+	kiln__os_remove_tree(vm->dir, NULL); /* of a life that ended without a word */
+	return kiln__os_make_private_dir(vm->dir, err);
+}
+
+static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
+{
+	struct kiln__api_vmm *vm = data;
+
+	return vm->host.incoming(vm->host.data, port, 0, stream);
+}
+
+int kiln__api_prepare(struct kiln__api_vmm *vm, bool preflight, kiln_error *err)
+{
+	int r = preflight ? kiln__kvm_reason(vm->host.spec->arch, err) : 0;
+
+	if (r < 0)
+		return kiln__prefix(err, "backend: %s cannot run guests here", vm->name), r;
+	r = find_dir(vm, err);
+	if (r < 0)
+		return r;
+	vm->api_path = kiln__strf("%s/api.sock", vm->dir);
+	vm->vsock_path = kiln__strf("%s/vsock.sock", vm->dir);
+	if (!vm->api_path || !vm->vsock_path)
+		return kiln__fail_nomem(err);
+	kiln__os_remove(vm->api_path, NULL);
+	kiln__os_remove(vm->vsock_path, NULL);
+	if (vm->host.spec->vsock)
+		r = kiln__vsock_dialer_new(&vm->dialer, vm->host.loop, vm->vsock_path,
+					   vm->host.listen_ports, on_incoming, vm, err);
+	if (r == 0)
+		r = kiln__http_new(&vm->http, vm->host.loop, vm->api_path, vm->name, &http_handler,
+				   vm, err);
+	return r;
+}
+
+static int add_disk(struct kiln__api_vmm *vm, const struct kiln__source *source, int number,
+		    bool writable, const char *key, kiln_error *err)
+{
+	if (kiln__handles_add_disk(&vm->handles, source, number, writable, key, err) < 0)
+		return err ? err->code : KILN_EIO;
+	return 0;
+}
+
+int kiln__api_add_disks(struct kiln__api_vmm *vm, int first, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->host.spec;
+	kiln_error why = KILN_ERROR_INIT;
+	int r = 0;
+
+	if (spec->root.kind != KILN__ROOT_NONE)
+		r = add_disk(vm, &spec->root.source, first++, kiln__root_is_writable(&spec->root),
+			     "root", &why);
+	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "disks[%zu]", i);
+		r = add_disk(vm, &spec->disks[i].source, first++, !spec->disks[i].readonly, key,
+			     &why);
+	}
+	if (r < 0 && err)
+		*err = why;
+	return r;
+}
+
+static bool has_low_port(const struct kiln__spec *spec)
+{
+	for (size_t i = 0; i < spec->port_count; i++)
+		if (spec->ports[i].host_port < 1024)
+			return true;
+	return false;
+}
+
+int kiln__api_spawn(struct kiln__api_vmm *vm, const char *const *argv, bool network,
+		    kiln_fd console, kiln_error *err)
+{
+	int r = kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log,
+				&(struct kiln__process_plan){
+					.path = vm->binary,
+					.argv = argv,
+					.fds = vm->handles.fds,
+					.fd_count = vm->handles.count,
+					.offline = !network,
+					.low_ports = network && has_low_port(vm->host.spec),
+					.has_console = console != KILN_FD_NONE,
+					.console = console,
+				},
+				&process_handler, vm, err);
+
+	kiln__handles_done(&vm->handles);
+	return r;
+}
+
+/* --- requests -----------------------------------------------------------------------------------
+ */
+
+void kiln__api_add(struct kiln__api_steps *steps, const char *method, json_t *body,
+		   const char *target, ...)
+{
+	struct kiln__api_step *step = &steps->items[steps->count];
+	va_list args;
+	int len;
+
+	if (steps->failed || steps->count == KILN__API_MAX_STEPS) {
+		steps->failed = true;
+		json_decref(body);
+		return;
+	}
+	*step = (struct kiln__api_step){.method = method, .body = body, .fd = KILN_FD_NONE};
+	va_start(args, target);
+	len = vsnprintf(step->target, sizeof(step->target), target, args);
+	va_end(args);
+	steps->count++;
+	if (len < 0 || (size_t)len >= sizeof(step->target))
+		steps->failed = true;
+}
+
+void kiln__api_steps_done(struct kiln__api_steps *steps)
+{
+	for (size_t i = 0; i < steps->count; i++)
+		json_decref(steps->items[i].body);
+	*steps = (struct kiln__api_steps){.count = 0};
+}
+
+struct run {
+	struct kiln__api_vmm *vm;
+	struct kiln__api_steps steps;
+	size_t at;
+	kiln_done_fn done;
+	void *data;
+};
+
+static void run_end(struct run *run, const kiln_error *err)
+{
+	kiln_done_fn done = run->done;
+	void *data = run->data;
+
+	kiln__api_steps_done(&run->steps);
+	free(run);
+	if (done)
+		done(data, err ? err->code : 0, err);
+}
+
+static void run_next(struct run *run);
+
+static void on_answer(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct run *run = data;
+
+	(void)answer;
+	if (err) {
+		run_end(run, err);
+		return;
+	}
+	run->at++;
+	run_next(run);
+}
+
+static void run_next(struct run *run)
+{
+	struct kiln__api_step *step = &run->steps.items[run->at];
+	kiln__autofree char *body = NULL;
+	kiln_error err;
+
+	if (run->at == run->steps.count) {
+		run_end(run, NULL);
+		return;
+	}
+	if (step->body && !(body = json_dumps(step->body, JSON_COMPACT))) {
+		kiln__fail_nomem(&err);
+		run_end(run, &err);
+		return;
+	}
+	kiln__http_send(run->vm->http, &(struct kiln__http_request){
+					       .method = step->method,
+					       .target = step->target,
+					       .body = body,
+					       .fds = &step->fd,
+					       .fd_count = step->fd != KILN_FD_NONE,
+					       .deadline_ms = KILN__API_MS,
+					       .done = on_answer,
+					       .data = run,
+				       });
+}
+
+void kiln__api_run(struct kiln__api_vmm *vm, struct kiln__api_steps *steps, kiln_done_fn done,
+		   void *data)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	kiln_error err;
+
+	if (!run || steps->failed || !vm->http || vm->ended) {
+		if (vm->ended || !vm->http)
+			kiln__fail(&err, KILN_EDIED, "%s has ended", vm->name);
+		else
+			kiln__fail_nomem(&err);
+		free(run);
+		kiln__api_steps_done(steps);
+		if (done)
+			done(data, err.code, &err);
+		return;
+	}
+	*run = (struct run){.vm = vm, .steps = *steps, .done = done, .data = data};
+	*steps = (struct kiln__api_steps){.count = 0};
+	run_next(run);
+}
+
+void kiln__api_call(struct kiln__api_vmm *vm, const char *method, const char *target,
+		    kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		if (done)
+			done(data, err.code, &err);
+		return;
+	}
+	kiln__api_add(steps, method, NULL, "%s", target);
+	kiln__api_run(vm, steps, done, data);
+	free(steps);
+}
+
+/* --- the contract
+ * --------------------------------------------------------------------------------- */
+
+void kiln__api_connect(struct kiln__api_vmm *vm, uint32_t port, kiln__connect_fn done, void *data)
+{
+	kiln_error err;
+
+	if (vm->dialer) {
+		kiln__vsock_dial(vm->dialer, port, done, data);
+		return;
+	}
+	if (vm->ended)
+		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->name);
+	else
+		kiln__fail(&err, KILN_ENOTSUP, "the machine has no vsock device");
+	done(data, NULL, &err);
+}
+
+int64_t kiln__api_pid(const struct kiln__api_vmm *vm)
+{
+	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
+}
+
+void kiln__api_done(struct kiln__api_vmm *vm)
+{
+	/* First, since what it completes may call back in here: kill, mostly. */
+	kiln__http_free(kiln__take(vm->http));
+	kiln__deferred_free(kiln__take(vm->killing));
+	kiln__timer_free(kiln__take(vm->closed));
+	kiln__vmm_free(kiln__take(vm->vmm));
+	kiln__handles_done(&vm->handles);
+	kiln__stream_close(kiln__take(vm->console));
+	if (!vm->ended)
+		remove_files(vm);
+	free(vm->binary);
+	free(vm->dir);
+	free(vm->api_path);
+	free(vm->vsock_path);
+}
+
+/* --- what there is here
+ * ----------------------------------------------------------------------------- */
+
+void kiln__api_probe(const char *program, const char *home, const char *arch,
+		     struct kiln__probe *ret)
+{
+	kiln__autofree char *binary = NULL;
+	kiln__autofree char *text = NULL;
+	const char *at;
+
+	*ret = (struct kiln__probe){.usable = false};
+	snprintf(ret->accel, sizeof(ret->accel), "kvm");
+	if (kiln__api_find(NULL, program, home, &binary, &ret->reason) < 0)
+		return;
+	if (kiln__os_run_capture(binary, (const char *const[]){binary, "--version", NULL}, 5000,
+				 &text, NULL) == 0) {
+		at = strpbrk(text,
+			     "0123456789"); /* "Firecracker v1.7.0", "cloud-hypervisor v40.0" */
+		snprintf(ret->version, sizeof(ret->version), "%.*s",
+			 at ? (int)strcspn(at, " \n") : 0, at ? at : "");
+	}
+	ret->usable = kiln__kvm_reason(arch, &ret->reason) == 0;
+}
+
+unsigned kiln__api_version(const char *text)
+{
+	unsigned major;
+	unsigned minor = 0;
+
+	if (*text == 'v')
+		text++;
+	if (*text < '0' || *text > '9' || sscanf(text, "%3u.%3u", &major, &minor) < 1)
+		return 0;
+	return major * 1000 + minor;
+}

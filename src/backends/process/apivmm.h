@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the backends share whose VMM is a process with an HTTP API on a local socket: its directory
+ * of sockets, its console and vsock, requests one after the other, and its end with reason. The
+ * first member of such a backend's struct kiln__instance.
+ */
+#ifndef KILN_PROCESS_APIVMM_H
+#define KILN_PROCESS_APIVMM_H
+
+#include "backend.h"
+#include "handles.h"
+#include "http.h"
+#include "process.h"
+#include "vsock_dial.h"
+
+#include <jansson.h>
+
+/* How long a VMM may take for one answer. */
+#define KILN__API_MS 30000
+
+struct kiln__api_vmm {
+	struct kiln__backend_host host;
+	const char *name; /* "Firecracker", for messages. Static. */
+	char *binary;
+	char *dir; /* of its sockets: the machine's runtime directory */
+	bool owns_dir;
+	char *api_path;
+	char *vsock_path;
+	struct kiln__handles handles; /* for the process, until it is spawned */
+	struct kiln__process_vmm *vmm;
+	struct kiln__http *http;
+	struct kiln__stream *console;
+	struct kiln__vsock_dialer *dialer;
+	struct kiln__deferred *killing;
+	struct kiln__timer *closed;
+	bool killed;
+	bool ended;
+	bool has_panicked;
+	bool end_known;
+	bool put_down;      /* killed for that end, since it would have gone on */
+	enum kiln__end end; /* what it said of its end */
+	kiln_error why;     /* it cannot go on; code 0 while it can */
+	/* Just before its end is told: what the backend itself has pending. May be NULL. */
+	void (*on_end)(struct kiln__api_vmm *vm, const kiln_error *err);
+	/* What an end by itself with exit code 0 means, if end_known is false. */
+	enum kiln__end silent_end;
+};
+
+/* The half of open() that is the same for all. */
+int kiln__api_open(struct kiln__api_vmm *vm, const struct kiln__backend_host *host,
+		   const char *name, kiln_error *err);
+
+/*
+ * The half of prepare() before files are opened: the program, found as @configured or by PATH as
+ * @program (whose project is at @home, for the hint); whether KVM works, unless @preflight is
+ * false; the directory and the names of sockets in it, and what listens for the guest's
+ * connections.
+ */
+int kiln__api_find(const char *configured, const char *program, const char *home, char **ret,
+		   kiln_error *err);
+int kiln__api_prepare(struct kiln__api_vmm *vm, bool preflight, kiln_error *err);
+
+/*
+ * The root and the disks into vm->handles, numbered from @first on: whole files only, refused by
+ * key. *ret_count gets how many.
+ */
+int kiln__api_add_disks(struct kiln__api_vmm *vm, int first, kiln_error *err);
+
+/* Starts the process; @console may be KILN_FD_NONE. vm->handles is emptied in any case. */
+int kiln__api_spawn(struct kiln__api_vmm *vm, const char *const *argv, bool network,
+		    kiln_fd console, kiln_error *err);
+
+/* The guest's console from here on; @fd is taken, also on failure. */
+int kiln__api_take_console(struct kiln__api_vmm *vm, kiln_fd fd, kiln_error *err);
+
+/* --- requests ----------------------------------------------------------------------------- */
+
+#define KILN__API_MAX_STEPS 64
+
+struct kiln__api_step {
+	const char *method; /* static */
+	char target[96];
+	json_t *body; /* or NULL */
+	kiln_fd fd;   /* sent with it, or KILN_FD_NONE: the caller's */
+};
+
+/* Requests in their order. */
+struct kiln__api_steps {
+	struct kiln__api_step items[KILN__API_MAX_STEPS];
+	size_t count;
+	bool failed; /* too many, or no memory */
+};
+
+/* Adds one; takes @body, NULL meaning without one. */
+void kiln__api_add(struct kiln__api_steps *steps, const char *method, json_t *body,
+		   const char *target, ...) KILN_PRINTF(4, 5);
+void kiln__api_steps_done(struct kiln__api_steps *steps);
+
+/*
+ * Sends them, each when the one before has succeeded; @done once, with the first failure or after
+ * the last. Takes what is in @steps. @done may come from inside the call if it cannot be sent.
+ */
+void kiln__api_run(struct kiln__api_vmm *vm, struct kiln__api_steps *steps, kiln_done_fn done,
+		   void *data);
+
+/* One request without a body. */
+void kiln__api_call(struct kiln__api_vmm *vm, const char *method, const char *target,
+		    kiln_done_fn done, void *data);
+
+/* --- the contract ---------------------------------------------------------------------------- */
+
+/* It cannot go on, for @err: killed, and that is its end's reason. */
+void kiln__api_fail(struct kiln__api_vmm *vm, const kiln_error *err);
+/* Its guest has ended as @end says, but it would go on: it is killed. */
+void kiln__api_put_down(struct kiln__api_vmm *vm, enum kiln__end end);
+void kiln__api_kill(struct kiln__api_vmm *vm);
+void kiln__api_connect(struct kiln__api_vmm *vm, uint32_t port, kiln__connect_fn done, void *data);
+size_t kiln__api_console_write(struct kiln__api_vmm *vm, const void *bytes, size_t len);
+int64_t kiln__api_pid(const struct kiln__api_vmm *vm);
+void kiln__api_panicked(struct kiln__api_vmm *vm);
+
+/* Frees all but @vm itself. */
+void kiln__api_done(struct kiln__api_vmm *vm);
+
+/*
+ * The backend's probe(): the program, its version (the text behind @prefix in what --version
+ * prints), and KVM.
+ */
+void kiln__api_probe(const char *program, const char *home, const char *arch,
+		     struct kiln__probe *ret);
+
+/* "1.17.0-dev" or "v1.7.2" as major * 1000 + minor; 0 if it is no version. */
+unsigned kiln__api_version(const char *text);
+
+#endif
