@@ -10,6 +10,9 @@
 #ifdef KILN_HAVE_QEMU
 #include "qemu.h"
 #endif
+#ifdef KILN_HAVE_VZ
+#include "vz.h"
+#endif
 
 #include <string.h>
 
@@ -19,6 +22,9 @@ const struct kiln__backend *const kiln__backends[] = {
 #endif
 #ifdef KILN_HAVE_QEMU
 	&kiln__backend_qemu,
+#endif
+#ifdef KILN_HAVE_VZ
+	&kiln__backend_vz,
 #endif
 	&kiln__backend_fake,
 	NULL,
@@ -35,5 +41,6 @@ const struct kiln__feature kiln__features[] = {
 	{KILN__CAN_NETWORK, "network"},
 	{KILN__CAN_PORTS, "ports"},
 	{KILN__CAN_FIRMWARE, "firmware"},
+	{KILN__CAN_VZ, "vz"},
 	{0, NULL},
 };

@@ -40,6 +40,7 @@
 #define KILN__CAN_NETWORK   0x0080u
 #define KILN__CAN_PORTS     0x0100u
 #define KILN__CAN_FIRMWARE  0x0200u /* boots what is on a disk */
+#define KILN__CAN_VZ        0x0400u /* Apple's Virtualization.framework accelerates it */
 
 struct kiln__feature {
 	unsigned bit;
