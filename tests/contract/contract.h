@@ -23,6 +23,7 @@ struct vm;
 
 struct subject {
 	const char *name;
+	bool no_reset; /* a guest's reset is not told from a power-off */
 	/* Why it cannot be tested here, or NULL. */
 	const char *(*missing)(void);
 	/* Makes an empty configuration one of a machine that becomes ready by its console. */
