@@ -345,8 +345,10 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
 	r = kiln_machine_new(&runner->machine, runner->loop, runner->config, &options, err);
-	if (r == 0)
+	if (r == 0) {
 		vouch(runner, params);
+		kiln__machine_keep_in(runner->machine, runner->dir);
+	}
 	if (r == 0)
 		r = add_overlay(runner, params, err);
 	if (r == 0)
@@ -452,7 +454,8 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
-	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us one. */
+	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us
+	 * one. */
 	memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
 	json_object_seed(seed);
 	/* One heap, also for the threads of vCPUs, which make a few objects each. */

@@ -75,6 +75,8 @@ struct kiln__backend_host {
 	/* The host ports that incoming() may accept, for VMMs that must listen beforehand; ends
 	 * with 0. */
 	const uint32_t *listen_ports;
+	/* For what lasts from boot to boot, a directory of this VM's own; NULL: nothing does. */
+	const char *state_dir;
 	void *data;
 
 	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after

@@ -591,6 +591,7 @@ int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 		.spec = m->spec,
 		.id = m->id,
 		.listen_ports = served_ports,
+		.state_dir = m->state_dir,
 		.data = m,
 		.ended = on_ended,
 		.panicked = on_panicked,

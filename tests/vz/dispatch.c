@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Serial queues as libdispatch has them, one thread each: as much as src/backends/vz uses. */
-#include "dispatch.h"
+#include <dispatch/dispatch.h>
 
 #include <pthread.h>
 #include <stdio.h>

@@ -43,6 +43,9 @@ char *lookalike_take_trace(void);
 /* Objects of the framework that live now. */
 long lookalike_alive(void);
 
+/* The same of Foundation's objects, of all classes. */
+long lookalike_foundation_alive(void);
+
 /* The process that runs the VM that was started last; 0: none. */
 pid_t lookalike_vmm_pid(void);
 

@@ -138,9 +138,8 @@ class Check:
             self.message(f"{name}:{line}", "-", a[0], "init", [], "id")
         for line, a in calls(text, "kiln__has_class"):
             self.cls(f"{name}:{line}", a[0])
-        for macro, kind in ("kiln__has", "-"), ("kiln__has_class_method", "+"):
-            for line, a in calls(text, macro):
-                self.message(f"{name}:{line}", kind, a[0], a[1], None, None)
+        for line, a in calls(text, "kiln__has"):
+            self.message(f"{name}:{line}", "-", a[0], a[1], None, None)
         for macro in "set_devices", "set_device":
             for line, a in calls(text, macro):
                 self.devices(f"{name}:{line}", a[1].strip('"'), a[2])
@@ -164,8 +163,9 @@ class Check:
 
     def constants(self):
         text = strip(self.sources["framework.h"])
-        for line, a in calls(text, "KILN__OBJC_CLASS"):
-            self.cls(f"framework.h:{line}", a[0])
+        for names in re.findall(r"typedef struct objc_object ([^;]*);", text):
+            for cls in names.replace(",", " ").split():
+                self.cls("framework.h", cls)
         for kind in re.findall(r"typedef \w+ (VZ\w+);", text):
             if kind not in self.tables.words:
                 self.complain("framework.h", f"no table has the type {kind}")

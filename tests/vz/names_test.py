@@ -16,7 +16,7 @@ SLIPS = [
     ("config.c", '"setStorageDevices:", VZStorageDeviceConfiguration', '"setStorageDevices:", VZStorageDevice'),
     ("framework.h", "VZDiskImageCachingModeCached = 2", "VZDiskImageCachingModeCached = 0"),
     ("framework.h", "VZErrorOutOfDiskSpace", "VZErrorOutOfDiscSpace"),
-    ("framework.h", "KILN__OBJC_CLASS(VZMACAddress)", "KILN__OBJC_CLASS(VZMacAddress)"),
+    ("framework.h", "VZMACAddress,", "VZMacAddress,"),
     ("vm.c", '"guestDidStopVirtualMachine:"', '"guestDidStopVirtualmachine:"'),
     ("vm.c", '(VZVirtualMachine *, NSError *), "v@:@@"', '(VZVirtualMachine *, NSError *), "v@:@"'),
     ("vm.c", 'kiln__send(BOOL, VZVirtualMachine, "canStop"', 'kiln__send(int, VZVirtualMachine, "canStop"'),

@@ -5,8 +5,8 @@
 
 #import <Foundation/Foundation.h>
 
-#include "dispatch.h"
 #include "lookalike.h"
+#include <dispatch/dispatch.h>
 
 /* Ends the process: the rules were broken. */
 void lookalike_fail(NSString *format, ...) __attribute__((noreturn));

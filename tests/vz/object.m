@@ -152,6 +152,7 @@ void lookalike_begin(void)
 {
 	dispatch_queue_t queues[QUEUES];
 
+	GSDebugAllocationActive(YES);
 	make_classes();
 	service_begin();
 	for (int i = 0; i < QUEUES; i++)
@@ -266,6 +267,7 @@ void lookalike_trace(void)
 
 char *lookalike_take_trace(void)
 {
+	NSAutoreleasePool *pool = [[NSAutoreleasePool alloc] init];
 	char *text;
 
 	pthread_mutex_lock(&lock);
@@ -273,12 +275,27 @@ char *lookalike_take_trace(void)
 	[trace release];
 	trace = nil;
 	pthread_mutex_unlock(&lock);
+	[pool drain];
 	return text;
 }
 
 long lookalike_alive(void)
 {
 	return __atomic_load_n(&alive, __ATOMIC_SEQ_CST);
+}
+
+/* GNUstep counts, once asked to. */
+long lookalike_foundation_alive(void)
+{
+	NSAutoreleasePool *pool = [[NSAutoreleasePool alloc] init];
+	Class *classes = GSDebugAllocationClassList();
+	long count = 0;
+
+	for (Class *class = classes; class && *class; class++)
+		if (*class != [NSAutoreleasePool class])
+			count += GSDebugAllocationCount(*class);
+	[pool drain];
+	return count;
 }
 
 bool lookalike_on_queue(void)

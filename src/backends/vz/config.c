@@ -431,6 +431,23 @@ static int set_others(VZVirtualMachineConfiguration *config, const struct kiln__
 	return r;
 }
 
+/* What the framework thinks of it: as a VM, and as one whose state can be saved. */
+static int validate(VZVirtualMachineConfiguration *config, struct kiln__vz_plan *plan,
+		    kiln_error *err)
+{
+	NSError *error = NULL;
+
+	if (!kiln__send(BOOL, VZVirtualMachineConfiguration, "validateWithError:", (NSError **),
+			config, &error))
+		return kiln__nserror(err, error, "the configuration");
+	if (!kiln__has(VZVirtualMachineConfiguration, "validateSaveRestoreSupportWithError:"))
+		kiln__fail(&plan->no_save, KILN_ENOTSUP, "saving a machine's state needs macOS 14");
+	else if (!kiln__send(BOOL, VZVirtualMachineConfiguration,
+			     "validateSaveRestoreSupportWithError:", (NSError **), config, &error))
+		kiln__nserror(&plan->no_save, error, "saving this machine's state");
+	return 0;
+}
+
 /* --- the whole ------------------------------------------------------------------------ */
 
 int kiln__vz_config_make(VZVirtualMachineConfiguration **ret, struct kiln__vz_plan *plan,
@@ -439,7 +456,6 @@ int kiln__vz_config_make(VZVirtualMachineConfiguration **ret, struct kiln__vz_pl
 	kiln__autorelease VZVirtualMachineConfiguration *config =
 		kiln__new(VZVirtualMachineConfiguration);
 	const struct kiln__spec *spec = plan->spec;
-	NSError *error = NULL;
 	int r;
 
 	if (!config)
@@ -459,11 +475,10 @@ int kiln__vz_config_make(VZVirtualMachineConfiguration **ret, struct kiln__vz_pl
 		r = set_console(config, plan, err);
 	if (r == 0)
 		r = set_others(config, spec, err);
+	if (r == 0)
+		r = validate(config, plan, err);
 	if (r < 0)
 		return r;
-	if (!kiln__send(BOOL, VZVirtualMachineConfiguration, "validateWithError:", (NSError **),
-			config, &error))
-		return kiln__nserror(err, error, "the configuration");
 	*ret = kiln__take(config);
 	return 0;
 }
@@ -494,8 +509,6 @@ static int check_size(const struct kiln__spec *spec, kiln_error *err)
 				  "memory: %" PRIu64 " bytes, but this Mac allows %" PRIu64
 				  " to %" PRIu64,
 				  spec->memory, min_memory, max_memory);
-	if (spec->memory % (1024 * 1024) != 0)
-		return kiln__fail(err, KILN_EINVAL, "memory: the vz backend takes whole MiB");
 	return 0;
 }
 

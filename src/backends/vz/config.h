@@ -16,6 +16,8 @@ struct kiln__vz_plan {
 	/* The framework's ends of the console; what was taken over is KILN_FD_NONE afterwards. */
 	kiln_fd console_in;
 	kiln_fd console_out;
+	/* Found out: why the state of this VM cannot be saved; code 0: it can. */
+	kiln_error no_save;
 };
 
 /* What this framework, or any, cannot do, by the key's path. Nothing is made. */

@@ -10,28 +10,14 @@
 
 #define KILN__VZ_FRAMEWORK "/System/Library/Frameworks/Virtualization.framework/Virtualization"
 
-KILN__OBJC_CLASS(VZBootLoader)
-KILN__OBJC_CLASS(VZDirectorySharingDeviceConfiguration)
-KILN__OBJC_CLASS(VZEFIVariableStore)
-KILN__OBJC_CLASS(VZEntropyDeviceConfiguration)
-KILN__OBJC_CLASS(VZGenericMachineIdentifier)
-KILN__OBJC_CLASS(VZMACAddress)
-KILN__OBJC_CLASS(VZMemoryBalloonDeviceConfiguration)
-KILN__OBJC_CLASS(VZNetworkDevice)
-KILN__OBJC_CLASS(VZNetworkDeviceAttachment)
-KILN__OBJC_CLASS(VZNetworkDeviceConfiguration)
-KILN__OBJC_CLASS(VZPlatformConfiguration)
-KILN__OBJC_CLASS(VZSerialPortAttachment)
-KILN__OBJC_CLASS(VZSerialPortConfiguration)
-KILN__OBJC_CLASS(VZSocketDevice)
-KILN__OBJC_CLASS(VZSocketDeviceConfiguration)
-KILN__OBJC_CLASS(VZStorageDeviceAttachment)
-KILN__OBJC_CLASS(VZStorageDeviceConfiguration)
-KILN__OBJC_CLASS(VZVirtioSocketConnection)
-KILN__OBJC_CLASS(VZVirtioSocketDevice)
-KILN__OBJC_CLASS(VZVirtioSocketListener)
-KILN__OBJC_CLASS(VZVirtualMachine)
-KILN__OBJC_CLASS(VZVirtualMachineConfiguration)
+typedef struct objc_object VZBootLoader, VZDirectorySharingDeviceConfiguration, VZEFIVariableStore,
+	VZEntropyDeviceConfiguration, VZGenericMachineIdentifier, VZMACAddress,
+	VZMemoryBalloonDeviceConfiguration, VZNetworkDevice, VZNetworkDeviceAttachment,
+	VZNetworkDeviceConfiguration, VZPlatformConfiguration, VZSerialPortAttachment,
+	VZSerialPortConfiguration, VZSocketDevice, VZSocketDeviceConfiguration,
+	VZStorageDeviceAttachment, VZStorageDeviceConfiguration, VZVirtioSocketConnection,
+	VZVirtioSocketDevice, VZVirtioSocketListener, VZVirtualMachine,
+	VZVirtualMachineConfiguration;
 
 typedef NSInteger VZDiskImageCachingMode;
 enum {

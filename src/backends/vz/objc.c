@@ -22,12 +22,12 @@ id kiln__retain(id object)
 	return object ? kiln__send(id, NSObject, "retain", (), object) : NULL;
 }
 
-bool kiln__objc_responds(const char *class_name, const char *question, const char *selector)
+bool kiln__objc_responds(const char *class_name, const char *selector)
 {
 	id class = (id)objc_getClass(class_name);
 
-	/* Both questions are NSObject's: instancesRespondToSelector:, respondsToSelector:. */
-	return class && KILN__SEND(BOOL, question, (SEL), class, sel_registerName(selector));
+	return class && KILN__SEND(BOOL, "instancesRespondToSelector:", (SEL), class,
+				   sel_registerName(selector));
 }
 
 int kiln__objc_load(const char *framework, const char *class_name, kiln_error *err)

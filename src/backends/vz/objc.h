@@ -21,6 +21,8 @@
 
 #include <kiln/error.h>
 
+#include <dispatch/dispatch.h>
+#include <objc/NSObjCRuntime.h>
 #include <objc/message.h>
 #include <objc/objc.h>
 #include <objc/runtime.h>
@@ -28,20 +30,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#ifdef __APPLE__
-#include <dispatch/dispatch.h>
-#include <objc/NSObjCRuntime.h>
-#else
-/* For the look-alike of tests/vz, on GNU's runtime: what it has to bring of libdispatch. */
-typedef struct kiln__dispatch_queue *dispatch_queue_t;
-dispatch_queue_t dispatch_queue_create(const char *label, void *attributes);
-void dispatch_async_f(dispatch_queue_t queue, void *data, void (*fn)(void *data));
-void dispatch_sync_f(dispatch_queue_t queue, void *data, void (*fn)(void *data));
-void dispatch_release(dispatch_queue_t queue);
-typedef long NSInteger;
-typedef unsigned long NSUInteger;
-#endif
 
 /* What a method's type string has for BOOL. */
 #if !defined(__APPLE__)
@@ -53,13 +41,7 @@ typedef unsigned long NSUInteger;
 #endif
 
 /* To C all objects are one type; their names are for readers and for the checker. */
-#define KILN__OBJC_CLASS(name) typedef struct objc_object name;
-KILN__OBJC_CLASS(NSArray)
-KILN__OBJC_CLASS(NSData)
-KILN__OBJC_CLASS(NSError)
-KILN__OBJC_CLASS(NSFileHandle)
-KILN__OBJC_CLASS(NSString)
-KILN__OBJC_CLASS(NSURL)
+typedef struct objc_object NSArray, NSData, NSError, NSFileHandle, NSString, NSURL;
 
 /* --- messages ------------------------------------------------------------------------ */
 
@@ -110,14 +92,11 @@ void kiln__pool_drain(id *pool);
 #define kiln__autopool                                                                             \
 	__attribute__((cleanup(kiln__pool_drain), unused)) id pool_ = kiln__pool_make()
 
-/* Whether this system has the class, and its instances or itself the method: asked, not guessed
+/* Whether this system has the class, and its instances the method: asked, not guessed
  * from a version's number. */
-#define kiln__has_class(class) (objc_getClass(#class) != NULL)
-#define kiln__has(class, selector)                                                                 \
-	kiln__objc_responds(#class, "instancesRespondToSelector:", selector)
-#define kiln__has_class_method(class, selector)                                                    \
-	kiln__objc_responds(#class, "respondsToSelector:", selector)
-bool kiln__objc_responds(const char *class_name, const char *question, const char *selector);
+#define kiln__has_class(class)     (objc_getClass(#class) != NULL)
+#define kiln__has(class, selector) kiln__objc_responds(#class, selector)
+bool kiln__objc_responds(const char *class_name, const char *selector);
 
 /* Loads @framework unless @class_name is there already. */
 int kiln__objc_load(const char *framework, const char *class_name, kiln_error *err);

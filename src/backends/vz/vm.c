@@ -74,8 +74,7 @@ static void unref(struct kiln__vz_vm *vm)
 
 static void drop_op(struct kiln__call *call)
 {
-	struct kiln__vz_op *op =
-		(struct kiln__vz_op *)((char *)call - offsetof(struct kiln__vz_op, call));
+	struct kiln__vz_op *op = kiln__list_entry(call, struct kiln__vz_op, call);
 
 	kiln__os_close(op->fd);
 	unref(op->vm);
@@ -167,8 +166,7 @@ static void release_objects(struct kiln__vz_vm *vm)
 /* In a job of its own, since the VM must not go while it calls its delegate. */
 static void end_now(struct kiln__job *job)
 {
-	struct kiln__vz_vm *vm =
-		(struct kiln__vz_vm *)((char *)job - offsetof(struct kiln__vz_vm, end_job));
+	struct kiln__vz_vm *vm = kiln__list_entry(job, struct kiln__vz_vm, end_job);
 
 	release_objects(vm);
 	pthread_mutex_lock(&vm->lock);
@@ -199,8 +197,7 @@ static void end(struct kiln__vz_vm *vm, enum kiln__end how, const kiln_error *wh
 /* A stop of its own, apart from the operations: nobody is told but by the end. */
 static void stopped(struct kiln__call *call, id object, NSError *error)
 {
-	struct kiln__vz_op *op =
-		(struct kiln__vz_op *)((char *)call - offsetof(struct kiln__vz_op, call));
+	struct kiln__vz_op *op = kiln__list_entry(call, struct kiln__vz_op, call);
 	struct kiln__vz_vm *vm = op->vm;
 	kiln_error why;
 
@@ -245,8 +242,7 @@ static void stop(struct kiln__vz_vm *vm)
 
 static void kill_now(struct kiln__job *job)
 {
-	struct kiln__vz_vm *vm =
-		(struct kiln__vz_vm *)((char *)job - offsetof(struct kiln__vz_vm, kill_job));
+	struct kiln__vz_vm *vm = kiln__list_entry(job, struct kiln__vz_vm, kill_job);
 
 	vm->kill_wanted = true;
 	run_waiting(vm);
@@ -286,8 +282,7 @@ static int take_connection(struct kiln__vz_op *op, VZVirtioSocketConnection *con
 
 static void completed(struct kiln__call *call, id object, NSError *error)
 {
-	struct kiln__vz_op *op =
-		(struct kiln__vz_op *)((char *)call - offsetof(struct kiln__vz_op, call));
+	struct kiln__vz_op *op = kiln__list_entry(call, struct kiln__vz_op, call);
 	struct kiln__vz_vm *vm = op->vm;
 
 	if (op->what == KILN__VZ_CONNECT && object) {

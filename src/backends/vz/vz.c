@@ -200,6 +200,7 @@ static void on_kill_timer(void *data)
 	kiln__fail(&err, KILN_ETIMEDOUT,
 		   "Virtualization.framework did not stop the machine in %d ms", KILL_MS);
 	kiln__hint(&err, "it ends with its kiln-runner at the latest");
+	kiln__log(instance->host.log, KILN_LOG_WARN, "%s; it ends with this process", err.message);
 	instance->busy++;
 	finish(instance, KILN__END_FAILED, &err);
 	leave(instance);
@@ -285,11 +286,28 @@ static int make_console(struct kiln__instance *instance, struct kiln__vz_plan *p
 	return r;
 }
 
+/* Where the guest's hardware identity and its firmware's variables last. */
+static int keep(struct kiln__instance *instance, struct kiln__vz_plan *plan, char **machine_id,
+		char **efi_store, kiln_error *err)
+{
+	const char *dir = instance->host.state_dir;
+
+	if (!dir)
+		return 0;
+	*machine_id = kiln__strf("%s/vz-machine-id", dir);
+	*efi_store = kiln__strf("%s/vz-efi-variables", dir);
+	plan->machine_id = *machine_id;
+	plan->efi_store = *efi_store;
+	return *machine_id && *efi_store ? 0 : kiln__fail_nomem(err);
+}
+
 static int vz_prepare(struct kiln__instance *instance, kiln_error *err)
 {
 	const struct kiln__spec *spec = instance->host.spec;
 	kiln__autofree char *kernel = NULL;
 	kiln__autofree char *initrd = NULL;
+	kiln__autofree char *machine_id = NULL;
+	kiln__autofree char *efi_store = NULL;
 	struct kiln__vz_plan plan = {
 		.spec = spec,
 		.console_in = KILN_FD_NONE,
@@ -302,6 +320,8 @@ static int vz_prepare(struct kiln__instance *instance, kiln_error *err)
 	if (r == 0 && kiln__source_is_set(&spec->initrd))
 		r = boot_file(instance, &spec->initrd, "initrd", &initrd, err);
 	if (r == 0)
+		r = keep(instance, &plan, &machine_id, &efi_store, err);
+	if (r == 0)
 		r = make_console(instance, &plan, err);
 	if (r == 0)
 		r = kiln__vz_vm_new(&instance->vm, instance->waker, err);
@@ -311,6 +331,8 @@ static int vz_prepare(struct kiln__instance *instance, kiln_error *err)
 		r = kiln__vz_vm_build(instance->vm, &plan, instance->host.listen_ports, err);
 	kiln__os_close(plan.console_in);
 	kiln__os_close(plan.console_out);
+	if (r == 0 && plan.no_save.code)
+		kiln__log(instance->host.log, KILN_LOG_DEBUG, "%s", plan.no_save.message);
 	instance->prepared = r == 0;
 	return r;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TESTS_VZ_DISPATCH_H
-#define TESTS_VZ_DISPATCH_H
+/* As much of libdispatch as src/backends/vz uses, for Linux: ../../dispatch.c. */
+#ifndef TESTS_VZ_DISPATCH_DISPATCH_H
+#define TESTS_VZ_DISPATCH_DISPATCH_H
 
 #include <stdbool.h>
 
-/* As src/backends/vz/objc.h declares them. */
 typedef struct kiln__dispatch_queue *dispatch_queue_t;
 dispatch_queue_t dispatch_queue_create(const char *label, void *attributes);
 void dispatch_async_f(dispatch_queue_t queue, void *data, void (*fn)(void *data));
