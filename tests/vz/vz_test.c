@@ -236,7 +236,6 @@ static void what_it_cannot_do_is_refused_by_its_key(void **state)
 		{"memory", "1025M", "memory: 1074790400 bytes, but this Mac allows"},
 		{"arch", "aarch64", "arch"},
 		{"accel", "tcg", "accel"},
-		{"firmware", "bios", "firmware"},
 		{"console.serial", "true", "console.serial"},
 		{"vsock.cid", "7", "vsock.cid"},
 		{"on_reboot", "restart", "on_reboot"},
@@ -256,8 +255,6 @@ static void what_it_cannot_do_is_refused_by_its_key(void **state)
 		if (strcmp(refusals[i].key, "vsock.cid") == 0)
 			vm_set(&vm, "vsock.enabled", "true");
 		r = kiln_config_set(vm.config, refusals[i].key, refusals[i].value, &err);
-		if (r == 0 && strcmp(refusals[i].key, "firmware") == 0)
-			r = kiln_config_set(vm.config, "kernel", "null", &err);
 		if (r == 0)
 			r = kiln_machine_new(&machine, vm.loop, vm.config, NULL, &err);
 		if (r == 0)
@@ -265,6 +262,42 @@ static void what_it_cannot_do_is_refused_by_its_key(void **state)
 		expect(err.message, refusals[i].part);
 		vm_close(&vm);
 	}
+}
+
+static int firmware_machine(const char *firmware, kiln_error *err)
+{
+	const char *disk = kiln_test_path("system");
+	kiln_machine *machine = NULL;
+	kiln_config *config;
+	kiln_loop *loop;
+	char text[512];
+	int r;
+
+	assert_int_equal(kiln__os_replace_file(disk, "", 0, 0600, false, NULL), 0);
+	snprintf(text, sizeof(text),
+		 "{\"backend\":\"vz\",\"firmware\":\"%s\",\"disks\":[{\"path\":\"%s\"}]}", firmware,
+		 disk);
+	kiln_ok(kiln_loop_new(&loop, err), err);
+	kiln_ok(kiln_config_parse(text, strlen(text), &config, err), err);
+	r = kiln_machine_new(&machine, loop, config, NULL, err);
+	kiln_machine_free(machine);
+	kiln_config_free(config);
+	kiln_loop_free(loop);
+	return r;
+}
+
+static void firmware_is_uefi_of_macos_13(void **state)
+{
+	kiln_error err;
+
+	(void)state;
+	assert_int_equal(firmware_machine("bios", &err), KILN_ENOTSUP);
+	expect(err.message, "firmware: Virtualization.framework has no BIOS");
+	assert_int_equal(firmware_machine("uefi", &err), 0);
+	lookalike_hide("VZEFIBootLoader", NULL);
+	assert_int_equal(firmware_machine("uefi", &err), KILN_ENOTSUP);
+	expect(err.message, "firmware: UEFI needs macOS 13");
+	lookalike_hide(NULL, NULL);
 }
 
 /* --- boot files ----------------------------------------------------------------------- */
@@ -439,6 +472,7 @@ int main(int argc, char **argv)
 		kiln_test(save_and_restore_are_asked_for_where_they_are),
 		kiln_test(a_disk_of_the_host_needs_macos_14),
 		kiln_test(what_it_cannot_do_is_refused_by_its_key),
+		kiln_test(firmware_is_uefi_of_macos_13),
 		kiln_test(a_range_is_staged_and_cleaned_away),
 		kiln_test(the_identifier_lasts_from_boot_to_boot),
 		kiln_test(a_thousand_lives_release_all),
