@@ -227,23 +227,23 @@ static void set(kiln_config *config, const char *key, const char *format, ...)
 	}
 }
 
-static void set_disks(kiln_config *config, const struct service_plan *plan)
+/* Past the configuration, which keeps the serial numbers of kiln's own disks for kiln. */
+static int add_disks(struct kiln__spec *spec, const struct service_plan *plan, kiln_error *err)
 {
-	char key[48];
+	int r = 0;
 
-	for (size_t i = 0; i < plan->disk_count; i++) {
-		const struct service_disk *disk = &plan->disks[i];
+	for (size_t i = 0; r == 0 && i < plan->disk_count; i++) {
+		const struct service_disk *from = &plan->disks[i];
+		struct kiln__disk disk = {
+			.source = {.path = from->path, .fd = KILN_FD_NONE},
+			.serial = from->serial,
+			.cache = from->cache,
+			.readonly = from->readonly,
+		};
 
-		snprintf(key, sizeof(key), "disks[%zu].path", i);
-		set(config, key, "%s", disk->path);
-		snprintf(key, sizeof(key), "disks[%zu].readonly", i);
-		set(config, key, "%s", disk->readonly ? "true" : "false");
-		snprintf(key, sizeof(key), "disks[%zu].cache", i);
-		set(config, key, "%s", disk->cache);
-		snprintf(key, sizeof(key), "disks[%zu].serial", i);
-		if (disk->serial)
-			set(config, key, "%s", disk->serial);
+		r = kiln__spec_add_disk(spec, &disk, err);
 	}
+	return r;
 }
 
 /* The framework's virtio console is a serial port in QEMU as kiln runs it. */
@@ -282,7 +282,6 @@ static int make_spec(struct service_vm *vm, const struct service_plan *plan, kil
 	set(config, "vsock.enabled", "%s", plan->vsock ? "true" : "false");
 	set(config, "rng", "%s", plan->rng ? "true" : "false");
 	set(config, "balloon", "%s", plan->balloon ? "true" : "false");
-	set_disks(config, plan);
 	for (size_t i = 0; i < plan->network_count; i++) {
 		snprintf(key, sizeof(key), "networks[%zu].kind", i);
 		set(config, key, "user");
@@ -290,6 +289,8 @@ static int make_spec(struct service_vm *vm, const struct service_plan *plan, kil
 		set(config, key, "%s", plan->macs[i]);
 	}
 	r = kiln__config_spec(config, &vm->spec, err);
+	if (r == 0)
+		r = add_disks(vm->spec, plan, err);
 	kiln_config_free(config);
 	free(cmdline);
 	return r;
