@@ -5,6 +5,7 @@ Reads each message that the backend sends (kiln__send and its kin, see objc.h), 
 method, each class and constant, and says what the tables do not have: class, kind, selector, number and
 types of the arguments, type of the result, type string, value.
 """
+import fnmatch
 import pathlib
 import re
 
@@ -172,6 +173,46 @@ class Check:
         for constant, value in re.findall(r"\b(VZ\w+) = (\d+)", text):
             if self.tables.constants.get(constant) != value:
                 self.complain("framework.h", f"{constant} is {self.tables.constants.get(constant)}, not {value}")
+
+
+    def owners(self):
+        """The rows that are used: (class that declares it, kind, selector) -> where."""
+        found = {}
+        for (cls, kind, selector), where in self.used.items():
+            while cls and (cls, kind, selector) not in self.tables.rows:
+                cls = self.tables.supers.get(cls, "NSObject" if cls != "NSObject" else None)
+            found[cls, kind, selector] = where
+        return found
+
+
+def coverage(check):
+    """Each row of the framework's classes as used (where) or refused (why), and what is neither, or both."""
+    lines, wrong, used = [], [], check.owners()
+    patterns = [line.split("\t") for line in (HERE / "refused.tsv").read_text().splitlines() if not line.startswith("#")]
+    hits = [0] * len(patterns)
+    for key, row in sorted(check.tables.rows.items()):
+        cls, kind, selector = key
+        if not cls.startswith("VZ"):
+            continue
+        why = None
+        for i, (classes, selectors, reason) in enumerate(patterns):
+            if fnmatch.fnmatchcase(cls, classes) and fnmatch.fnmatchcase(selector, selectors):
+                hits[i] += 1
+                why = why or reason
+        if key in used:
+            if why:
+                wrong.append(f"{kind}[{cls} {selector}] is used, but refused.tsv says: {why}")
+            lines.append(f"{kind}[{cls} {selector}]\tused: {used[key]}")
+            continue
+        if not why and (selector == "new" or (kind == "-" and selector == "init")):
+            why = "alloc and init are what it is made by" if selector == "new" else "made by the framework"
+        if not why and kind == "-" and not row[0] and row[1] != "void":
+            why = "reads what kiln itself has set"
+        if not why:
+            wrong.append(f"{kind}[{cls} {selector}] is neither used nor in refused.tsv")
+        lines.append(f"{kind}[{cls} {selector}]\trefused: {why}")
+    wrong += [f"refused.tsv: nothing is {a} {b}" for (a, b, _), n in zip(patterns, hits) if not n]
+    return lines, wrong
 
 
 def read():

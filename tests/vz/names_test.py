@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""All that the vz backend says to Apple's frameworks is in their headers; and a slip would be found."""
+"""
+All that the vz backend says to Apple's frameworks is in their headers, and a slip would be found. All that
+these headers have is used, or refused with a reason: --list prints which.
+"""
 import re
 import sys
 
@@ -41,6 +44,13 @@ if len(check.used) < 60:
     print(f"only {len(check.used)} messages were found: the bridge looks different now")
     failed = True
 
+lines, wrong = names.coverage(check)
+for words in wrong:
+    print(words)
+    failed = True
+if "--list" in sys.argv:
+    print("\n".join(lines))
+
 for name, old, new in SLIPS:
     text, count = re.subn(blanks(old), lambda _: new, sources[name], count=1)
     if not count:
@@ -49,6 +59,8 @@ for name, old, new in SLIPS:
     elif not names.Check({**sources, name: text}).wrong:
         print(f"{name}: {new} for {old} is not noticed")
         failed = True
+count = sum("\tused" in line for line in lines)
+print(f"shown: {count} messages of Virtualization.framework are used, {len(lines) - count} refused by a reason")
 print(f"shown: {len(check.used)} messages of {len(check.classes)} classes are in Apple's headers; "
       f"each of {len(SLIPS)} slips is noticed")
 sys.exit(failed)
