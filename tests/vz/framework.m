@@ -227,6 +227,22 @@ struct link {
 
 @end
 
+/* The interfaces that could be bridged: one. */
+@interface VZBridgedNetworkInterface : LookalikeObject
+@end
+
+@implementation VZBridgedNetworkInterface
+
++ (NSArray *)networkInterfaces
+{
+	VZBridgedNetworkInterface *one = [[[self alloc] init] autorelease];
+
+	[one setValue:@"en0" named:@"identifier"];
+	return [NSArray arrayWithObject:one];
+}
+
+@end
+
 @implementation VZMACAddress
 
 - (id)initWithString:(NSString *)string
@@ -616,6 +632,7 @@ static void read_disks(VZVirtualMachineConfiguration *config, struct service_pla
 		id device = [devices objectAtIndex:i];
 		id attachment = [device valueNamed:@"attachment"];
 
+		/* Of whatever bus: the guests that are booted here need virtio. */
 		plan->disks[plan->disk_count++] = (struct service_disk){
 			.path = path_of([attachment valueNamed:@"URL"]),
 			.serial = [[device valueNamed:@"blockDeviceIdentifier"] UTF8String],
@@ -737,6 +754,12 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 {
 	GOT(@"");
 	return state == RUNNING || state == PAUSED;
+}
+
+- (BOOL)canStart
+{
+	GOT(@"");
+	return state == STOPPED || state == ERROR;
 }
 
 - (BOOL)canPause

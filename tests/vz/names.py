@@ -144,6 +144,9 @@ class Check:
         for macro in "set_devices", "set_device":
             for line, a in calls(text, macro):
                 self.devices(f"{name}:{line}", a[1].strip('"'), a[2])
+        for line, a in calls(text, "begin"):
+            self.message(f"{name}:{line}", "-", "VZVirtualMachine", a[1], [], "BOOL")
+            self.message(f"{name}:{line}", "-", "VZVirtualMachine", a[2], ["kiln__error_block"], "void")
         for line, a in calls(text, "kiln__method"):
             self.method(f"{name}:{line}", a)
         if not bridge and re.search(r"\b(KILN__SEND|objc_\w+|sel_registerName|class_\w+)\s*\(", text):

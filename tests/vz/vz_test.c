@@ -202,6 +202,28 @@ static void save_and_restore_are_asked_for_where_they_are(void **state)
 	lookalike_hide(NULL, NULL);
 }
 
+static void nvme_needs_macos_14(void **state)
+{
+	const char *disk = kiln_test_path("disk");
+	struct op start;
+	struct vm vm;
+
+	(void)state;
+	assert_int_equal(kiln__os_replace_file(disk, "", 0, 0600, false, NULL), 0);
+	lookalike_hide("VZNVMExpressControllerDeviceConfiguration", NULL);
+	open_unbooted(&vm, (struct lookalike_faults){0});
+	vm_set(&vm, "disks[0].path", disk);
+	vm_set(&vm, "disks[0].bus", "nvme");
+	vm_make(&vm);
+	op_begin(&start, &vm, kiln_machine_start);
+	op_await_code(&start, KILN_ENOTSUP);
+	expect(start.err.message, "disks[0]: bus: NVMe needs macOS 14");
+	lookalike_hide(NULL, NULL);
+	op_begin(&start, &vm, kiln_machine_start);
+	op_await_ok(&start);
+	close_unbooted(&vm);
+}
+
 static void a_disk_of_the_host_needs_macos_14(void **state)
 {
 	const char *path = kiln_test_path("device");
@@ -242,6 +264,10 @@ static void what_it_cannot_do_is_refused_by_its_key(void **state)
 		{"networks[0].kind", "user", "networks[0].kind"},
 		{"disks[0]", "{\"path\":\"/dev/null\",\"offset\":512}", "disks[0]"},
 		{"disks[0]", "{\"path\":\"/dev/null\",\"discard\":true}", "disks[0].discard"},
+		{"disks[0]", "{\"path\":\"/dev/null\",\"bus\":\"usb\",\"serial\":\"x\"}",
+		 "disks[0].serial"},
+		{"networks[0].kind", "tap", "networks[0].kind: macOS has no TAP"},
+		{"networks[0].kind", "bridged", "interface"},
 	};
 
 	(void)state;
@@ -470,6 +496,7 @@ int main(int argc, char **argv)
 		kiln_test(a_runner_without_the_entitlement_is_told_to_be_signed),
 		kiln_test(a_system_without_the_framework_says_so),
 		kiln_test(save_and_restore_are_asked_for_where_they_are),
+		kiln_test(nvme_needs_macos_14),
 		kiln_test(a_disk_of_the_host_needs_macos_14),
 		kiln_test(what_it_cannot_do_is_refused_by_its_key),
 		kiln_test(firmware_is_uefi_of_macos_13),

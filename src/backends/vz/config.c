@@ -257,12 +257,44 @@ static int set_serial(id device, const char *serial, kiln_error *err)
 	return 0;
 }
 
+/* The device on its bus. Only virtio's takes a serial number. */
+static int add_on_bus(struct devices *devices, const struct kiln__disk *disk,
+		      VZStorageDeviceAttachment *attachment, kiln_error *err)
+{
+	id device;
+	int r;
+
+	if (disk->bus == KILN__DISK_NVME) {
+		if (!kiln__has_class(VZNVMExpressControllerDeviceConfiguration))
+			return kiln__fail(err, KILN_ENOTSUP, "bus: NVMe needs macOS 14");
+		device = kiln__alloc(VZNVMExpressControllerDeviceConfiguration);
+		device = kiln__send(id, VZNVMExpressControllerDeviceConfiguration,
+				    "initWithAttachment:", (VZStorageDeviceAttachment *), device,
+				    attachment);
+		return add_device(devices, device, err);
+	}
+	if (disk->bus == KILN__DISK_USB) {
+		if (!kiln__has_class(VZUSBMassStorageDeviceConfiguration))
+			return kiln__fail(err, KILN_ENOTSUP, "bus: USB disks need macOS 13");
+		device = kiln__alloc(VZUSBMassStorageDeviceConfiguration);
+		device = kiln__send(id, VZUSBMassStorageDeviceConfiguration,
+				    "initWithAttachment:", (VZStorageDeviceAttachment *), device,
+				    attachment);
+		return add_device(devices, device, err);
+	}
+	device = kiln__alloc(VZVirtioBlockDeviceConfiguration);
+	device = kiln__send(id, VZVirtioBlockDeviceConfiguration,
+			    "initWithAttachment:", (VZStorageDeviceAttachment *), device,
+			    attachment);
+	r = add_device(devices, device, err);
+	return r < 0 ? r : set_serial(device, disk->serial, err);
+}
+
 static int add_disk(struct devices *devices, const struct kiln__disk *disk, kiln_error *err)
 {
 	kiln__autorelease VZStorageDeviceAttachment *attachment = NULL;
 	const char *path = disk->source.path;
 	struct kiln__os_stat st;
-	id device;
 	int r = kiln__os_stat(path, &st, err);
 
 	if (r == 0 && st.is_block_device)
@@ -270,14 +302,7 @@ static int add_disk(struct devices *devices, const struct kiln__disk *disk, kiln
 				  disk->cache && strcmp(disk->cache, "unsafe") == 0, err);
 	else if (r == 0)
 		r = attach_image(&attachment, path, disk->readonly, disk->cache, err);
-	if (r < 0)
-		return r;
-	device = kiln__alloc(VZVirtioBlockDeviceConfiguration);
-	device = kiln__send(id, VZVirtioBlockDeviceConfiguration,
-			    "initWithAttachment:", (VZStorageDeviceAttachment *), device,
-			    attachment);
-	r = add_device(devices, device, err);
-	return r < 0 ? r : set_serial(device, disk->serial, err);
+	return r < 0 ? r : add_on_bus(devices, disk, attachment, err);
 }
 
 static int add_disks(struct devices *devices, const struct kiln__spec *spec, kiln_error *err)
@@ -322,11 +347,38 @@ static int set_storage(VZVirtualMachineConfiguration *config, const struct kiln_
 
 /* --- networks, console and the rest --------------------------------------------------- */
 
+/* The host's interface of that name, among those that may be bridged. */
+static int attach_bridge(id *ret, const char *name, kiln_error *err)
+{
+	NSArray *all =
+		kiln__send_class(NSArray *, VZBridgedNetworkInterface, "networkInterfaces", ());
+	NSUInteger count = kiln__send(NSUInteger, NSArray, "count", (), all);
+	id attachment;
+	char text[64];
+
+	for (NSUInteger i = 0; i < count; i++) {
+		id found = kiln__send(id, NSArray, "objectAtIndex:", (NSUInteger), all, i);
+
+		kiln__nsstring_copy(
+			kiln__send(NSString *, VZBridgedNetworkInterface, "identifier", (), found),
+			text, sizeof(text));
+		if (strcmp(text, name) != 0)
+			continue;
+		attachment = kiln__alloc(VZBridgedNetworkDeviceAttachment);
+		*ret = kiln__send(id, VZBridgedNetworkDeviceAttachment,
+				  "initWithInterface:", (VZBridgedNetworkInterface *), attachment,
+				  found);
+		return 0;
+	}
+	kiln__fail(err, KILN_ENOENT, "interface: there is no '%s' that could be bridged", name);
+	kiln__hint(err, "kiln-runner needs the entitlement com.apple.vm.networking besides");
+	return KILN_ENOENT;
+}
+
 static int add_network(struct devices *devices, const struct kiln__network *network,
 		       kiln_error *err)
 {
-	kiln__autorelease VZNetworkDeviceAttachment *attachment =
-		kiln__new(VZNATNetworkDeviceAttachment);
+	kiln__autorelease VZNetworkDeviceAttachment *attachment = NULL;
 	kiln__autorelease NSString *string = NULL;
 	kiln__autorelease VZMACAddress *address = NULL;
 	const uint8_t *mac = network->mac;
@@ -335,6 +387,10 @@ static int add_network(struct devices *devices, const struct kiln__network *netw
 	id fresh;
 	int r = add_device(devices, device, err);
 
+	if (r == 0 && network->kind == KILN__NETWORK_BRIDGED)
+		r = attach_bridge(&attachment, network->interface, err);
+	else if (r == 0)
+		attachment = kiln__new(VZNATNetworkDeviceAttachment);
 	if (r < 0)
 		return r;
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
@@ -539,6 +595,10 @@ static int check_disks(const struct kiln__spec *spec, kiln_error *err)
 			snprintf(key, sizeof(key), "disks[%zu].discard", i);
 			r = refuse(err, key, "Virtualization.framework has no setting for it");
 		}
+		if (r == 0 && spec->disks[i].bus != KILN__DISK_VIRTIO && spec->disks[i].serial) {
+			snprintf(key, sizeof(key), "disks[%zu].serial", i);
+			r = refuse(err, key, "only a virtio disk takes one");
+		}
 	}
 	return r;
 }
@@ -553,8 +613,10 @@ static int check_networks(const struct kiln__spec *spec, kiln_error *err)
 		return refuse(err, "networks", "the vz backend has room for 32");
 	for (size_t i = 0; i < spec->network_count; i++) {
 		snprintf(key, sizeof(key), "networks[%zu].kind", i);
-		if (spec->networks[i].kind != KILN__NETWORK_USER)
+		if (spec->networks[i].kind == KILN__NETWORK_TAP)
 			return refuse(err, key, "macOS has no TAP interfaces; use \"user\"");
+		if (spec->networks[i].kind == KILN__NETWORK_BRIDGED && !spec->networks[i].interface)
+			return refuse(err, "networks[].interface", "a bridge needs one");
 		if (spec->firmware == KILN__FIRMWARE_NONE)
 			return refuse(
 				err, key,

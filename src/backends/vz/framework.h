@@ -10,13 +10,13 @@
 
 #define KILN__VZ_FRAMEWORK "/System/Library/Frameworks/Virtualization.framework/Virtualization"
 
-typedef struct objc_object VZBootLoader, VZDirectorySharingDeviceConfiguration, VZEFIVariableStore,
-	VZEntropyDeviceConfiguration, VZGenericMachineIdentifier, VZMACAddress,
-	VZMemoryBalloonDeviceConfiguration, VZNetworkDevice, VZNetworkDeviceAttachment,
-	VZNetworkDeviceConfiguration, VZPlatformConfiguration, VZSerialPortAttachment,
-	VZSerialPortConfiguration, VZSocketDevice, VZSocketDeviceConfiguration,
-	VZStorageDeviceAttachment, VZStorageDeviceConfiguration, VZVirtioSocketConnection,
-	VZVirtioSocketDevice, VZVirtioSocketListener, VZVirtualMachine,
+typedef struct objc_object VZBootLoader, VZBridgedNetworkInterface,
+	VZDirectorySharingDeviceConfiguration, VZEFIVariableStore, VZEntropyDeviceConfiguration,
+	VZGenericMachineIdentifier, VZMACAddress, VZMemoryBalloonDeviceConfiguration,
+	VZNetworkDevice, VZNetworkDeviceAttachment, VZNetworkDeviceConfiguration,
+	VZPlatformConfiguration, VZSerialPortAttachment, VZSerialPortConfiguration, VZSocketDevice,
+	VZSocketDeviceConfiguration, VZStorageDeviceAttachment, VZStorageDeviceConfiguration,
+	VZVirtioSocketConnection, VZVirtioSocketDevice, VZVirtioSocketListener, VZVirtualMachine,
 	VZVirtualMachineConfiguration;
 
 typedef NSInteger VZDiskImageCachingMode;

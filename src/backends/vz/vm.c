@@ -301,44 +301,24 @@ static void completed(struct kiln__call *call, id object, NSError *error)
 	run_waiting(vm);
 }
 
-static void start(struct kiln__vz_op *op)
-{
-	struct kiln__block block = kiln__block_make(&op->call, false);
-
-	op->vm->busy = true;
-	kiln__send(void, VZVirtualMachine, "startWithCompletionHandler:", (kiln__error_block),
-		   op->vm->machine, &block);
-}
-
 static int refuse(struct kiln__vz_op *op)
 {
 	return kiln__fail(&op->err, KILN_ESTATE, "%s: it is not in a state for that",
 			  words[op->what]);
 }
 
-static int suspend(struct kiln__vz_op *op)
-{
-	struct kiln__block block = kiln__block_make(&op->call, false);
-
-	if (!kiln__send(BOOL, VZVirtualMachine, "canPause", (), op->vm->machine))
-		return refuse(op);
-	op->vm->busy = true;
-	kiln__send(void, VZVirtualMachine, "pauseWithCompletionHandler:", (kiln__error_block),
-		   op->vm->machine, &block);
-	return 0;
-}
-
-static int resume(struct kiln__vz_op *op)
-{
-	struct kiln__block block = kiln__block_make(&op->call, false);
-
-	if (!kiln__send(BOOL, VZVirtualMachine, "canResume", (), op->vm->machine))
-		return refuse(op);
-	op->vm->busy = true;
-	kiln__send(void, VZVirtualMachine, "resumeWithCompletionHandler:", (kiln__error_block),
-		   op->vm->machine, &block);
-	return 0;
-}
+/* Begins what completes later, if @can says that it may. */
+#define begin(op, can, message)                                                                    \
+	({                                                                                         \
+		struct kiln__block block_ = kiln__block_make(&(op)->call, false);                  \
+		VZVirtualMachine *machine_ = (op)->vm->machine;                                    \
+		bool may_ = kiln__send(BOOL, VZVirtualMachine, can, (), machine_);                 \
+		(op)->vm->busy = may_;                                                             \
+		if (may_)                                                                          \
+			kiln__send(void, VZVirtualMachine, message, (kiln__error_block), machine_, \
+				   &block_);                                                       \
+		may_ ? 0 : refuse(op);                                                             \
+	})
 
 /* Completes at once: what the guest makes of it the delegate tells. */
 static int request_stop(struct kiln__vz_op *op)
@@ -380,11 +360,11 @@ static void run_op(struct kiln__job *job)
 	if (vm->over || vm->kill_wanted || !vm->machine)
 		r = kiln__fail(&op->err, KILN_EDIED, "the machine has ended");
 	else if (op->what == KILN__VZ_START)
-		start(op);
+		r = begin(op, "canStart", "startWithCompletionHandler:");
 	else if (op->what == KILN__VZ_PAUSE)
-		r = suspend(op);
+		r = begin(op, "canPause", "pauseWithCompletionHandler:");
 	else if (op->what == KILN__VZ_RESUME)
-		r = resume(op);
+		r = begin(op, "canResume", "resumeWithCompletionHandler:");
 	else if (op->what == KILN__VZ_SHUTDOWN)
 		r = request_stop(op);
 	else
