@@ -357,8 +357,10 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	options.log = runner->logger;
 	r = kiln__machine_new(&runner->machine, runner->loop, runner->config, &options,
 			      json_is_true(json_object_get(params, "kvm")), err);
-	if (r == 0)
+	if (r == 0) {
 		vouch(runner, params);
+		kiln__machine_keep_in(runner->machine, runner->dir);
+	}
 	if (r == 0)
 		r = kiln__machine_set_runtime_dir(runner->machine, runner->runtime_dir, err);
 	if (r == 0)

@@ -12,6 +12,9 @@
 #include "firecracker.h"
 #include "qemu.h"
 #endif
+#ifdef KILN_HAVE_VZ
+#include "vz.h"
+#endif
 
 #include <string.h>
 
@@ -24,15 +27,25 @@ const struct kiln__backend *const kiln__backends[] = {
 	&kiln__backend_firecracker,
 	&kiln__backend_cloud_hypervisor,
 #endif
+#ifdef KILN_HAVE_VZ
+	&kiln__backend_vz,
+#endif
 	&kiln__backend_fake,
 	NULL,
 };
 
 const struct kiln__feature kiln__features[] = {
-	{KILN__CAN_PAUSE, "pause"},     {KILN__CAN_POWER_KEY, "power-key"},
-	{KILN__CAN_VSOCK, "vsock"},     {KILN__CAN_CONSOLE, "console"},
-	{KILN__CAN_KVM, "kvm"},         {KILN__CAN_TCG, "tcg"},
-	{KILN__CAN_FOREIGN, "foreign"}, {KILN__CAN_NETWORK, "network"},
-	{KILN__CAN_PORTS, "ports"},     {KILN__CAN_FIRMWARE, "firmware"},
-	{KILN__CAN_UPDATE, "update"},   {0, NULL},
+	{KILN__CAN_PAUSE, "pause"},
+	{KILN__CAN_POWER_KEY, "power-key"},
+	{KILN__CAN_VSOCK, "vsock"},
+	{KILN__CAN_CONSOLE, "console"},
+	{KILN__CAN_KVM, "kvm"},
+	{KILN__CAN_TCG, "tcg"},
+	{KILN__CAN_FOREIGN, "foreign"},
+	{KILN__CAN_NETWORK, "network"},
+	{KILN__CAN_PORTS, "ports"},
+	{KILN__CAN_FIRMWARE, "firmware"},
+	{KILN__CAN_UPDATE, "update"},
+	{KILN__CAN_VZ, "vz"},
+	{0, NULL},
 };

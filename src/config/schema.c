@@ -158,7 +158,16 @@ static const struct kiln__key disk_keys[] = {
 		.field = FIELD(struct kiln__disk, discard),
 		.doc = "Blocks that the guest discards are freed in the file.",
 	},
-	LATER("bus"),
+	{
+		.name = "bus",
+		.type = KILN__TYPE_ENUM,
+		.choices = CHOICES("virtio", "nvme", "usb"), /* enum kiln__disk_bus */
+		.def = "virtio",
+		.field = FIELD(struct kiln__disk, bus),
+		.doc = "What it is to the guest: nvme and usb (mass storage) are the vz backend's, "
+		       "for "
+		       "guests without virtio drivers.",
+	},
 	LATER("sync"),
 	END,
 };
@@ -253,13 +262,14 @@ static const struct kiln__key network_keys[] = {
 	{
 		.name = "kind",
 		.type = KILN__TYPE_ENUM,
-		.choices = CHOICES("user", "tap"), /* enum kiln__network_kind */
+		.choices = CHOICES("user", "tap", "bridged"), /* enum kiln__network_kind */
 		.def = "user",
 		.field = FIELD(struct kiln__network, kind),
 		.doc = "How it reaches the world: by address translation that needs no rights on "
 		       "the host (user), by which the guest also reaches the host's loopback, as "
-		       "10.0.2.2; or by a TAP interface of the host's, which whoever administers "
-		       "that has made (tap).",
+		       "10.0.2.2; by a TAP interface of the host's, which whoever administers "
+		       "that has made (tap); or as a machine of its own on the network of a "
+		       "physical interface of a Mac (bridged).",
 	},
 	{
 		.name = "interface",
@@ -267,7 +277,7 @@ static const struct kiln__key network_keys[] = {
 		.min = 1,
 		.max = 15, /* IFNAMSIZ */
 		.field = FIELD(struct kiln__network, interface),
-		.doc = "The TAP interface's name on the host.",
+		.doc = "The name of the TAP interface, or of the one that is bridged, on the host.",
 	},
 	{
 		.name = "mac",

@@ -74,12 +74,19 @@ static inline bool kiln__root_is_overlaid(const struct kiln__root *root)
 	       !(root->kind == KILN__ROOT_DISK && root->overlay == KILN__OVERLAY_NONE);
 }
 
+enum kiln__disk_bus {
+	KILN__DISK_VIRTIO,
+	KILN__DISK_NVME,
+	KILN__DISK_USB,
+};
+
 struct kiln__disk {
 	struct kiln__source source;
 	bool readonly;
 	const char *serial; /* at most 20 bytes, virtio-blk's limit */
 	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
+	enum kiln__disk_bus bus;
 	bool scratch; /* the root's overlay, new for this life: nothing on it is to last */
 	bool own;     /* put in by kiln (overlay, volume, seed): no firmware boots from it */
 };
@@ -108,13 +115,14 @@ struct kiln__tmpfs {
 };
 
 enum kiln__network_kind {
-	KILN__NETWORK_USER, /* unprivileged NAT, no rights on the host needed */
-	KILN__NETWORK_TAP,  /* a TAP interface that is there */
+	KILN__NETWORK_USER,    /* unprivileged NAT, no rights on the host needed */
+	KILN__NETWORK_TAP,     /* a TAP interface that is there */
+	KILN__NETWORK_BRIDGED, /* on the network of a Mac's interface */
 };
 
 struct kiln__network {
 	enum kiln__network_kind kind;
-	const char *interface; /* of TAP */
+	const char *interface; /* of TAP and BRIDGED */
 	uint8_t mac[6];        /* all zero: made from the machine's id */
 };
 

@@ -44,6 +44,7 @@
 #define KILN__ENDS_BY_RESET 0x0400u /* a guest ends it by a reset: it has no power-off */
 #define KILN__OWNS_VSOCK    0x0800u /* serves vsock.sock in the runtime directory itself */
 #define KILN__BY_NAME_ONLY  0x1000u /* "auto" never takes it */
+#define KILN__CAN_VZ        0x4000u /* Apple's Virtualization.framework accelerates it */
 
 struct kiln__feature {
 	unsigned bit;
@@ -80,6 +81,8 @@ struct kiln__backend_host {
 	const uint32_t *listen_ports;
 	/* A directory of this life, for sockets of the VMM's; NULL: the instance makes its own. */
 	const char *runtime_dir;
+	/* For what lasts from boot to boot, a directory of this VM's own; NULL: nothing does. */
+	const char *state_dir;
 	void *data;
 
 	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after

@@ -45,7 +45,7 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 	for (size_t i = 0; kiln__backends[i]; i++) {
 		const struct kiln__backend *backend = kiln__backends[i];
 
-		if (!(backend->features & (KILN__CAN_KVM | KILN__CAN_TCG)) ||
+		if (!(backend->features & (KILN__CAN_KVM | KILN__CAN_TCG | KILN__CAN_VZ)) ||
 		    (backend->features & KILN__BY_NAME_ONLY))
 			continue;
 		if (first && why.code && !why_first.code)

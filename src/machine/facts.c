@@ -133,6 +133,11 @@ void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
 	m->main_exit = exit;
 }
 
+void kiln__machine_keep_in(kiln_machine *m, const char *dir)
+{
+	m->state_dir = dir;
+}
+
 void kiln__machine_vouch(kiln_machine *m, bool kernel, bool initrd)
 {
 	m->spec->kernel.immutable = kernel;

@@ -16,6 +16,7 @@ struct kiln_machine {
 	kiln_machine_options options;
 	char id[33];
 	char name[64];
+	const char *state_dir; /* or NULL */
 	const struct kiln__backend *backend;
 	struct kiln__instance *instance;
 	struct kiln__ready *ready;

@@ -590,16 +590,22 @@ static void forget_last_run(kiln_machine *m)
 	m->vmm_started = m->ending = false;
 }
 
+/*
+ * What the machine itself takes from the guest. Which others somebody listens for shows only
+ * when a guest connects: they are for VMMs that need not listen beforehand.
+ */
+static const uint32_t served_ports[] = {KILN__AGENT_BOOT_PORT, 0};
+
 int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 {
-	static const uint32_t listen_ports[] = {KILN__AGENT_BOOT_PORT, 0};
 	struct kiln__backend_host host = {
 		.loop = m->loop,
 		.log = &m->options.log,
 		.spec = m->spec,
 		.id = m->id,
-		.listen_ports = listen_ports,
+		.listen_ports = served_ports,
 		.runtime_dir = m->runtime_dir,
+		.state_dir = m->state_dir,
 		.data = m,
 		.ended = on_ended,
 		.panicked = on_panicked,

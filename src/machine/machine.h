@@ -28,6 +28,12 @@ int kiln__machine_prepare(kiln_machine *machine, kiln_error *err);
  */
 void kiln__machine_vouch(kiln_machine *machine, bool kernel, bool initrd);
 
+/*
+ * Before it is prepared: where what is kept from boot to boot may lie (an identifier, firmware's
+ * variables): a directory of this VM's own. Borrowed.
+ */
+void kiln__machine_keep_in(kiln_machine *machine, const char *dir);
+
 /* Before it is prepared: a disk more, for the root's writes of this life alone. */
 int kiln__machine_add_scratch(kiln_machine *machine, const char *path, kiln_error *err);
 

@@ -169,7 +169,7 @@ static void firecracker_cannot_prepare(struct vm *vm)
 
 static const struct subject firecracker = {
 	.name = "firecracker",
-	.ends_by_reset = true,
+	.no_reset = true,
 	.has_standin = true,
 	.missing = qemu_missing,
 	.configure = firecracker_configure,
@@ -251,8 +251,53 @@ static const struct subject builtin = {
 };
 #endif
 
+/* --- Virtualization.framework's look-alike, which runs QEMU with the same guest ------------- */
+
+#ifdef CONTRACT_VZ
+#include "lookalike.h"
+
+static const char *vz_missing(void)
+{
+	lookalike_begin();
+	return qemu_missing();
+}
+
+static void vz_configure(kiln_config *config)
+{
+	set(config, "backend", "vz");
+	set(config, "arch", "x86_64");
+	set(config, "memory", "32M");
+	set(config, "kernel", CONTRACT_GUEST);
+	set(config, "vsock.enabled", "false");
+	set(config, "rng", "false");
+	set(config, "readiness.kind", "console");
+}
+
+static void vz_crash(struct vm *vm)
+{
+	(void)vm;
+	assert_true(lookalike_vmm_pid() > 0);
+	assert_int_equal(kill(lookalike_vmm_pid(), SIGKILL), 0);
+}
+
+static const struct subject vz = {
+	.name = "vz",
+	.no_reset = true,
+	.missing = vz_missing,
+	.configure = vz_configure,
+	.never_ready = qemu_never_ready,
+	.cannot_prepare = builtin_cannot_prepare,
+	.crash = vz_crash,
+	.will_ignore_stop = nothing,
+	.ignore_stop = qemu_ignore_stop,
+};
+#endif
+
 static const struct subject *const subjects[] = {
 	&fake,
+#ifdef CONTRACT_VZ
+	&vz,
+#endif
 #ifdef CONTRACT_GUEST
 	&qemu,        &builtin,
 #endif

@@ -23,8 +23,7 @@ struct vm;
 
 struct subject {
 	const char *name;
-	/* Its VMM does not tell a power-off from a reset, which is how its guests end it. */
-	bool ends_by_reset;
+	bool no_reset; /* a guest's reset is not told from a power-off */
 	/* A stand-in may run in its place: then it is not usable here itself, and says why. */
 	bool has_standin;
 	/* Why it cannot be tested here, or NULL. */

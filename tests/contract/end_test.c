@@ -136,7 +136,7 @@ static void a_guest_that_resets_stops_the_machine(void **state)
 	op_await_ok(&stopped);
 	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_STOPPED);
 	assert_int_equal(kiln_machine_exit(vm.machine).kind,
-			 subject->ends_by_reset ? KILN_EXIT_POWEROFF : KILN_EXIT_RESET);
+			 subject->no_reset ? KILN_EXIT_POWEROFF : KILN_EXIT_RESET);
 	vm_close(&vm);
 }
 

@@ -141,8 +141,8 @@ static void keys_of_later_versions_are_refused_by_name(void **state)
 	}
 	parse_refused("{'identity': {'efi_variables': {}}}", KILN_ENOTSUP,
 		      "not supported yet by this version: identity.efi_variables");
-	parse_refused("{'disks': [{'bus': 'nvme'}]}", KILN_ENOTSUP,
-		      "not supported yet by this version: disks[0].bus");
+	parse_refused("{'disks': [{'sync': 'none'}]}", KILN_ENOTSUP,
+		      "not supported yet by this version: disks[0].sync");
 }
 
 static void a_wrong_type_is_refused_with_what_it_is_and_what_it_must_be(void **state)

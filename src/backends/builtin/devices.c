@@ -210,10 +210,20 @@ int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err)
 				return kiln__prefix(err, "networks[%zu]", i), r;
 			continue;
 		}
+		if (spec->networks[i].kind == KILN__NETWORK_BRIDGED)
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "networks[%zu].kind: the builtin backend has no bridged "
+					  "networks; a tap can be put on a bridge",
+					  i);
 		if (!spec->networks[i].interface)
 			return kiln__fail(err, KILN_EINVAL,
 					  "networks[%zu].interface: a tap needs one", i);
 	}
+	for (size_t i = 0; i < spec->disk_count; i++)
+		if (spec->disks[i].bus != KILN__DISK_VIRTIO)
+			return kiln__fail(
+				err, KILN_ENOTSUP,
+				"disks[%zu].bus: the builtin backend has virtio; vz has all", i);
 	return 0;
 }
 

@@ -338,10 +338,17 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 			err, KILN_ENOTSUP,
 			"on_reboot: the qemu backend cannot restart a guest; builtin can");
 	for (size_t i = 0; i < spec->network_count; i++)
-		if (spec->networks[i].kind == KILN__NETWORK_TAP)
-			return kiln__fail(
-				err, KILN_ENOTSUP,
-				"networks[%zu].kind: the qemu backend has no tap; builtin has", i);
+		if (spec->networks[i].kind != KILN__NETWORK_USER)
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "networks[%zu].kind: the qemu backend has no %s", i,
+					  spec->networks[i].kind == KILN__NETWORK_TAP
+						  ? "tap; builtin has"
+						  : "bridged networks; vz has");
+	for (size_t i = 0; i < spec->disk_count; i++)
+		if (spec->disks[i].bus != KILN__DISK_VIRTIO)
+			return kiln__fail(err, KILN_ENOTSUP,
+					  "disks[%zu].bus: the qemu backend has virtio; vz has all",
+					  i);
 	if (disks > MAX_DISKS)
 		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
 				  MAX_DISKS);
