@@ -10,13 +10,6 @@
 
 int kiln__kvm_reason(const char *arch, kiln_error *reason)
 {
-	bool waits;
-
-	return kiln__kvm_works(arch, &waits, reason);
-}
-
-int kiln__kvm_works(const char *arch, bool *ret_waits, kiln_error *reason)
-{
 	kiln__autofree char *directory = NULL;
 	struct kiln__hv_report report;
 	int r;
@@ -27,8 +20,6 @@ int kiln__kvm_works(const char *arch, bool *ret_waits, kiln_error *reason)
 	r = kiln__os_runtime_dir(&directory, reason);
 	if (r == 0)
 		r = kiln__hv_preflight_cached(&report, directory, NULL, reason);
-	if (r == 0 && report.usable)
-		*ret_waits = report.waits;
 	if (r < 0 || report.usable)
 		return r;
 	r = kiln__fail(reason, KILN_ENOTSUP, "%s", report.summary);

@@ -5,15 +5,10 @@
 
 #include <kiln/error.h>
 
-#include <stdbool.h>
-
 /*
  * Why KVM cannot be used for guests of @arch: 0 if it can. By the preflight, whose answer
  * is kept between runs (preflight.h), in the runtime directory.
  */
 int kiln__kvm_reason(const char *arch, kiln_error *reason);
-
-/* The same; if it can, *ret_waits says whether making a VM waits (hv/hasten.h). */
-int kiln__kvm_works(const char *arch, bool *ret_waits, kiln_error *reason);
 
 #endif

@@ -33,10 +33,9 @@ struct kiln__hv_check {
 #define KILN__HV_MAX_CHECKS 32
 
 struct kiln__hv_report {
-	bool usable; /* stock kernels run: no check failed */
-	bool opens;  /* the device could be opened (and perhaps no more than that) */
-	bool cached; /* read from a record, not found out now */
-	bool waits;  /* making a VM took as long as a grace period of the kernel's: hasten.h */
+	bool usable;       /* stock kernels run: no check failed */
+	bool opens;        /* the device could be opened (and perhaps no more than that) */
+	bool cached;       /* read from a record, not found out now */
 	char summary[256]; /* one line: the verdict and, where it is bad, the first reason */
 	char hint[192];    /* of the first failed check */
 	size_t count;

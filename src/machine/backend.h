@@ -119,13 +119,9 @@ struct kiln__backend {
 
 	/*
 	 * Whether "auto" may take it for guests of @arch: a quick answer, from a record, or why
-	 * not. NULL: whether it works shows in prepare(). If so, *ret_waits tells whether a start
-	 * gains by hasten() before.
+	 * not. NULL: whether it works shows in prepare().
 	 */
-	int (*works)(const char *arch, bool *ret_waits, kiln_error *why);
-
-	/* Begins what the kernel lets each start wait for. In any process; with works() only. */
-	int (*hasten)(kiln_error *err);
+	int (*works)(const char *arch, kiln_error *why);
 
 	/* Is this configuration possible? What cannot be done is refused by its key's path. No side
 	 * effects. */

@@ -40,7 +40,6 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 	const struct kiln__backend *first = NULL;
 	kiln_error why_first = KILN_ERROR_INIT;
 	kiln_error why = KILN_ERROR_INIT;
-	bool waits;
 
 	for (size_t i = 0; kiln__backends[i]; i++) {
 		const struct kiln__backend *backend = kiln__backends[i];
@@ -52,7 +51,7 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 			why_first = why;
 		if (backend->check(spec, &why) == 0 &&
 		    (spec->kvm_works || !backend->works ||
-		     backend->works(spec->arch, &waits, &why) == 0)) {
+		     backend->works(spec->arch, &why) == 0)) {
 			*ret = backend;
 			return 0;
 		}
@@ -69,17 +68,12 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 	return why.code;
 }
 
-bool kiln__backend_look_ahead(const struct kiln__spec *spec)
+bool kiln__backend_kvm_works(const struct kiln__spec *spec)
 {
 	const char *name = strcmp(spec->backend, "auto") == 0 ? "builtin" : spec->backend;
 	const struct kiln__backend *backend;
-	bool waits = false;
 	kiln_error why;
 
-	if (kiln__backend_find(name, &backend, &why) < 0 || !backend->works ||
-	    backend->works(spec->arch, &waits, &why) < 0)
-		return false;
-	if (waits)
-		backend->hasten(NULL);
-	return true;
+	return kiln__backend_find(name, &backend, &why) == 0 && backend->works &&
+	       backend->works(spec->arch, &why) == 0;
 }

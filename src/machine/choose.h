@@ -7,10 +7,9 @@
 struct kiln__spec;
 
 /*
- * As soon as a VM is to be started: whether a backend that needs KVM will be asked for, and works
- * here, which is handed on to who makes the machine (kiln__machine_new()). What that one would wait
- * for is begun.
+ * Whether a backend that needs KVM for it will be asked for, and works here: what was found out once
+ * is handed on to who makes the machine (kiln__machine_new()).
  */
-bool kiln__backend_look_ahead(const struct kiln__spec *spec);
+bool kiln__backend_kvm_works(const struct kiln__spec *spec);
 
 #endif

@@ -384,7 +384,7 @@ static int begin(struct kiln__start *start, kiln_error *err)
 
 	if (r < 0)
 		return r;
-	start->kvm_works = kiln__backend_look_ahead(spec);
+	start->kvm_works = kiln__backend_kvm_works(spec);
 	if (kiln__resolve_is_needless(spec))
 		return launch_without_files(start, spec, err);
 	return kiln__resolve(&start->resolving, manager->loop, start->vm->dir, spec, start->config,

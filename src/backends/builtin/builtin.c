@@ -14,7 +14,6 @@
 
 #include "board.h"
 #include "err.h"
-#include "hasten.h"
 #include "kvm.h"
 #include "layout.h"
 #include "log.h"
@@ -380,8 +379,7 @@ const struct kiln__backend kiln__backend_builtin = {
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__CAN_PORTS,
 	.probe = builtin_probe,
-	.works = kiln__kvm_works,
-	.hasten = kiln__hv_hasten,
+	.works = kiln__kvm_reason,
 	.check = builtin_check,
 	.open = builtin_open,
 	.prepare = builtin_prepare,

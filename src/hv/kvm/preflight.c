@@ -14,7 +14,6 @@
 
 #include "buf.h"
 #include "err.h"
-#include "os.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -120,18 +119,12 @@ static bool check_features(struct kiln__preflight *run)
 				    "the kernel's KVM is too old or was built without them");
 }
 
-/* Making a VM takes a tenth of a millisecond; or one or two ticks of the kernel's clock, and more.
- */
-#define GRACE_PERIOD_NS 2000000
-
 static bool create_vm(struct kiln__preflight *run)
 {
 	kiln_error error = KILN_ERROR_INIT;
-	int64_t begun = kiln__os_monotonic_ns();
 	int code = kiln_hv_vm_new(&run->vm, run->hv, NULL, &error);
 	const char *hint = "see the kernel's log (dmesg) for KVM's own words";
 
-	run->report->waits = kiln__os_monotonic_ns() - begun > GRACE_PERIOD_NS;
 	if (code == KILN_EBUSY)
 		hint = "another hypervisor (VirtualBox, VMware ...) holds the processor's "
 		       "virtualization "

@@ -2,10 +2,9 @@
 /*
  * The preflight's record: its report as text in the user's runtime directory.
  *
- *	kiln-preflight 2
+ *	kiln-preflight 1
  *	key BOOT-ID KERNEL PROCESSOR DEVICE USER
  *	usable 1
- *	waits 0
  *	summary ...
  *	check STATE NAME
  *	detail ...
@@ -37,7 +36,7 @@
 #include <unistd.h>
 
 #define RECORD_NAME    "kvm-preflight"
-#define RECORD_VERSION "kiln-preflight 2"
+#define RECORD_VERSION "kiln-preflight 1"
 #define RECORD_MAX     32768
 
 static uint64_t checksum(const char *text, size_t len) /* FNV-1a, 64 bits */
@@ -103,8 +102,8 @@ static bool make_key(const struct kiln__hv_preflight_options *options, char *key
 static void print_record(struct kiln__buf *buf, const char *key,
 			 const struct kiln__hv_report *report)
 {
-	kiln__buf_addf(buf, "%s\n%s\nusable %d\nwaits %d\nsummary %s\n", RECORD_VERSION, key,
-		       report->usable, report->waits, report->summary);
+	kiln__buf_addf(buf, "%s\n%s\nusable %d\nsummary %s\n", RECORD_VERSION, key, report->usable,
+		       report->summary);
 	for (size_t i = 0; i < report->count; i++) {
 		const struct kiln__hv_check *check = &report->checks[i];
 
@@ -187,7 +186,6 @@ static bool parse(char *text, size_t len, const char *key, struct kiln__hv_repor
 {
 	const char *line;
 	char usable[4];
-	char waits[4];
 
 	if (!verify(text, len))
 		return false;
@@ -199,11 +197,9 @@ static bool parse(char *text, size_t len, const char *key, struct kiln__hv_repor
 		return false;
 	*report = (struct kiln__hv_report){.opens = true, .cached = true};
 	if (!next_value(&text, "usable", usable, sizeof(usable)) ||
-	    !next_value(&text, "waits", waits, sizeof(waits)) ||
 	    !next_value(&text, "summary", report->summary, sizeof(report->summary)))
 		return false;
 	report->usable = strcmp(usable, "1") == 0;
-	report->waits = strcmp(waits, "1") == 0;
 	while (*text) {
 		struct kiln__hv_check *check = &report->checks[report->count];
 

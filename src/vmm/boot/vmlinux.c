@@ -85,12 +85,6 @@ static int wild(const struct kiln__ram_file *file, const Elf64_Phdr *header, con
 			  header->p_memsz, header->p_paddr, why);
 }
 
-/*
- * Data of up to this much is copied into the large pages of its surroundings, .bss and all, instead
- * of being copied by the guest, page by page, each with two faults.
- */
-#define COPIED_MAX (UINT64_C(1) << 20)
-
 static int add_segment(struct kiln__vmlinux *kernel, const struct kiln__ram_file *file,
 		       const Elf64_Phdr *header, kiln_error *err)
 {
@@ -112,13 +106,8 @@ static int add_segment(struct kiln__vmlinux *kernel, const struct kiln__ram_file
 	at = &kernel->segments[kernel->count++];
 	for (; at > kernel->segments && at[-1].paddr > header->p_paddr; at--)
 		at[0] = at[-1];
-	*at = (struct kiln__vmlinux_segment){
-		.offset = header->p_offset,
-		.paddr = header->p_paddr,
-		.file_size = header->p_filesz,
-		.memory_size = header->p_memsz,
-		.copied = header->p_flags & PF_W && header->p_filesz <= COPIED_MAX,
-	};
+	*at = (struct kiln__vmlinux_segment){header->p_offset, header->p_paddr, header->p_filesz,
+					     header->p_memsz};
 	if (header->p_offset + header->p_filesz > kernel->file_end)
 		kernel->file_end = header->p_offset + header->p_filesz;
 	return 0;
@@ -249,7 +238,7 @@ static int load_segment(struct kiln__ram *ram, const struct kiln__ram_file *file
 	uint64_t lead = -gpa % KILN__RAM_PAGE;
 	int rc = 0;
 
-	if (segment->copied || (file->start + segment->offset - gpa) % KILN__RAM_PAGE != 0 ||
+	if ((file->start + segment->offset - gpa) % KILN__RAM_PAGE != 0 ||
 	    lead >= segment->file_size)
 		lead = segment->file_size;
 	if (lead)

@@ -22,7 +22,6 @@ struct kiln__vmlinux_segment {
 	uint64_t paddr;
 	uint64_t file_size;
 	uint64_t memory_size; /* the rest is zero */
-	bool copied;          /* small, and the kernel writes to most of its pages */
 };
 
 /* Physical addresses, as linked. */
