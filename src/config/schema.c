@@ -259,7 +259,7 @@ static const struct kiln__key network_keys[] = {
 		.doc = "How it reaches the world: by address translation that needs no rights on "
 		       "the host (user), by which the guest also reaches the host's loopback, as "
 		       "10.0.2.2; or by a TAP interface of the host's, which whoever administers "
-		       "that has made (tap).",
+		       "that has made (tap; with the backend builtin alone).",
 	},
 	{
 		.name = "interface",
@@ -267,7 +267,7 @@ static const struct kiln__key network_keys[] = {
 		.min = 1,
 		.max = 15, /* IFNAMSIZ */
 		.field = FIELD(struct kiln__network, interface),
-		.doc = "The TAP interface's name on the host.",
+		.doc = "With tap, which needs it: the TAP interface's name on the host.",
 	},
 	{
 		.name = "mac",
@@ -357,9 +357,10 @@ static const struct kiln__key console_keys[] = {
 		.type = KILN__TYPE_BOOL,
 		.def = "false",
 		.field = FIELD(struct kiln__spec, serial),
-		.doc = "The console is a serial port (a 16550, ttyS0), as it always is on QEMU, "
-		       "where "
-		       "the builtin backend has a virtio console (hvc0).",
+		.doc = "The console is a serial port (a 16550, ttyS0) with the backend builtin "
+		       "too, "
+		       "which has a virtio console (hvc0) otherwise. On QEMU it always is one "
+		       "(on arm64 a PL011, ttyAMA0), whatever stands here.",
 	},
 	END,
 };
@@ -925,8 +926,7 @@ static const struct kiln__key top_keys[] = {
 		.def = "stop",
 		.field = FIELD(struct kiln__spec, on_reboot),
 		.doc = "What a reboot by the guest does: it ends the machine (stop), or the guest "
-		       "boots "
-		       "again (restart).",
+		       "boots again (restart; with the backend builtin alone).",
 	},
 	LATER("restart"),
 	LATER("time_to_live"),
