@@ -31,11 +31,11 @@ struct health {
 	struct kiln__session *session;
 	enum phase phase;
 	enum health_status status;
-	unsigned connecting; /* connections asked for: the answer to an older one is too late */
-	unsigned failures;   /* in a row */
-	int64_t since;       /* the process's start, monotonic */
-	bool told_well;      /* the start period is over */
-	int code;            /* of the last; -1: it was killed or could not run */
+	unsigned connecting;     /* connections asked for: the answer to an older one is too late */
+	unsigned failures;       /* in a row */
+	int64_t since;           /* the process's start, monotonic */
+	bool told_well;          /* the start period is over */
+	int code;                /* of the last; -1: it was killed or could not run */
 	struct kiln__buf output; /* of the one that runs */
 	struct kiln__buf last;   /* of the one before */
 };

@@ -115,7 +115,7 @@ enum kiln__network_kind {
 struct kiln__network {
 	enum kiln__network_kind kind;
 	const char *interface; /* of TAP */
-	uint8_t mac[6]; /* all zero: made from the machine's id */
+	uint8_t mac[6];        /* all zero: made from the machine's id */
 };
 
 struct kiln__port {
@@ -203,17 +203,17 @@ struct kiln__process {
 	const char *cwd;         /* default "/" */
 	const char *user;        /* "name|uid[:group|gid]", looked up in the guest; NULL: root */
 	bool tty;
-	bool stdin_open; /* stdin stays open until its client ends it */
+	bool stdin_open;         /* stdin stays open until its client ends it */
 	const char *stop_signal; /* by name or number; NULL: SIGTERM */
 };
 
 /* A command that says whether the process is well, by docker's rules. */
 struct kiln__health {
 	const char *const *command; /* NULL-terminated; NULL: nobody asks */
-	uint64_t interval_ms;       /* from the end of one to the begin of the next; default 30000 */
-	uint64_t timeout_ms;        /* of one, after which it has failed; default 30000 */
-	uint64_t start_period_ms;   /* in which failures do not count; default 0 */
-	unsigned retries;           /* failures in a row that make it unhealthy; default 3 */
+	uint64_t interval_ms;     /* from the end of one to the begin of the next; default 30000 */
+	uint64_t timeout_ms;      /* of one, after which it has failed; default 30000 */
+	uint64_t start_period_ms; /* in which failures do not count; default 0 */
+	unsigned retries;         /* failures in a row that make it unhealthy; default 3 */
 };
 
 struct kiln__label {
@@ -262,7 +262,7 @@ struct kiln__spec {
 	struct kiln__readiness readiness;
 	struct kiln__health health;
 	uint64_t stop_timeout_ms; /* default 10000 */
-	const char *on_reboot;    /* "stop" (default): a guest's reboot ends the machine; "restart" */
+	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;
 	size_t label_count;
