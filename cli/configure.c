@@ -316,6 +316,10 @@ static int set_network(kiln_config *config, const char *value, kiln_error *err)
 {
 	if (strcmp(value, "none") == 0)
 		return kiln_config_set(config, "networks", NULL, err);
+	if (strncmp(value, "tap:", 4) == 0)
+		return config_set_json(
+			config, "networks[]",
+			json_pack("{s:s, s:s}", "kind", "tap", "interface", value + 4), err);
 	return config_set_json(config, "networks[]", json_pack("{s:s}", "kind", value), err);
 }
 

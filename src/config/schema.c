@@ -367,9 +367,10 @@ static const struct kiln__key console_keys[] = {
 		.type = KILN__TYPE_BOOL,
 		.def = "false",
 		.field = FIELD(struct kiln__spec, serial),
-		.doc = "The console is a serial port (a 16550, ttyS0), as it always is on QEMU, "
-		       "where "
-		       "the builtin backend has a virtio console (hvc0).",
+		.doc = "The console is a serial port (a 16550, ttyS0) with the backend builtin "
+		       "too, "
+		       "which has a virtio console (hvc0) otherwise. On QEMU it always is one "
+		       "(on arm64 a PL011, ttyAMA0), whatever stands here.",
 	},
 	END,
 };
@@ -991,8 +992,7 @@ static const struct kiln__key top_keys[] = {
 		.def = "stop",
 		.field = FIELD(struct kiln__spec, on_reboot),
 		.doc = "What a reboot by the guest does: it ends the machine (stop), or the guest "
-		       "boots "
-		       "again (restart).",
+		       "boots again (restart; with the backend builtin alone).",
 	},
 	LATER("restart"),
 	LATER("time_to_live"),

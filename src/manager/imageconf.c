@@ -151,9 +151,10 @@ static int merge_health(kiln_config *config, const json_t *from, kiln_error *err
 		       {"StartPeriod", "health.start_period", 1000000},
 		       {"Retries", "health.retries", 1}};
 	json_t *command = health_command(json_object_get(from, "Test"));
-	int r = command ? set_if_unset(config, "health.command", command, err) : 0;
+	const bool known = command != NULL;
+	int r = known ? set_if_unset(config, "health.command", command, err) : 0;
 
-	for (size_t i = 0; r == 0 && command && i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+	for (size_t i = 0; r == 0 && known && i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		json_int_t value = json_integer_value(json_object_get(from, numbers[i].theirs));
 
 		if (value >= numbers[i].unit)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""images.py WORKDIR: pull and root of an image of eight layers (300 MB), beside skopeo copy, umoci unpack and mksquashfs; and what a warm run adds.
+"""images.py WORKDIR: pull and root of an image of eight layers (300 MB), beside skopeo copy, umoci unpack and mksquashfs.
 
 Everything against Debian's registry on loopback, the same compressor, level, block size and threads. Alternating, the best of RUNS. Debian's umoci knows no
 zstd, so that what is compared is the image with gzip alone; with gzip and zstd by turns it is pulled by kiln only.
@@ -24,6 +24,7 @@ import tarfile  # noqa: E402
 
 work = pathlib.Path(sys.argv[1])
 RUNS = int(os.environ.get("RUNS", "3"))
+peaks = []
 
 
 def content(rng, size):
@@ -73,15 +74,16 @@ def theirs(name, threads):
 
 def ours(name):
     with Home() as home:
-        began = time.monotonic()
         home.env.pop("KILN_PULL_TIMEOUT")
         # The helper's peak is the largest of what the command waits for.
-        result = subprocess.run([sys.executable, "-c", "import os, subprocess, sys, time\nb = time.monotonic()\n"
-                                 "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\nprint(time.monotonic() - b, r.returncode)",
+        result = subprocess.run([sys.executable, "-c", "import resource, subprocess, sys, time\nb = time.monotonic()\n"
+                                 "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
+                                 "print(time.monotonic() - b, r.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)",
                                  KILN, "pull", "--progress", "none", name], env=home.env, capture_output=True, text=True, check=True)
-        seconds, code = result.stdout.split()
+        seconds, code, peak = result.stdout.split()
         assert code == "0", result
-        del began
+        assert int(peak) < 200 << 10, f"peak memory {int(peak) >> 10} MiB"
+        peaks.append(int(peak) >> 10)
         return float(seconds)
 
 
@@ -104,7 +106,7 @@ def main():
         print(f"image of 8 layers: kiln pull {min(mine):.2f} s; skopeo {best[0]:.2f} + umoci {best[1]:.2f} + mksquashfs {best[2]:.2f} s "
               f"= {sum(best):.2f} s; ratio {min(mine) / sum(best):.2f} (all: {' '.join(f'{m:.2f}' for m in mine)} against "
               f"{' '.join(f'{sum(o):.2f}' for o in others)})")
-        print(f"the same with layers of gzip and zstd: kiln pull {min(ours(mixed) for _ in range(RUNS)):.2f} s")
+        print(f"the same with layers of gzip and zstd: kiln pull {min(ours(mixed) for _ in range(RUNS)):.2f} s; peak memory of all pulls at most {max(peaks)} MiB")
 
 
 main()

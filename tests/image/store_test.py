@@ -441,8 +441,8 @@ def test_certificates_of_a_registry():
         registry.server.socket = context.wrap_socket(registry.server.socket, server_side=True, do_handshake_on_connect=False)
         registry.add(Image())
         host = f"localhost:{registry.port}"
-        (home.dir / ".config/containers").mkdir(parents=True)
-        (home.dir / ".config/containers/registries.conf").write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = false\n')
+        (home.dir / ".config/kiln").mkdir(parents=True)
+        (home.dir / ".config/kiln/registries.conf").write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = false\n')
         folder = home.dir / ".config/containers/certs.d" / host
         home.refused("pull", f"{host}/test:1", words=(host, "ertificate"))
         other = folder.parent / "localhost:1"

@@ -2,6 +2,7 @@
 /* What single values must look like. */
 #include "check.h"
 #include "kiln_test.h"
+#include "spec.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,19 @@ static void users_are_names_or_numbers(void **state)
 	assert_checks(kiln__check_user,
 		      TEXTS("root", "0", "1000:1000", "www-data:adm", "_x", "host$", "a.b:c_d"),
 		      TEXTS("", ":", "a:", ":a", "-a", "a b", "a:b:c", "a:-b", "a$b", "a\n"));
+}
+
+static void signals_are_linuxs(void **state)
+{
+	(void)state;
+	assert_checks(
+		kiln__check_signal,
+		TEXTS("SIGTERM", "TERM", "15", "64", "RTMIN", "SIGRTMIN+3", "RTMAX-30", "SYS"),
+		TEXTS("", "SIG", "SIGNONE", "0", "65", "-1", "15x", "RTMIN-1", "RTMIN+31", "RTMIN+",
+		      "RTMIN+3x", "RTMAX+1", "RTMAX-99999999999", "term"));
+	assert_int_equal(kiln__signal_number("SIGQUIT"), 3);
+	assert_int_equal(kiln__signal_number("SIGRTMIN+3"), 37);
+	assert_int_equal(kiln__signal_number("RTMAX-30"), 34);
 }
 
 static void names_in_the_environment_are_printable(void **state)
@@ -284,6 +298,7 @@ int main(void)
 		kiln_test(paths_are_absolute),
 		kiln_test(machine_ids_are_machine_ids),
 		kiln_test(users_are_names_or_numbers),
+		kiln_test(signals_are_linuxs),
 		kiln_test(names_in_the_environment_are_printable),
 		kiln_test(label_keys_are_as_dockers),
 		kiln_test(printable_is_ascii_from_space_to_tilde),

@@ -8,6 +8,7 @@
 
 #include "jail.h"
 #include "os.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -619,6 +620,12 @@ static void a_confined_child_has_its_descriptors_and_nothing_else(void **state)
 	kiln_error err;
 
 	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+	print_message("a sanitizer's run-time looks into /proc before main(), which is denied\n");
+	close(both), close(made), close(reads);
+	unlink(path), unlink(other);
+	skip();
+#endif
 	assert_true(both >= 0 && made >= 0 && reads >= 0);
 	kiln_ok(kiln__child_spawn(&child, &spawn, &err), &err);
 	kiln_ok(kiln__child_wait(child, KILN_TEST_DEADLINE_MS, &how, &err), &err);
@@ -666,8 +673,10 @@ int main(int argc, char **argv)
 
 	if (kiln__os_exe_path(&self, NULL) < 0)
 		return 99;
+	if (argc == 2 && strcmp(argv[1], "look-confined") == 0)
+		end(look_confined()); /* a sanitizer's search for leaks would trace */
 	if (argc == 2)
-		return strcmp(argv[1], "look-confined") == 0 ? look_confined() : look_around();
+		return look_around();
 	if (argc > 2)
 		play(argv[1], argv[2], argc > 3 && strcmp(argv[3], "rooted") == 0);
 	r = cmocka_run_group_tests(tests, NULL, NULL);
