@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 
-from standtest import DEADLINE, PROGRAMS, Api, Program, assert_clean, assert_gone, await_path, connect, debian, echo, guest, hello, main, vsock
+from standtest import DEADLINE, PROGRAMS, Api, Program, assert_clean, assert_gone, await_path, await_text, connect, debian, echo, guest, hello, main, vsock
 
 MIB = 1 << 20
 
@@ -210,9 +210,9 @@ def test_consoles(home):
     program, api, _ = start(home)
     log = home.dir / "serial.log"
     put(api, "vm.create", config(home, serial={"mode": "File", "file": str(log)}))
+    log.touch()
     put(api, "vm.boot")
-    while "KILN_READY" not in log.read_text():
-        pass
+    await_text(log, "KILN_READY")
     put(api, "vm.delete")
     path = home.dir / "serial"
     put(api, "vm.create", config(home, serial={"mode": "Socket", "socket": str(path)}))
