@@ -300,6 +300,8 @@ def test_processors_and_memory_are_added(home):
     refused(api, 500, "exceeds maximum", "vm.resize", {"desired_vcpus": 3})
     put(api, "vm.resize", {"desired_vcpus": 2})
     program.await_text("CPU1 has been hot-added")
+    put(api, "vm.resize", {"desired_vcpus": 1})  # asked of the guest, which may take its time
+    assert info(api)["config"]["cpus"]["boot_vcpus"] == 1
     put(api, "vm.resize", {"desired_ram": 384 * MIB})
     assert info(api)["config"]["memory"]["hotplugged_size"] == 128 * MIB
     program.end()
@@ -318,6 +320,7 @@ def test_arguments_and_versions(home):
     response = api.call("PUT", "/api/v1/vm.boot")
     assert response.status == 500 and response.body == b"Error from API: The VM could not boot: VM is not created", response
     assert api.call("PUT", "/api/v1/vm.nmi").status == 404
+    assert b"unknown field `landlock_enable`" in api.call("PUT", "/api/v1/vm.create", config(home, landlock_enable=True)).body
     program.end()
     program = Program(home, "cloud-hypervisor", f"--api-socket=path={home.dir}/by-path")
     api = connect(await_path(home.dir, "by-path"))
