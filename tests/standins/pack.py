@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """pack.py OUT MODULE SELF FILE...: a stand-in as one executable file.
 
-A zip archive that Python runs: the package standin, compiled, the OpenAPI documents and the vsock
+A zip archive that Python runs: the package standin, compiled and, for a Python of another version, as it is, the OpenAPI documents and the vsock
 device's program. Nothing in it has a time or a path of this machine.
 """
 import importlib.util
@@ -30,9 +30,11 @@ def main():
             zipped.writestr(zipfile.ZipInfo(name), content)
 
         add("__main__.py", f"from standin.{module} import main\nmain()\n")
+        add("standin/__init__.py", b"")
         add("standin/__init__.pyc", importlib.util.MAGIC_NUMBER + b"\x01\0\0\0" + b"\0" * 8 + marshal.dumps(compile("", "standin", "exec")))
         for path in map(pathlib.Path, paths[1:]):
             if path.suffix == ".py":
+                add(f"standin/{path.name}", path.read_bytes())
                 add(f"standin/{path.stem}.pyc", compiled(path))
             else:
                 add(path.name, path.read_bytes())

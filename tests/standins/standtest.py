@@ -153,6 +153,7 @@ class Program:
         with open(self.output, "wb") as out:
             self.process = subprocess.Popen([PROGRAMS / name, *map(str, args)], env=env, stdin=subprocess.PIPE, stdout=out,
                                             stderr=out, **kwargs)
+        self.detached = None  # the pid that goes on where this one ends (the jailer's)
         self.running.append(self)
 
     def text(self):
@@ -162,7 +163,8 @@ class Program:
         end = time.monotonic() + DEADLINE
         watch = Watch(self.output)
         while self.text().count(text) < count:
-            assert self.process.poll() is None or self.text().count(text) >= count, f"it has ended: {self.text()[-2000:]}"
+            ended = not self.detached and self.process.poll() is not None
+            assert not ended or self.text().count(text) >= count, f"it has ended: {self.text()[-2000:]}"
             assert watch.wait(end - time.monotonic()), f"no {text!r}: {self.text()[-2000:]}"
         watch.close()
 
@@ -175,9 +177,23 @@ class Program:
 
     def end(self):
         self.running.remove(self)
+        if self.detached:
+            try:
+                os.kill(self.detached, 9)
+            except ProcessLookupError:
+                pass
+            kilntest.wait_gone(self.detached, DEADLINE)
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
+
+
+def await_text(path, text):
+    """Waits until @text is in the file."""
+    end, watch = time.monotonic() + DEADLINE, Watch(path)
+    while text not in path.read_text(errors="replace"):
+        assert watch.wait(end - time.monotonic()), f"no {text!r} in {path}"
+    watch.close()
 
 
 class Watch:
