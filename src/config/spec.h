@@ -250,6 +250,7 @@ struct kiln__spec {
 	struct kiln__process process;
 	struct kiln__readiness readiness;
 	uint64_t stop_timeout_ms; /* default 10000 */
+	const char *snapshot;     /* a directory: the guest goes on from there; NULL: it boots */
 	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;
