@@ -429,6 +429,29 @@ static void a_running_machine_is_changed_or_refuses_by_name(void **state)
 /* --- snapshots
  * -------------------------------------------------------------------------------------- */
 
+static void a_guest_that_resets_boots_again_where_that_is_wanted(void **state)
+{
+	struct op stopped;
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker()) /* never: refused by name */
+		return;
+	open_in_test(&vm);
+	vm_set(&vm, "on_reboot", "restart");
+	vm_make_ready(&vm);
+	op_begin(&stopped, &vm, kiln_machine_wait_stopped);
+	kiln__buf_clear(&vm.console);
+	vm_type(&vm, "reset\n");
+	vm_await_console(&vm, "KILN_READY");
+	vm_await(&vm, KILN_STATE_READY);
+	assert_int_equal(stopped.count, 0);
+	vm_type(&vm, "poweroff\n");
+	op_await_ok(&stopped);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
 static void a_machine_goes_on_from_its_snapshot(void **state)
 {
 	const char *directory = kiln_test_path("snapshot");
@@ -528,6 +551,7 @@ int main(int argc, char **argv)
 		kiln_test(an_older_version_is_run_all_the_same),
 		kiln_test(without_its_api_firecracker_cannot_pause),
 		kiln_test(a_running_machine_is_changed_or_refuses_by_name),
+		kiln_test(a_guest_that_resets_boots_again_where_that_is_wanted),
 		kiln_test(a_machine_goes_on_from_its_snapshot),
 		kiln_test(a_snapshot_that_is_none_fails_the_start),
 		kiln_test(lost_events_do_not_matter),
