@@ -160,6 +160,7 @@ static void try_connect(struct kiln__instance *vm)
 	}
 	vm->is_up = true;
 	kiln__timer_stop(vm->retry);
+	kiln__dirwatch_free(kiln__take(vm->appears));
 	if (vm->started)
 		ask_version(vm);
 }
