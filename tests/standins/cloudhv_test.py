@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 
-from standtest import DEADLINE, PROGRAMS, Api, Program, assert_clean, assert_gone, await_path, connect, debian, echo, guest, hello, main, vsock
+from standtest import DEADLINE, PROGRAMS, Api, Program, assert_clean, assert_gone, await_path, await_text, connect, debian, echo, guest, hello, main, vsock
 
 MIB = 1 << 20
 
@@ -210,9 +210,9 @@ def test_consoles(home):
     program, api, _ = start(home)
     log = home.dir / "serial.log"
     put(api, "vm.create", config(home, serial={"mode": "File", "file": str(log)}))
+    log.touch()
     put(api, "vm.boot")
-    while "KILN_READY" not in log.read_text():
-        pass
+    await_text(log, "KILN_READY")
     put(api, "vm.delete")
     path = home.dir / "serial"
     put(api, "vm.create", config(home, serial={"mode": "Socket", "socket": str(path)}))
@@ -300,6 +300,8 @@ def test_processors_and_memory_are_added(home):
     refused(api, 500, "exceeds maximum", "vm.resize", {"desired_vcpus": 3})
     put(api, "vm.resize", {"desired_vcpus": 2})
     program.await_text("CPU1 has been hot-added")
+    put(api, "vm.resize", {"desired_vcpus": 1})  # asked of the guest, which may take its time
+    assert info(api)["config"]["cpus"]["boot_vcpus"] == 1
     put(api, "vm.resize", {"desired_ram": 384 * MIB})
     assert info(api)["config"]["memory"]["hotplugged_size"] == 128 * MIB
     program.end()
@@ -318,6 +320,7 @@ def test_arguments_and_versions(home):
     response = api.call("PUT", "/api/v1/vm.boot")
     assert response.status == 500 and response.body == b"Error from API: The VM could not boot: VM is not created", response
     assert api.call("PUT", "/api/v1/vm.nmi").status == 404
+    assert b"unknown field `landlock_enable`" in api.call("PUT", "/api/v1/vm.create", config(home, landlock_enable=True)).body
     program.end()
     program = Program(home, "cloud-hypervisor", f"--api-socket=path={home.dir}/by-path")
     api = connect(await_path(home.dir, "by-path"))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from standtest import PROGRAMS, Program, assert_clean, assert_gone, await_path, connect, debian, echo, guest, hello, main, vsock
+from standtest import PROGRAMS, Program, assert_clean, assert_gone, await_path, await_text, connect, debian, echo, guest, hello, main, vsock
 
 
 def start(home, *args, pass_fds=(), **settings):
@@ -109,12 +109,15 @@ def test_an_inherited_file_is_as_good_as_a_path(home):
 
 
 def test_a_reset_ends_it_and_a_power_off_does_not(home):
-    program, api = start(home)
+    log = home.dir / "log"
+    log.touch()
+    program, api = start(home, LOG=log)
     boot(home, api)
     program.await_text("KILN_READY")
     program.type("off\n")  # an echo: only p and its kind are orders
     program.await_text("off\n")
     program.type("p\n")
+    await_text(log, '"guest": "poweroff"')
     api.ok("PATCH", "/vm", {"state": "Paused"})
     assert api.ok("GET", "/")["state"] == "Paused"
     assert program.process.poll() is None

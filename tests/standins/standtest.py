@@ -180,6 +180,14 @@ class Program:
         self.process.stdin.close()
 
 
+def await_text(path, text):
+    """Waits until @text is in the file."""
+    end, watch = time.monotonic() + DEADLINE, Watch(path)
+    while text not in path.read_text(errors="replace"):
+        assert watch.wait(end - time.monotonic()), f"no {text!r} in {path}"
+    watch.close()
+
+
 class Watch:
     """Waits for changes of a file, or for names in a folder, by inotify."""
     IN_MODIFY, IN_CREATE, IN_MOVED_TO = 0x2, 0x100, 0x80

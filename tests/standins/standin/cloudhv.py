@@ -18,6 +18,8 @@ DEFAULT_VERSION = "53.0.0"
 
 # What a version does not have yet.
 PATHS_SINCE = {"/vm.nmi": (42,), "/vm.resize-disk": (50,), "/vm.add-generic-vhost-user": (51,)}
+FIELDS_SINCE = {"pvpanic": (34,), "rate_limit_groups": (38,), "pci_segments": (39,), "landlock_enable": (43,), "landlock_rules": (43,),
+                "generic_vhost_user": (51,)}  # of vm.create
 # From which version a refusal is an array of strings, and what is not created a 404.
 ARRAYS_SINCE = (48,)
 # From which version a reboot does not say "shutdown" in between.
@@ -134,7 +136,8 @@ class CloudHypervisor:
         if wanted:
             try:
                 value = schema.parse(body)
-                self.document.check(wanted, value)
+                hidden = {field for field, since in FIELDS_SINCE.items() if name == "vm.create" and self.numbers < since}
+                self.document.check(wanted, value, hidden=hidden)
             except schema.Bad as why:
                 raise Fault(400, "Failed to deserialize JSON", f"{why} at line 1 column {len(body)}") from None
         if name in ADDS:
@@ -530,13 +533,13 @@ class CloudHypervisor:
             raise self.refused("vm.resize", "Desired vCPU count exceeds maximum")
         if self.machine:
             slots = self.machine.qmp.command("query-hotpluggable-cpus") if self.machine.hotplug() else []
-            slots.sort(key=lambda slot: slot["props"].get("socket-id", 0))
+            slots.sort(key=lambda slot: [slot["props"].get(f"{part}-id", 0) for part in ("socket", "die", "core", "thread")])
             present = [slot for slot in slots if "qom-path" in slot]
             for number, slot in enumerate([s for s in slots if "qom-path" not in s][:max(wanted - len(present), 0)]):
                 self.machine.qmp.execute({"execute": "device_add", "arguments": {
                     "driver": slot["type"], "id": f"cpu{len(present) + number}", **slot["props"]}})
             for slot in present[wanted:]:
-                self.machine.qmp.command("device_del", id=slot["qom-path"].rsplit("/", 1)[1])
+                self.machine.qmp.command("device_del", id=slot["qom-path"])
         cpus["boot_vcpus"] = wanted
 
     def resize_memory(self, wanted):

@@ -64,6 +64,8 @@ class Firecracker:
         self.vsock = None
         self.taps = {}
         self.boot_path = False
+        self.off = False  # there is nothing to stop or to continue any more
+        self.server = None
         self.mmds = None
         self.balloon_stats_s = 0
         self.hinting = 0
@@ -450,13 +452,12 @@ class Firecracker:
         self.hotplug_request = wanted
 
     def patch_vm(self, value):
-        off = self.machine.reason == "poweroff"  # there is nothing to stop or to continue any more
         if value["state"] == "Paused":
-            if not off:
+            if not self.off:
                 self.machine.pause()
             self.state = "Paused"
         else:
-            if not off:
+            if not self.off:
                 self.machine.resume()
             self.state = "Running"
 
@@ -546,18 +547,22 @@ class Firecracker:
         elif machine.qmp.closed:
             self.log(f"The guest ended unexpectedly ({machine.child.wait()}).")
             self.finish(148)
-        # A guest that has powered off has only stopped its processors: machine and VMM stay.
+        elif why == "poweroff" and not self.off:
+            # It has only stopped its processors: machine and VMM stay.
+            self.off = True
+            self.tell({"guest": why})
 
     def finish(self, code):
         self.flush_metrics()
-        self.server_flush()
+        if self.server:
+            self.server.flush()
         self.log(f"Firecracker exiting {'successfully' if code == 0 else 'with error'}. exit_code={code}")
         sys.stdout.flush()
         os._exit(code)
 
-    def server_flush(self):
-        if getattr(self, "server", None):
-            self.server.flush()
+    def tell(self, record):
+        if self.server:
+            self.server.log(record)
 
     # --- snapshots -------------------------------------------------------------------------------------------
 

@@ -34,7 +34,6 @@ class Child:
 
 
 def _become(program, argv, fds, environment):
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     # Above all targets first, so that no target overwrites a source.
     high = {to: os.dup(fd) if fd >= 100 else _above(fd) for to, fd in fds.items()}
     for to, fd in high.items():
@@ -58,7 +57,8 @@ def spawn(program, argv, fds, environment=None):
     if pid:
         return Child(pid)
     try:
-        if os.getppid() == parent or os.getppid() == 0:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() == parent:  # which may have ended before that
             _become(program, argv, fds, dict(os.environ) if environment is None else environment)
     except OSError:
         traceback.print_exc(file=sys.stderr)
