@@ -39,8 +39,8 @@ struct kiln__instance {
 	struct kiln__ch_events events;
 	char *restore_dir; /* the snapshot it goes on from, with sockets of this life */
 	bool runs;         /* it has booted */
-	bool reboots;      /* it boots again, as was agreed */
-	bool asks_info;    /* a vm.info is under way */
+	struct kiln__deferred *rebooting; /* as was agreed */
+	bool asks_info;                   /* a vm.info is under way */
 	kiln_done_fn started;
 	void *started_data;
 };
@@ -48,10 +48,23 @@ struct kiln__instance {
 /* --- events
  * ----------------------------------------------------------------------------------------- */
 
+/*
+ * Told before the guest runs again, not after (the event "rebooted"): what it says first on its
+ * console, its readiness perhaps, is the new boot's. Not from inside the reading of events, since
+ * the machine may free the instance.
+ */
+static void on_agreed(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	if (!vm->api.ended)
+		vm->api.host.rebooted(vm->api.host.data);
+}
+
 static void on_rebooting(struct kiln__instance *vm)
 {
 	if (vm->api.host.rebooting(vm->api.host.data))
-		vm->reboots = true;
+		kiln__deferred_schedule(vm->rebooting);
 	else
 		kiln__api_put_down(&vm->api, KILN__END_RESET);
 }
@@ -66,9 +79,6 @@ static void on_event(void *data, const char *source, const char *event, const js
 		kiln__api_panicked(&vm->api);
 	} else if (strcmp(source, "vm") == 0 && strcmp(event, "rebooting") == 0) {
 		on_rebooting(vm);
-	} else if (strcmp(source, "vm") == 0 && strcmp(event, "rebooted") == 0 && vm->reboots) {
-		vm->reboots = false;
-		vm->api.host.rebooted(vm->api.host.data);
 	}
 }
 
@@ -416,6 +426,12 @@ static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln_
 		return r;
 	}
 	vm->api.on_end = cloud_hypervisor_on_end;
+	r = kiln__deferred_new(&vm->rebooting, host->loop, on_agreed, vm, err);
+	if (r < 0) {
+		kiln__api_done(&vm->api);
+		free(vm);
+		return r;
+	}
 	*ret = vm;
 	return 0;
 }
@@ -568,6 +584,7 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 		return;
 	forget_restore_dir(vm);
 	kiln__api_done(&vm->api);
+	kiln__deferred_free(vm->rebooting);
 	kiln__watch_free(vm->event_watch);
 	kiln__os_close(vm->event_fd);
 	kiln__ch_events_done(&vm->events);
