@@ -133,6 +133,9 @@ int enter_volume(kiln_config *config, const char *value, kiln_error *err);
 
 /* Helpers of configure.c: @path made absolute, malloc'ed; an object or list at @key, which is
  * taken. */
+/* A machine's configuration of a file of Firecracker's (fromvmm.c). */
+int from_firecracker(const char *file, kiln_config **ret, kiln_error *err);
+
 int absolute_path(const char *path, char **ret, kiln_error *err);
 int config_set_json(kiln_config *config, const char *key, json_t *value, kiln_error *err);
 bool config_has(const kiln_config *config, const char *key);
@@ -159,6 +162,7 @@ int verb_attach(struct cli *cli, const struct args *args);
 int verb_stop(struct cli *cli, const struct args *args);
 int verb_kill(struct cli *cli, const struct args *args);
 int verb_pause(struct cli *cli, const struct args *args);
+int verb_snapshot(struct cli *cli, const struct args *args);
 int verb_update(struct cli *cli, const struct args *args);
 int verb_resume(struct cli *cli, const struct args *args);
 int verb_restart(struct cli *cli, const struct args *args);

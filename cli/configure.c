@@ -519,9 +519,16 @@ int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_
 {
 	const char *file = args_value(args, OPT_CONFIG);
 	kiln_config *config = NULL;
-	int r = file ? kiln_config_load(file, &config, err) : kiln_config_new(&config, err);
+	const char *foreign = args_value(args, OPT_FROM_FIRECRACKER);
+	int r;
 
-	if (r < 0 && file) {
+	if (file && foreign)
+		r = kiln__fail(err, KILN_EINVAL, "--from-firecracker: there is --config already");
+	else if (foreign)
+		r = from_firecracker(foreign, &config, err);
+	else
+		r = file ? kiln_config_load(file, &config, err) : kiln_config_new(&config, err);
+	if (r < 0 && file && !foreign) {
 		kiln__prefix(err, "--config");
 		kiln__hint(err, "\"kiln schema\" prints what such a file holds");
 	}

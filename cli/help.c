@@ -13,7 +13,7 @@ static void print_option(const struct option *option)
 
 	if (option->arg)
 		width += printf(" %s", option->arg);
-	if (width >= COLUMN)
+	if (width + 1 >= COLUMN)
 		printf("\n%*s", COLUMN, "");
 	else
 		printf("%*s", COLUMN - width, "");

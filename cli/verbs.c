@@ -66,6 +66,13 @@ static const struct option_group machine_options = {
 			.complete = COMPLETE_FILE,
 		},
 		{
+			.id = OPT_FROM_FIRECRACKER,
+			.name = "from-firecracker",
+			.arg = "FILE",
+			.help = "Begin with a configuration file of Firecracker's",
+			.complete = COMPLETE_FILE,
+		},
+		{
 			.id = OPT_CPUS,
 			.name = "cpus",
 			.arg = "N",
@@ -683,6 +690,8 @@ const struct verb verbs[] = {
 	 verb_resume},
 	{"update", NULL, "[OPTIONS] " VMS, "Change VMs while they run", GROUPS(&update_options), 1,
 	 -1, false, COMPLETE_VM, NULL, verb_update},
+	{"snapshot", NULL, "VM DIRECTORY", "Write a VM's memory and state into a directory",
+	 GROUPS(), 2, 2, false, COMPLETE_VM, NULL, verb_snapshot},
 	{"restart", NULL, "[OPTIONS] " VMS, "Stop VMs and start them again", GROUPS(&stop_options),
 	 1, -1, false, COMPLETE_VM, NULL, verb_restart},
 	{"rm", NULL, "[OPTIONS] " VMS, "Remove VMs", GROUPS(&rm_options), 1, -1, false, COMPLETE_VM,

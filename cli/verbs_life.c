@@ -5,7 +5,9 @@
  */
 #include "cli.h"
 
+#include "cleanup.h"
 #include "err.h"
+#include "os.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +118,53 @@ static int pause_one(kiln_vm *vm, const void *data, const char *name, kiln_error
 int verb_pause(struct cli *cli, const struct args *args)
 {
 	return for_each(cli, args, pause_one, NULL);
+}
+
+/* --- snapshot ---------------------------------------------------------------- */
+
+/* Paused for as long as that takes, if it runs. */
+static int take_snapshot(kiln_vm *vm, const char *directory, kiln_error *err)
+{
+	kiln_vm_info info = KILN_VM_INFO_INIT;
+	kiln_error why;
+	bool runs;
+	int r = kiln_vm_status(vm, &info, err);
+
+	if (r < 0)
+		return r;
+	runs = info.state == KILN_STATE_RUNNING || info.state == KILN_STATE_READY;
+	r = runs ? kiln_vm_pause_sync(vm, -1, err) : 0;
+	if (r < 0)
+		return r;
+	r = kiln_vm_snapshot_sync(vm, directory, -1, err);
+	if (runs && kiln_vm_resume_sync(vm, -1, &why) < 0 && r == 0) {
+		*err = why;
+		r = why.code;
+	}
+	return r;
+}
+
+int verb_snapshot(struct cli *cli, const struct args *args)
+{
+	const char *name = args->positional[0];
+	kiln__autofree char *directory = NULL;
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_vm *vm = NULL;
+	int r = cli_manager(cli, &err);
+
+	if (r == 0)
+		r = cli_find(cli, name, &vm, &err);
+	if (r == 0)
+		r = absolute_path(args->positional[1], &directory, &err);
+	if (r == 0)
+		r = kiln__os_mkdir_p(directory, 0700, &err);
+	if (r == 0)
+		r = take_snapshot(vm, directory, &err);
+	kiln_vm_free(vm);
+	if (r < 0)
+		return complain(name, &err);
+	printf("%s\n", directory);
+	return 0;
 }
 
 /* --- update ------------------------------------------------------------------ */

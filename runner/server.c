@@ -50,9 +50,9 @@ struct server {
 };
 
 static const char *const features[] = {
-	"launch", "inspect", "wait",    "events",     "stop",  "kill",
-	"signal", "pause",   "update",  "resume",     "stats", "exec",
-	"attach", "connect", "console", "background", NULL,
+	"launch", "inspect", "wait",    "events",   "stop",       "kill",
+	"signal", "pause",   "update",  "snapshot", "resume",     "stats",
+	"exec",   "attach",  "connect", "console",  "background", NULL,
 };
 
 /* --- clients ---------------------------------------------------------------------------- */
@@ -294,6 +294,19 @@ static void do_update(struct client *client, struct kiln__control_call *call, js
 		return;
 	}
 	kiln_machine_update(client->server->runner->machine, &update, answer_done, call);
+}
+
+static void do_snapshot(struct client *client, struct kiln__control_call *call, json_t *params)
+{
+	const char *directory = json_string_value(json_object_get(params, "directory"));
+	kiln_error err;
+
+	if (!directory || directory[0] != '/') {
+		bad_param("directory: must be an absolute path", &err);
+		kiln__control_fail(call, &err);
+		return;
+	}
+	kiln_machine_snapshot(client->server->runner->machine, directory, answer_done, call);
 }
 
 static void do_background(struct client *client, struct kiln__control_call *call, json_t *params)
@@ -545,11 +558,14 @@ static const struct {
 	const char *name;
 	void (*fn)(struct client *client, struct kiln__control_call *call, json_t *params);
 } methods[] = {
-	{"inspect", do_inspect}, {"wait", do_wait},       {"events", do_events},
-	{"stop", do_stop},       {"kill", do_kill},       {"signal", do_signal},
-	{"update", do_update},   {"pause", do_pause},     {"resume", do_resume},
-	{"stats", do_stats},     {"exec", do_exec},       {"attach", do_attach},
-	{"connect", do_connect}, {"console", do_console}, {"background", do_background},
+	{"inspect", do_inspect}, {"wait", do_wait},
+	{"events", do_events},   {"stop", do_stop},
+	{"kill", do_kill},       {"signal", do_signal},
+	{"update", do_update},   {"snapshot", do_snapshot},
+	{"pause", do_pause},     {"resume", do_resume},
+	{"stats", do_stats},     {"exec", do_exec},
+	{"attach", do_attach},   {"connect", do_connect},
+	{"console", do_console}, {"background", do_background},
 };
 
 static void on_request(void *data, struct kiln__control_call *call, const char *method,

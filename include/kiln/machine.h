@@ -185,6 +185,15 @@ typedef struct kiln_update {
 KILN_PUBLIC void kiln_machine_update(kiln_machine *machine, const kiln_update *update,
 				     kiln_done_fn done, void *data);
 
+/*
+ * Writes a paused machine's memory and state into @directory, an empty one of the caller's with an
+ * absolute path: what a machine of the same configuration with "snapshot" of that path goes on
+ * from. Its disks are not in it. The machine stays paused. KILN_ENOTSUP names the backend that
+ * cannot.
+ */
+KILN_PUBLIC void kiln_machine_snapshot(kiln_machine *machine, const char *directory,
+				       kiln_done_fn done, void *data);
+
 #ifdef __cplusplus
 }
 #endif

@@ -212,6 +212,12 @@ KILN_PUBLIC void kiln_vm_restart(kiln_vm *vm, uint64_t timeout_ms, kiln_done_fn 
 /* Sends a signal (Linux's number) to the VM's main process. */
 KILN_PUBLIC void kiln_vm_signal(kiln_vm *vm, int number, kiln_done_fn done, void *data);
 
+/*
+ * Writes a paused VM's memory and state into @directory, as kiln_machine_snapshot().
+ */
+KILN_PUBLIC void kiln_vm_snapshot(kiln_vm *vm, const char *directory, kiln_done_fn done,
+				  void *data);
+
 /* Changes it while it runs, as kiln_machine_update(). */
 KILN_PUBLIC void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done,
 				void *data);
@@ -249,6 +255,8 @@ KILN_PUBLIC int kiln_vm_kill_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_restart_sync(kiln_vm *vm, uint64_t stop_timeout_ms, int timeout_ms,
 				     kiln_error *err);
 KILN_PUBLIC int kiln_vm_signal_sync(kiln_vm *vm, int number, int timeout_ms, kiln_error *err);
+KILN_PUBLIC int kiln_vm_snapshot_sync(kiln_vm *vm, const char *directory, int timeout_ms,
+				      kiln_error *err);
 KILN_PUBLIC int kiln_vm_update_sync(kiln_vm *vm, const kiln_update *update, int timeout_ms,
 				    kiln_error *err);
 KILN_PUBLIC int kiln_vm_pause_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);

@@ -46,6 +46,7 @@ const struct kiln__feature kiln__features[] = {
 	{KILN__CAN_PORTS, "ports"},
 	{KILN__CAN_FIRMWARE, "firmware"},
 	{KILN__CAN_UPDATE, "update"},
+	{KILN__CAN_SNAPSHOT, "snapshot"},
 	{KILN__CAN_VZ, "vz"},
 	{0, NULL},
 };

@@ -1001,7 +1001,17 @@ static const struct kiln__key top_keys[] = {
 		  "the console is always there; a disk's serial number is disks[].serial"),
 	LATER("idle"),
 	LATER("jail"),
-	LATER("snapshot"),
+	{
+		.name = "snapshot",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = MAX_PATH_BYTES,
+		.check = kiln__check_host_path,
+		.pattern = "^/",
+		.field = FIELD(struct kiln__spec, snapshot),
+		.doc = "Absolute path of a directory that kiln snapshot has filled: the guest goes "
+		       "on where it was then, and does not boot.",
+	},
 	{
 		.name = "labels",
 		.type = KILN__TYPE_MAP,

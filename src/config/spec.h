@@ -271,6 +271,7 @@ struct kiln__spec {
 	struct kiln__readiness readiness;
 	struct kiln__health health;
 	uint64_t stop_timeout_ms; /* default 10000 */
+	const char *snapshot;     /* a directory: the guest goes on from there; NULL: it boots */
 	const char *on_reboot; /* "stop" (default): a guest's reboot ends the machine; "restart" */
 
 	struct kiln__label *labels;

@@ -41,6 +41,7 @@
 #define KILN__CAN_PORTS     0x0100u
 #define KILN__CAN_FIRMWARE  0x0200u /* boots what is on a disk */
 #define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
+#define KILN__CAN_SNAPSHOT  0x4000u /* and begins from one (spec->snapshot) */
 #define KILN__ENDS_BY_RESET 0x0400u /* a guest ends it by a reset: it has no power-off */
 #define KILN__OWNS_VSOCK    0x0800u /* serves vsock.sock in the runtime directory itself */
 #define KILN__BY_NAME_ONLY  0x1000u /* "auto" never takes it */
@@ -154,6 +155,10 @@ struct kiln__backend {
 	 */
 	void (*update)(struct kiln__instance *instance, const kiln_update *update,
 		       kiln_done_fn done, void *data);
+
+	/* Writes the paused guest's memory and state into @directory. NULL: it cannot. */
+	void (*snapshot)(struct kiln__instance *instance, const char *directory, kiln_done_fn done,
+			 void *data);
 
 	/* A stream to a vsock port of the guest; KILN_EIO if nothing listens there. */
 	void (*connect)(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,

@@ -487,6 +487,12 @@ static int choose_backend(kiln_machine *m, kiln_error *err)
 		r = kiln__backend_choose(m->spec, &m->backend, err);
 	else
 		r = kiln__backend_find(m->spec->backend, &m->backend, err);
+	if (r == 0 && m->spec->snapshot && !(m->backend->features & KILN__CAN_SNAPSHOT))
+		r = kiln__fail(err, KILN_ENOTSUP, "snapshot: the %s backend cannot begin from one",
+			       m->backend->name);
+	if (r == 0 && m->spec->snapshot && m->spec->root.overlay == KILN__OVERLAY_DISK)
+		r = kiln__fail(err, KILN_ENOTSUP,
+			       "snapshot: root.overlay.kind is disk, and that is made anew");
 	if (r == 0)
 		r = m->backend->check(m->spec, err);
 	return r;
@@ -873,6 +879,23 @@ static void on_updated(void *data, int result, const kiln_error *err)
 {
 	(void)result;
 	complete_all(data, WAITS_UPDATE, err);
+}
+
+void kiln_machine_snapshot(kiln_machine *m, const char *directory, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (m->state != KILN_STATE_PAUSED) {
+		refuse(m, "snapshot", done, data);
+	} else if (!m->backend->snapshot) {
+		kiln__fail(&err, KILN_ENOTSUP, "the %s backend has no snapshots", m->backend->name);
+		answer(m, done, data, &err);
+	} else if (is_waiting(m, WAITS_UPDATE) || is_waiting(m, WAITS_PAUSE)) {
+		kiln__fail(&err, KILN_EBUSY, "another operation is under way");
+		answer(m, done, data, &err);
+	} else if (op_new(m, WAITS_UPDATE, done, data)) {
+		m->backend->snapshot(m->instance, directory, on_updated, m);
+	}
 }
 
 void kiln_machine_update(kiln_machine *m, const kiln_update *update, kiln_done_fn done, void *data)

@@ -136,14 +136,17 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 	/* An agent under the root's own init finds all else done already. */
 	if (hello->features & KILN__AGENT_FEATURE_SETUP) {
 		setup.machine_id = spec->machine_id ? spec->machine_id : kiln_machine_id(machine);
-		set_root(&setup.root, machine);
+		if (!spec->snapshot) /* else it is what it was */
+			set_root(&setup.root, machine);
 		setup.end_by_reset = kiln__machine_ends_by_reset(machine);
 		set_networks(&setup, spec);
-		set_tmpfs(&setup, spec, options);
-		set_volumes(&setup, machine, serials);
+		if (!spec->snapshot) {
+			set_tmpfs(&setup, spec, options);
+			set_volumes(&setup, machine, serials);
+		}
 		if (spec->process.stop_signal)
 			setup.stop_signal = kiln__signal_number(spec->process.stop_signal);
-		if (spec->init == KILN__INIT_ROOT)
+		if (spec->init == KILN__INIT_ROOT && !spec->snapshot)
 			setup.init = "/sbin/init";
 	}
 	r = kiln__agent_request(agent,

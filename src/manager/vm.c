@@ -193,6 +193,7 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
 /* --- signal, pause, resume ----------------------------------------------------------- */
 
 static const struct kiln__op_kind signal_kind = {"signal", answered_done, kiln__fail_not_alive};
+static const struct kiln__op_kind snapshot_kind = {"snapshot", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind update_kind = {"update", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind pause_kind = {"pause", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind resume_kind = {"resume", answered_done, kiln__fail_not_alive};
@@ -205,6 +206,11 @@ void kiln_vm_signal(kiln_vm *vm, int number, kiln_done_fn done, void *data)
 void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data)
 {
 	ask(vm, &pause_kind, NULL, done, data);
+}
+
+void kiln_vm_snapshot(kiln_vm *vm, const char *directory, kiln_done_fn done, void *data)
+{
+	ask(vm, &snapshot_kind, json_pack("{s:s}", "directory", directory), done, data);
 }
 
 static void set_change(json_t *params, const char *key, uint64_t value)

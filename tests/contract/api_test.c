@@ -426,6 +426,90 @@ static void a_running_machine_is_changed_or_refuses_by_name(void **state)
 	assert_nothing_left();
 }
 
+/* --- snapshots
+ * -------------------------------------------------------------------------------------- */
+
+static void a_guest_that_resets_boots_again_where_that_is_wanted(void **state)
+{
+	struct op stopped;
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker()) /* never: refused by name */
+		return;
+	open_in_test(&vm);
+	vm_set(&vm, "on_reboot", "restart");
+	vm_make_ready(&vm);
+	op_begin(&stopped, &vm, kiln_machine_wait_stopped);
+	kiln__buf_clear(&vm.console);
+	vm_type(&vm, "reset\n");
+	vm_await_console(&vm, "KILN_READY");
+	vm_await(&vm, KILN_STATE_READY);
+	assert_int_equal(stopped.count, 0);
+	vm_type(&vm, "poweroff\n");
+	op_await_ok(&stopped);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+static void a_machine_goes_on_from_its_snapshot(void **state)
+{
+	const char *directory = kiln_test_path("snapshot");
+	struct op op, stopped;
+	struct vm vm;
+
+	(void)state;
+	kiln_ok(kiln__os_mkdir_p(directory, 0700, NULL), NULL);
+	open_in_test(&vm);
+	vm_set(&vm, "vsock.enabled", "true");
+	vm_make_ready(&vm);
+	vm_type(&vm, "before\n");
+	vm_await_console(&vm, "before");
+	op_begin(&op, &vm, kiln_machine_snapshot, directory);
+	op_await_code(&op, KILN_ESTATE); /* it runs */
+	op_begin(&op, &vm, kiln_machine_pause);
+	op_await_ok(&op);
+	op_begin(&op, &vm, kiln_machine_snapshot, "/nonexistent/directory");
+	op_await_code(&op, KILN_EIO);
+	op_begin(&op, &vm, kiln_machine_snapshot, directory);
+	op_await_ok(&op);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_PAUSED);
+	vm_close(&vm);
+	assert_nothing_left();
+	for (int i = 0; i < 2; i++) { /* as often as one likes */
+		open_in_test(&vm);
+		vm_set(&vm, "vsock.enabled", "true");
+		vm_set(&vm, "snapshot", directory);
+		vm_set(&vm, "readiness.kind", "none");
+		vm_make_ready(&vm);
+		vm_type(&vm, "after\n");
+		vm_await_console(&vm, "after");
+		assert_null(strstr(vm.console.data, "KILN_READY")); /* it has not booted */
+		op_begin(&stopped, &vm, kiln_machine_wait_stopped);
+		vm_type(&vm, "poweroff\n");
+		op_await_ok(&stopped);
+		vm_close(&vm);
+		assert_nothing_left();
+	}
+}
+
+static void a_snapshot_that_is_none_fails_the_start(void **state)
+{
+	struct op start;
+	struct vm vm;
+
+	(void)state;
+	open_in_test(&vm);
+	vm_set(&vm, "snapshot", kiln_test_dir()); /* there is nothing of one in it */
+	vm_make(&vm);
+	op_begin(&start, &vm, kiln_machine_start);
+	op_await(&start);
+	assert_true(start.result < 0);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_FAILED);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
 static void lost_events_do_not_matter(void **state)
 {
 	static const char *const spoiled[] = {"booted:garbage", "booted:half", "booted:split",
@@ -467,6 +551,9 @@ int main(int argc, char **argv)
 		kiln_test(an_older_version_is_run_all_the_same),
 		kiln_test(without_its_api_firecracker_cannot_pause),
 		kiln_test(a_running_machine_is_changed_or_refuses_by_name),
+		kiln_test(a_guest_that_resets_boots_again_where_that_is_wanted),
+		kiln_test(a_machine_goes_on_from_its_snapshot),
+		kiln_test(a_snapshot_that_is_none_fails_the_start),
 		kiln_test(lost_events_do_not_matter),
 	};
 	int r = contract_choose(argc, argv);

@@ -339,6 +339,22 @@ static void what_cannot_be_changed_is_refused_by_name(void **state)
 	vm_close(&vm);
 }
 
+static void a_snapshot_is_begun_from_or_refused_by_name(void **state)
+{
+	kiln_machine *machine = NULL;
+	kiln_error err;
+	struct vm vm;
+
+	(void)state;
+	if (subject->has_standin)
+		return; /* api_test.c */
+	vm_open(&vm);
+	vm_set(&vm, "snapshot", "/nonexistent");
+	assert_int_equal(kiln_machine_new(&machine, vm.loop, vm.config, NULL, &err), KILN_ENOTSUP);
+	assert_non_null(strstr(err.message, "snapshot: the "));
+	vm_close(&vm);
+}
+
 static void an_unknown_backend_is_refused_with_those_there_are(void **state)
 {
 	const struct kiln__backend *backend = NULL;
@@ -387,6 +403,7 @@ int main(int argc, char **argv)
 		kiln_test(machines_on_one_loop_do_not_meet),
 		kiln_test(a_probe_tells_what_would_run_it),
 		kiln_test(what_cannot_be_changed_is_refused_by_name),
+		kiln_test(a_snapshot_is_begun_from_or_refused_by_name),
 		kiln_test(an_unknown_backend_is_refused_with_those_there_are),
 		kiln_test(a_port_without_a_network_is_refused_by_its_key),
 	};

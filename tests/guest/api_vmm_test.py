@@ -112,6 +112,47 @@ def test_a_runner_that_is_killed_leaves_nothing(home):
     shown("a killed runner takes its VMM along; a killed VMM is a failure with its reason")
 
 
+def test_a_configuration_of_firecrackers_becomes_one_of_kilns(home):
+    theirs = home.dir / "vm.json"
+    theirs.write_text(json.dumps({
+        "boot-source": {"kernel_image_path": "/k/vmlinux", "boot_args": "console=ttyS0 reboot=k panic=1 pci=off mitigations=off root=/dev/vda"},
+        "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024, "huge_pages": "2M"},
+        "drives": [{"drive_id": "rootfs", "path_on_host": "/d/root", "is_root_device": True, "is_read_only": False,
+                    "rate_limiter": {"ops": {"size": 10, "refill_time": 100}}},
+                   {"drive_id": "data", "path_on_host": "/d/data", "is_root_device": False, "is_read_only": True,
+                    "cache_type": "Writeback"}],
+        "network-interfaces": [{"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": "02:00:00:00:00:01", "mtu": 1400}],
+        "vsock": {"guest_cid": 7, "uds_path": "/tmp/v.sock"}, "entropy": {}}))
+    home.ok("create", "--name", "a", "--from-firecracker", theirs)
+    config = json.loads(home.ok("inspect", "a"))[0]["config"]
+    rest = json.loads(config["firecracker"]["config"])
+    assert config["backend"] == "firecracker" and config["cpus"] == 2 and config["cmdline"] == "mitigations=off", config
+    assert config["kernel"]["path"] == "/k/vmlinux" and config["root"]["disk"]["path"] == "/d/root", config
+    assert config["disks"][0]["path"] == "/d/data" and config["disks"][0]["readonly"], config
+    assert config["networks"][0]["interface"] == "tap0" and config["vsock"]["cid"] == 7, config
+    assert rest["machine-config"] == {"huge_pages": "2M"}, rest
+    assert rest["drives"][0] == {"drive_id": "root", "rate_limiter": {"ops": {"size": 10, "refill_time": 100}}}, rest
+    assert rest["network-interfaces"] == [{"iface_id": "net0", "mtu": 1400}], rest
+    home.ok("rm", "a")
+    home.assert_clean()
+
+
+def test_a_vm_goes_on_from_its_snapshot(home):
+    need_qemu()
+    for vmm in VMMS:
+        home.ok("run", "-d", "--name", "a", *options(vmm), "--", "sleep", "10000")
+        home.ok("exec", "a", "sh", "-c", f"echo {vmm} >/root/kept")
+        home.ok("snapshot", "a", home.dir / f"of-{vmm}")
+        assert home.vms()[0]["state"] == "ready", "it goes on"
+        home.ok("rm", "-f", "a")
+        home.ok("create", "--name", "b", *options(vmm), "--set", f"snapshot={home.dir}/of-{vmm}")
+        home.ok("start", "b")
+        assert home.ok("exec", "b", "cat", "/root/kept") == f"{vmm}\n"
+        home.ok("rm", "-f", "b")
+    home.assert_clean()
+    shown("a VM goes on from its snapshot on Firecracker and Cloud Hypervisor")
+
+
 def test_what_they_cannot_do_is_refused_by_name(home):
     need_qemu()
     for vmm in VMMS:

@@ -14,6 +14,7 @@
 #include "cloud_hypervisor.h"
 
 #include "apivmm.h"
+#include "buf.h"
 #include "cloud_hypervisor_config.h"
 #include "err.h"
 #include "events.h"
@@ -36,9 +37,10 @@ struct kiln__instance {
 	kiln_fd event_fd;
 	struct kiln__watch *event_watch;
 	struct kiln__ch_events events;
-	bool runs;      /* it has booted */
-	bool reboots;   /* it boots again, as was agreed */
-	bool asks_info; /* a vm.info is under way */
+	char *restore_dir; /* the snapshot it goes on from, with sockets of this life */
+	bool runs;         /* it has booted */
+	struct kiln__deferred *rebooting; /* as was agreed */
+	bool asks_info;                   /* a vm.info is under way */
 	kiln_done_fn started;
 	void *started_data;
 };
@@ -46,10 +48,23 @@ struct kiln__instance {
 /* --- events
  * ----------------------------------------------------------------------------------------- */
 
+/*
+ * Told before the guest runs again, not after (the event "rebooted"): what it says first on its
+ * console, its readiness perhaps, is the new boot's. Not from inside the reading of events, since
+ * the machine may free the instance.
+ */
+static void on_agreed(void *data)
+{
+	struct kiln__instance *vm = data;
+
+	if (!vm->api.ended)
+		vm->api.host.rebooted(vm->api.host.data);
+}
+
 static void on_rebooting(struct kiln__instance *vm)
 {
 	if (vm->api.host.rebooting(vm->api.host.data))
-		vm->reboots = true;
+		kiln__deferred_schedule(vm->rebooting);
 	else
 		kiln__api_put_down(&vm->api, KILN__END_RESET);
 }
@@ -64,9 +79,6 @@ static void on_event(void *data, const char *source, const char *event, const js
 		kiln__api_panicked(&vm->api);
 	} else if (strcmp(source, "vm") == 0 && strcmp(event, "rebooting") == 0) {
 		on_rebooting(vm);
-	} else if (strcmp(source, "vm") == 0 && strcmp(event, "rebooted") == 0 && vm->reboots) {
-		vm->reboots = false;
-		vm->api.host.rebooted(vm->api.host.data);
 	}
 }
 
@@ -159,8 +171,17 @@ static void create(struct kiln__instance *vm)
 		complete_start(vm, &err);
 		return;
 	}
-	kiln__api_add(steps, "PUT", json_incref(vm->config), ROOT "vm.create");
-	kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
+	if (vm->restore_dir) {
+		kiln__api_add(steps, "PUT",
+			      json_pack("{s:o}", "source_url",
+					json_sprintf("file://%s", vm->restore_dir)),
+			      ROOT "vm.restore");
+		steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
+		kiln__api_add(steps, "PUT", NULL, ROOT "vm.resume");
+	} else {
+		kiln__api_add(steps, "PUT", json_incref(vm->config), ROOT "vm.create");
+		kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
+	}
 	kiln__api_run(&vm->api, steps, on_booted, vm);
 	free(steps);
 }
@@ -203,6 +224,78 @@ static void on_ping(void *data, const struct kiln__http_answer *answer, const ki
 
 /* --- preparing
  * ------------------------------------------------------------------------------------------- */
+
+/* --- snapshots
+ * ----------------------------------------------------------------------------------------- */
+
+#define CONFIG_MAX ((size_t)1 << 20)
+
+/* A snapshot's configuration with the vsock device's socket of this life. */
+static int write_config(const struct kiln__instance *vm, const char *from, const char *to,
+			kiln_error *err)
+{
+	kiln__autofree char *text = NULL;
+	kiln__autofree char *changed = NULL;
+	json_t *config;
+	json_t *vsock;
+	size_t len;
+	int r = kiln__os_read_file(from, CONFIG_MAX, &text, &len, err);
+
+	if (r < 0)
+		return kiln__prefix(err, "snapshot"), r;
+	config = json_loadb(text, len, 0, NULL);
+	if (!json_is_object(config)) {
+		json_decref(config);
+		return kiln__fail(err, KILN_EFORMAT, "snapshot: %s is damaged", from);
+	}
+	vsock = json_object_get(config, "vsock");
+	if (json_is_object(vsock))
+		json_object_set_new(vsock, "socket", json_string(vm->api.vsock_path));
+	changed = json_dumps(config, 0);
+	json_decref(config);
+	return changed ? kiln__os_replace_file(to, changed, strlen(changed), 0600, false, err)
+		       : kiln__fail_nomem(err);
+}
+
+/* Its sockets' paths stand in the snapshot: a directory with that changed, and links to all else.
+ */
+static int make_restore_dir(struct kiln__instance *vm, kiln_error *err)
+{
+	const char *snapshot = vm->api.host.spec->snapshot;
+	char **names;
+	int r;
+
+	if (!snapshot)
+		return 0;
+	vm->restore_dir = kiln__strf("%s/restore", vm->api.dir);
+	if (!vm->restore_dir)
+		return kiln__fail_nomem(err);
+	kiln__os_remove_tree(vm->restore_dir, NULL);
+	r = kiln__os_list_dir(snapshot, &names, err);
+	if (r < 0)
+		return kiln__prefix(err, "snapshot"), r;
+	r = kiln__os_mkdir_p(vm->restore_dir, 0700, err);
+	for (char **name = names; r == 0 && *name; name++) {
+		kiln__autofree char *from = kiln__strf("%s/%s", snapshot, *name);
+		kiln__autofree char *to = kiln__strf("%s/%s", vm->restore_dir, *name);
+
+		if (!from || !to)
+			r = kiln__fail_nomem(err);
+		else if (strcmp(*name, "config.json") == 0)
+			r = write_config(vm, from, to, err);
+		else
+			r = kiln__os_symlink_new(from, to, err);
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
+static void forget_restore_dir(struct kiln__instance *vm)
+{
+	if (vm->restore_dir)
+		kiln__os_remove_tree(vm->restore_dir, NULL);
+	free(kiln__take(vm->restore_dir));
+}
 
 static int open_files(struct kiln__instance *vm, kiln_error *err)
 {
@@ -296,6 +389,8 @@ static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0)
 		r = open_files(vm, err);
 	if (r == 0)
+		r = make_restore_dir(vm, err);
+	if (r == 0)
 		r = make_channels(vm, err);
 	return r < 0 ? r : spawn(vm, err);
 }
@@ -309,6 +404,7 @@ static void cloud_hypervisor_on_end(struct kiln__api_vmm *api, const kiln_error 
 	struct kiln__instance *vm = (struct kiln__instance *)api;
 
 	(void)err;
+	forget_restore_dir(vm);
 	vm->runs = false;
 	if (vm->event_watch)
 		kiln__watch_set(vm->event_watch, 0);
@@ -330,6 +426,12 @@ static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln_
 		return r;
 	}
 	vm->api.on_end = cloud_hypervisor_on_end;
+	r = kiln__deferred_new(&vm->rebooting, host->loop, on_agreed, vm, err);
+	if (r < 0) {
+		kiln__api_done(&vm->api);
+		free(vm);
+		return r;
+	}
 	*ret = vm;
 	return 0;
 }
@@ -434,6 +536,26 @@ static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update
 	free(steps);
 }
 
+static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *directory,
+				      kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		done(data, err.code, &err);
+		return;
+	}
+	kiln__api_add(steps, "PUT",
+		      json_pack("{s:o}", "destination_url", json_sprintf("file://%s", directory)),
+		      ROOT "vm.snapshot");
+	if (steps->count)
+		steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
 static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
 				     kiln__connect_fn done, void *data)
 {
@@ -460,7 +582,9 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 {
 	if (!vm)
 		return;
+	forget_restore_dir(vm);
 	kiln__api_done(&vm->api);
+	kiln__deferred_free(vm->rebooting);
 	kiln__watch_free(vm->event_watch);
 	kiln__os_close(vm->event_fd);
 	kiln__ch_events_done(&vm->events);
@@ -478,7 +602,7 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.summary = "Cloud Hypervisor as a process, by its API: KVM",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY |
-		    KILN__CAN_UPDATE,
+		    KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT,
 	.probe = cloud_hypervisor_probe,
 	.check = kiln__cloud_hypervisor_check,
 	.open = cloud_hypervisor_open,
@@ -489,6 +613,7 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.pause = cloud_hypervisor_pause,
 	.resume = cloud_hypervisor_resume,
 	.update = cloud_hypervisor_update,
+	.snapshot = cloud_hypervisor_snapshot,
 	.connect = cloud_hypervisor_connect,
 	.console_write = cloud_hypervisor_console_write,
 	.accel = cloud_hypervisor_accel,

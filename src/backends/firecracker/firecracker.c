@@ -41,7 +41,9 @@ struct kiln__instance {
 	struct kiln__dirwatch *appears;
 	struct kiln__timer *retry;
 	uint64_t retry_ms;
-	kiln_fd config_pipe;  /* without an API */
+	kiln_fd config_pipe; /* without an API */
+	kiln_fd config_read; /* its other end, so that writing raises no signal if it has died */
+	unsigned version;
 	bool is_up;           /* the API's socket takes connections */
 	kiln_done_fn started; /* start() was called, and waits for that */
 	void *started_data;
@@ -68,22 +70,30 @@ static void on_configured(void *data, int result, const kiln_error *err)
 
 static void configure(struct kiln__instance *vm)
 {
+	const struct kiln__spec *spec = vm->api.host.spec;
 	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
 	kiln_error err;
+	int r = 0;
 
 	if (!steps) {
 		kiln__fail_nomem(&err);
 		complete_start(vm, &err);
 		return;
 	}
-	kiln__firecracker_requests(vm->config, steps);
-	kiln__api_run(&vm->api, steps, on_configured, vm);
+	if (spec->snapshot)
+		r = kiln__firecracker_load(spec->snapshot, spec->vsock ? vm->api.vsock_path : NULL,
+					   vm->version, steps, &err);
+	else
+		kiln__firecracker_requests(vm->config, steps);
+	if (r == 0)
+		kiln__api_run(&vm->api, steps, on_configured, vm);
+	else
+		complete_start(vm, &err);
 	free(steps);
 }
 
 /* {"firecracker_version": "1.7.0"} */
-static int check_version(const struct kiln__instance *vm, const char *body, size_t len,
-			 kiln_error *err)
+static int check_version(struct kiln__instance *vm, const char *body, size_t len, kiln_error *err)
 {
 	json_t *json = json_loadb(body, len, 0, NULL);
 	const char *text = json_string_value(json_object_get(json, "firecracker_version"));
@@ -97,6 +107,7 @@ static int check_version(const struct kiln__instance *vm, const char *body, size
 			       text);
 	else
 		r = kiln__api_check_version(&kiln__firecracker_form, vm->config, version, err);
+	vm->version = version;
 	json_decref(json);
 	return r;
 }
@@ -149,6 +160,7 @@ static void try_connect(struct kiln__instance *vm)
 	}
 	vm->is_up = true;
 	kiln__timer_stop(vm->retry);
+	kiln__dirwatch_free(kiln__take(vm->appears));
 	if (vm->started)
 		ask_version(vm);
 }
@@ -216,9 +228,12 @@ static int make_control(struct kiln__instance *vm, kiln_error *err)
 
 	if (!vm->api.host.spec->firecracker.api) {
 		r = kiln__vmm_pipe(&theirs, &vm->config_pipe, err);
-		return r < 0 ? r
-			     : kiln__handles_add(&vm->api.handles, theirs,
-						 KILN__FIRECRACKER_FD_CONFIG, err);
+		if (r == 0)
+			r = kiln__handles_add(&vm->api.handles, theirs, KILN__FIRECRACKER_FD_CONFIG,
+					      err);
+		if (r == 0)
+			r = kiln__os_dup(&vm->config_read, theirs, err);
+		return r < 0 ? r : kiln__os_set_nonblocking(vm->config_pipe, true, err);
 	}
 	r = kiln__dirwatch_new(&vm->appears, vm->api.host.loop, on_appears, vm, err);
 	return r < 0 ? r : kiln__dirwatch_add(vm->appears, vm->api.dir, &ignored, err);
@@ -340,7 +355,7 @@ static int firecracker_open(struct kiln__instance **ret, const struct kiln__back
 
 	if (!vm)
 		return kiln__fail_nomem(err);
-	vm->config_pipe = KILN_FD_NONE;
+	vm->config_pipe = vm->config_read = KILN_FD_NONE;
 	vm->retry_ms = RETRY_FIRST_MS;
 	r = kiln__api_open(&vm->api, host, "Firecracker", err);
 	if (r == 0) {
@@ -357,7 +372,7 @@ static int firecracker_open(struct kiln__instance **ret, const struct kiln__back
 	return 0;
 }
 
-/* The pipe takes it all, or Firecracker has ended: a configuration is far smaller than a pipe. */
+/* The pipe takes it all: a configuration is far smaller than a pipe, or is refused. */
 static void start_by_file(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
 	char *text = json_dumps(vm->config, JSON_COMPACT);
@@ -525,6 +540,25 @@ static void firecracker_update(struct kiln__instance *vm, const kiln_update *upd
 	free(steps);
 }
 
+static void firecracker_snapshot(struct kiln__instance *vm, const char *directory,
+				 kiln_done_fn done, void *data)
+{
+	struct kiln__api_steps *steps;
+	kiln_error err;
+
+	if (!has_api(vm, "write a snapshot", done, data))
+		return;
+	steps = calloc(1, sizeof(*steps));
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		done(data, err.code, &err);
+		return;
+	}
+	kiln__firecracker_save(directory, steps);
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
 static void firecracker_connect(struct kiln__instance *vm, uint32_t port, kiln__connect_fn done,
 				void *data)
 {
@@ -572,6 +606,7 @@ static void firecracker_free(struct kiln__instance *vm)
 	kiln__dirwatch_free(vm->appears);
 	kiln__timer_free(vm->retry);
 	kiln__os_close(vm->config_pipe);
+	kiln__os_close(vm->config_read);
 	json_decref(vm->config);
 	free(vm);
 }
@@ -586,7 +621,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.summary = "Firecracker as a process, by its API: KVM",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__ENDS_BY_RESET | KILN__OWNS_VSOCK |
-		    KILN__BY_NAME_ONLY | KILN__CAN_UPDATE,
+		    KILN__BY_NAME_ONLY | KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT,
 	.probe = firecracker_probe,
 	.check = kiln__firecracker_check,
 	.open = firecracker_open,
@@ -597,6 +632,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.pause = firecracker_pause,
 	.resume = firecracker_resume,
 	.update = firecracker_update,
+	.snapshot = firecracker_snapshot,
 	.connect = firecracker_connect,
 	.disk_serial = firecracker_disk_serial,
 	.console_write = firecracker_console_write,

@@ -68,7 +68,7 @@ static int check_machine(const struct kiln__spec *spec, kiln_error *err)
 int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err)
 {
 	size_t disks = spec->disk_count + (spec->root.kind != KILN__ROOT_NONE);
-	json_t *config;
+	json_t *config = NULL;
 	int r = kiln__api_check_spec(spec, "firecracker", err);
 
 	if (r == 0)
@@ -86,6 +86,9 @@ int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err)
 	    (json_object_get(config, "mmds") || json_object_get(config, "serial")))
 		r = kiln__fail(err, KILN_ENOTSUP,
 			       "firecracker.api: without it there are neither mmds nor serial");
+	if (r == 0 && spec->snapshot && !spec->firecracker.api)
+		r = kiln__fail(err, KILN_ENOTSUP,
+			       "firecracker.api: without it there are no snapshots");
 	json_decref(config);
 	return r;
 }
@@ -264,4 +267,45 @@ void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *st
 				      json_string_value(json_object_get(element, sections[i].id)));
 	}
 	kiln__api_add(steps, "PUT", json_pack("{s:s}", "action_type", "InstanceStart"), "/actions");
+}
+
+/* --- snapshots ----------------------------------------------------------------------------------
+ */
+
+#define VSOCK_OVERRIDE_SINCE 1015
+
+int kiln__firecracker_load(const char *directory, const char *vsock, unsigned version,
+			   struct kiln__api_steps *steps, kiln_error *err)
+{
+	json_t *body = json_pack("{s:o, s:{s:s, s:o}, s:b}", "snapshot_path",
+				 json_sprintf("%s/state", directory), "mem_backend", "backend_type",
+				 "File", "backend_path", json_sprintf("%s/memory", directory),
+				 "resume_vm", true);
+
+	if (vsock && version < VSOCK_OVERRIDE_SINCE) {
+		json_decref(body);
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "snapshot: with vsock it needs Firecracker 1.15, this is %u.%u",
+				  version / 1000, version % 1000);
+	}
+	if (!body || (vsock && json_object_set_new(body, "vsock_override",
+						   json_pack("{s:s}", "uds_path", vsock)))) {
+		json_decref(body);
+		return kiln__fail_nomem(err);
+	}
+	kiln__api_add(steps, "PUT", body, "/snapshot/load");
+	if (steps->count)
+		steps->items[steps->count - 1].deadline_ms = KILN__API_MEMORY_MS;
+	return 0;
+}
+
+void kiln__firecracker_save(const char *directory, struct kiln__api_steps *steps)
+{
+	kiln__api_add(steps, "PUT",
+		      json_pack("{s:s, s:o, s:o}", "snapshot_type", "Full", "snapshot_path",
+				json_sprintf("%s/state", directory), "mem_file_path",
+				json_sprintf("%s/memory", directory)),
+		      "/snapshot/create");
+	if (steps->count)
+		steps->items[steps->count - 1].deadline_ms = KILN__API_MEMORY_MS;
 }

@@ -35,6 +35,16 @@ int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err);
 int kiln__firecracker_config(const struct kiln__spec *spec, const char *vsock, json_t **ret,
 			     kiln_error *err);
 
+/*
+ * Instead of those, the requests by which a new process goes on from a snapshot: @vsock is its
+ * vsock device's socket, or NULL. KILN_ENOTSUP if @version cannot be told of that.
+ */
+int kiln__firecracker_load(const char *directory, const char *vsock, unsigned version,
+			   struct kiln__api_steps *steps, kiln_error *err);
+
+/* The request that writes one. */
+void kiln__firecracker_save(const char *directory, struct kiln__api_steps *steps);
+
 /* The requests that say what @config says, and, last, the one that starts the guest. */
 void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *steps);
 

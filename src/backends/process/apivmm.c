@@ -337,7 +337,8 @@ void kiln__api_add(struct kiln__api_steps *steps, const char *method, json_t *bo
 		json_decref(body);
 		return;
 	}
-	*step = (struct kiln__api_step){.method = method, .body = body, .fd = KILN_FD_NONE};
+	*step = (struct kiln__api_step){
+		.method = method, .body = body, .fd = KILN_FD_NONE, .deadline_ms = KILN__API_MS};
 	va_start(args, target);
 	len = vsnprintf(step->target, sizeof(step->target), target, args);
 	va_end(args);
@@ -408,7 +409,7 @@ static void run_next(struct run *run)
 					       .body = body,
 					       .fds = &step->fd,
 					       .fd_count = step->fd != KILN_FD_NONE,
-					       .deadline_ms = KILN__API_MS,
+					       .deadline_ms = step->deadline_ms,
 					       .done = on_answer,
 					       .data = run,
 				       });

@@ -18,6 +18,9 @@
 /* How long a VMM may take for one answer. */
 #define KILN__API_MS 30000
 
+/* The same of one for which it reads or writes all of the guest's memory. */
+#define KILN__API_MEMORY_MS 600000
+
 struct kiln__api_vmm {
 	struct kiln__backend_host host;
 	const char *name; /* "Firecracker", for messages. Static. */
@@ -80,8 +83,9 @@ int kiln__api_take_console(struct kiln__api_vmm *vm, kiln_fd fd, kiln_error *err
 struct kiln__api_step {
 	const char *method; /* static */
 	char target[96];
-	json_t *body; /* or NULL */
-	kiln_fd fd;   /* sent with it, or KILN_FD_NONE: the caller's */
+	json_t *body;         /* or NULL */
+	kiln_fd fd;           /* sent with it, or KILN_FD_NONE: the caller's */
+	uint64_t deadline_ms; /* KILN__API_MS unless it is set otherwise */
 };
 
 /* Requests in their order. */

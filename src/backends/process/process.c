@@ -130,7 +130,8 @@ static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan 
 	if (fd_count > KILN__OS_MAX_FDS)
 		return kiln__fail(err, KILN_EOVERFLOW, "too many descriptors for one VMM (%zu)",
 				  fd_count);
-	memcpy(all, plan->fds, fd_count * sizeof(*all));
+	if (fd_count)
+		memcpy(all, plan->fds, fd_count * sizeof(*all));
 	all[fd_count++] = (struct kiln__spawn_fd){.from = output, .to = 2};
 	all[fd_count++] = (struct kiln__spawn_fd){
 		.from = plan->has_console ? plan->console : output, .to = 1};

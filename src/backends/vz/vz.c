@@ -360,14 +360,13 @@ static void vz_probe(const char *arch, struct kiln__probe *ret)
 		ret->usable = true;
 }
 
-static int vz_works(const char *arch, bool *ret_waits, kiln_error *why)
+static int vz_works(const char *arch, kiln_error *why)
 {
 	struct kiln__probe probe;
 
 	vz_probe(arch, &probe);
 	if (!probe.usable)
 		*why = probe.reason;
-	*ret_waits = false;
 	return probe.usable ? 0 : probe.reason.code;
 }
 
