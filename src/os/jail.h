@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Giving up rights, for good: what a process does once it has opened all that it needs.
- * Linux only so far; other systems' processes are confined from outside.
+ * On Linux. macOS has the functions, and little behind them: its processes are not confined.
+ * Windows has none.
  */
 #ifndef KILN_OS_JAIL_H
 #define KILN_OS_JAIL_H
@@ -20,9 +21,9 @@ struct kiln__jail_filter {
 };
 
 /* What may be done beneath a directory: combined. */
-#define KILN__JAIL_READ   1
-#define KILN__JAIL_MAKE   2 /* new files and directories, and writing */
-#define KILN__JAIL_REMOVE 4 /* and replacing */
+#define KILN__JAIL_READ      1
+#define KILN__JAIL_MAKE      2 /* new files and directories, and writing */
+#define KILN__JAIL_REMOVE    4 /* and replacing */
 #define KILN__JAIL_READ_FILE 8 /* of a place that is a file */
 
 /* A directory (or file) by a descriptor, which stays the caller's. */
@@ -52,6 +53,13 @@ struct kiln__jail_report {
 	bool own_root;      /* the directories named are all that there is: of sockets too */
 	kiln_error why_not; /* there is no root of its own */
 };
+
+/*
+ * What a process that will be confined does first of all, with one thread: its C library and
+ * libuv are told to keep to what the filter will let through. Yields a random number, for hash
+ * tables, which was had without opening anything.
+ */
+size_t kiln__os_jail_begin(void);
 
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user
