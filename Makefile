@@ -5,7 +5,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 MESON   ?= meson
 
-.PHONY: all demo check soak bench install format fuzz sanitize sanitize-threads setup-build clean help
+.PHONY: all demo check soak bench macos install format fuzz sanitize sanitize-threads setup-build clean help
 
 all: $(BUILD)/build.ninja ## build everything; the command is build/kiln
 	@ninja -C $(BUILD)
@@ -31,6 +31,11 @@ bench: ## boot figures beside those of QEMU, image figures beside those of skope
 	@tools/setup.sh bench
 	@$(MAKE) --no-print-directory all
 	@tests/bench/run.sh
+
+macos: ## build kiln-runner for macOS, both processors, in build-cross/kiln-runner; to be signed on a Mac
+	@tools/cross.sh build macos macos-x86_64
+	@tools/cross/universal.py build-cross/kiln-runner build-cross/macos/kiln-runner build-cross/macos-x86_64/kiln-runner
+	@python3 tests/link/macho.py build-cross/kiln-runner
 
 install: $(BUILD)/build.ninja ## install below DESTDIR and PREFIX
 	@$(if $(filter file,$(origin PREFIX)),,$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)) # one that is given counts, whenever

@@ -12,12 +12,10 @@
 #include "timefmt.h"
 #include "vmfiles.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 
 /* Descriptors that suffice for all that clients and the guest may open. */
 #define DESCRIPTORS 2048
@@ -470,22 +468,14 @@ int main(int argc, char **argv)
 {
 	struct runner runner = {.lock = KILN_FD_NONE, .events = KILN_FD_NONE, .patient = true};
 	kiln_error err = KILN_ERROR_INIT;
-	size_t seed;
 
 	if (argc != 2) {
 		fprintf(stderr, "kiln-runner is started by kiln, with a VM's id\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is no reason to die */
-	/* jansson's hashes want a seed, and would open a device for it; the kernel has given us
-	 * one. */
-	memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
-	json_object_seed(seed);
-	/* One heap, also for the threads of vCPUs, which make a few objects each. */
-	mallopt(M_ARENA_MAX, 1);
-	/* libuv from 1.45 on would go by rings, past the filter that is to come. */
-	setenv("UV_USE_IO_URING", "0", 1);
+	signal(SIGXFSZ, SIG_IGN);                /* a log that may not grow is no reason to die */
+	json_object_seed(kiln__os_jail_begin()); /* it would open a device for one */
 	runner.id = strdup(argv[1]);
 	if (!runner.id || begin(&runner, &err) < 0) {
 		fprintf(stderr, "kiln-runner: %s\n", err.message);

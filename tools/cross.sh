@@ -180,7 +180,7 @@ build() {
 		{ cat "$dir/kiln.log" >&2; exit 1; }
 	ninja -C "$build" >"$dir/kiln.log" 2>&1 || { cat "$dir/kiln.log" >&2; exit 1; }
 	# What is linked for a Mac needs of it what it has: see the script.
-	case $1 in macos*) python3 tests/link/macho.py "$build/tests/link/link-test" ;; esac
+	case $1 in macos*) python3 tests/link/macho.py "$build/tests/link/link-test" "$build/kiln-runner" ;; esac
 	say "built and linked for $triple"
 }
 

@@ -35,18 +35,11 @@ const struct kiln__backend *const kiln__backends[] = {
 };
 
 const struct kiln__feature kiln__features[] = {
-	{KILN__CAN_PAUSE, "pause"},
-	{KILN__CAN_POWER_KEY, "power-key"},
-	{KILN__CAN_VSOCK, "vsock"},
-	{KILN__CAN_CONSOLE, "console"},
-	{KILN__CAN_KVM, "kvm"},
-	{KILN__CAN_TCG, "tcg"},
-	{KILN__CAN_FOREIGN, "foreign"},
-	{KILN__CAN_NETWORK, "network"},
-	{KILN__CAN_PORTS, "ports"},
-	{KILN__CAN_FIRMWARE, "firmware"},
-	{KILN__CAN_UPDATE, "update"},
-	{KILN__CAN_SNAPSHOT, "snapshot"},
-	{KILN__CAN_VZ, "vz"},
-	{0, NULL},
+	{KILN__CAN_PAUSE, "pause"},     {KILN__CAN_POWER_KEY, "power-key"},
+	{KILN__CAN_VSOCK, "vsock"},     {KILN__CAN_CONSOLE, "console"},
+	{KILN__CAN_KVM, "kvm"},         {KILN__CAN_TCG, "tcg"},
+	{KILN__CAN_FOREIGN, "foreign"}, {KILN__CAN_NETWORK, "network"},
+	{KILN__CAN_PORTS, "ports"},     {KILN__CAN_FIRMWARE, "firmware"},
+	{KILN__CAN_UPDATE, "update"},   {KILN__CAN_SNAPSHOT, "snapshot"},
+	{KILN__CAN_VZ, "vz"},           {0, NULL},
 };

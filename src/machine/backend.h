@@ -45,7 +45,7 @@
 #define KILN__ENDS_BY_RESET 0x0400u /* a guest ends it by a reset: it has no power-off */
 #define KILN__OWNS_VSOCK    0x0800u /* serves vsock.sock in the runtime directory itself */
 #define KILN__BY_NAME_ONLY  0x1000u /* "auto" never takes it */
-#define KILN__CAN_VZ        0x4000u /* Apple's Virtualization.framework accelerates it */
+#define KILN__CAN_VZ        0x8000u /* Apple's Virtualization.framework accelerates it */
 
 struct kiln__feature {
 	unsigned bit;

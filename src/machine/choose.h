@@ -7,8 +7,8 @@
 struct kiln__spec;
 
 /*
- * Whether a backend that needs KVM for it will be asked for, and works here: what was found out once
- * is handed on to who makes the machine (kiln__machine_new()).
+ * Whether a backend that needs KVM for it will be asked for, and works here: what was found out
+ * once is handed on to who makes the machine (kiln__machine_new()).
  */
 bool kiln__backend_kvm_works(const struct kiln__spec *spec);
 

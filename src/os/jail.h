@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Giving up rights, for good: what a process does once it has opened all that it needs.
- * Linux only so far; other systems' processes are confined from outside.
+ * On Linux. macOS has the functions, and little behind them: its processes are not confined.
+ * Windows has none.
  */
 #ifndef KILN_OS_JAIL_H
 #define KILN_OS_JAIL_H
@@ -54,6 +55,13 @@ struct kiln__jail_report {
 			  its name */
 	kiln_error why_not; /* there is no root of its own */
 };
+
+/*
+ * What a process that will be confined does first of all, with one thread: its C library and
+ * libuv are told to keep to what the filter will let through. Yields a random number, for hash
+ * tables, which was had without opening anything.
+ */
+size_t kiln__os_jail_begin(void);
 
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user

@@ -64,8 +64,16 @@ def pages(data, at):
     sys.exit("the code signature has no code directory")
 
 
-def check(path):
-    data = open(path, "rb").read()
+def parts(data):
+    """The programs in a universal file (mach-o/fat.h), or the one."""
+    magic, count = struct.unpack_from(">II", data)
+    if magic != 0xcafebabe:
+        return [data]
+    places = [struct.unpack_from(">II", data, 8 + 20 * i + 8) for i in range(count)]
+    return [data[offset:offset + size] for offset, size in places]
+
+
+def check(path, data):
     libraries, symbols, signed, least = [], [], None, None
     for cpu, command, at in commands(data):
         if command == LC_LOAD_DYLIB:
@@ -91,4 +99,5 @@ def check(path):
 
 
 for argument in sys.argv[1:]:
-    check(argument)
+    for part in parts(open(argument, "rb").read()):
+        check(argument, part)

@@ -128,7 +128,8 @@ static void an_unknown_key_suggests_the_nearest(void **state)
 
 static void keys_of_later_versions_are_refused_by_name(void **state)
 {
-	static const char *const keys[] = {"shares", "egress", "restart", "idle", "jail", "time_to_live"};
+	static const char *const keys[] = {"shares", "egress", "restart",
+					   "idle",   "jail",   "time_to_live"};
 	char json[128], message[128];
 
 	(void)state;
