@@ -40,11 +40,11 @@
 #define KILN__CAN_NETWORK   0x0080u
 #define KILN__CAN_PORTS     0x0100u
 #define KILN__CAN_FIRMWARE  0x0200u /* boots what is on a disk */
-#define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
-#define KILN__CAN_SNAPSHOT  0x4000u /* and begins from one (spec->snapshot) */
 #define KILN__ENDS_BY_RESET 0x0400u /* a guest ends it by a reset: it has no power-off */
 #define KILN__OWNS_VSOCK    0x0800u /* serves vsock.sock in the runtime directory itself */
 #define KILN__BY_NAME_ONLY  0x1000u /* "auto" never takes it */
+#define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
+#define KILN__CAN_SNAPSHOT  0x4000u /* and begins from one (spec->snapshot) */
 #define KILN__CAN_VZ        0x8000u /* Apple's Virtualization.framework accelerates it */
 
 struct kiln__feature {
