@@ -131,11 +131,11 @@ void show_transfer(void *data, const struct kiln__transfer *transfer);
 int enter_seed(kiln_config *config, const struct given *given, kiln_error *err);
 int enter_volume(kiln_config *config, const char *value, kiln_error *err);
 
-/* Helpers of configure.c: @path made absolute, malloc'ed; an object or list at @key, which is
- * taken. */
 /* A machine's configuration of a file of Firecracker's (fromvmm.c). */
 int from_firecracker(const char *file, kiln_config **ret, kiln_error *err);
 
+/* Helpers of configure.c: @path made absolute, malloc'ed; an object or list at @key, which is
+ * taken. */
 int absolute_path(const char *path, char **ret, kiln_error *err);
 int config_set_json(kiln_config *config, const char *key, json_t *value, kiln_error *err);
 bool config_has(const kiln_config *config, const char *key);

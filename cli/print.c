@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What people read: errors, tables, times; and the few things they write. */
 #include "cli.h"
+#include "spec.h"
 
 #include "buf.h"
 #include "err.h"
@@ -218,34 +219,14 @@ int parse_time(const char *text, int64_t *ret_realtime_ns, kiln_error *err)
 	return 0;
 }
 
-/* The guest is Linux, on any host: these are its numbers. */
-static const struct {
-	const char *name;
-	int number;
-} signals[] = {
-	{"HUP", 1},   {"INT", 2},     {"QUIT", 3},  {"ILL", 4},     {"TRAP", 5},  {"ABRT", 6},
-	{"BUS", 7},   {"FPE", 8},     {"KILL", 9},  {"USR1", 10},   {"SEGV", 11}, {"USR2", 12},
-	{"PIPE", 13}, {"ALRM", 14},   {"TERM", 15}, {"STKFLT", 16}, {"CHLD", 17}, {"CONT", 18},
-	{"STOP", 19}, {"TSTP", 20},   {"TTIN", 21}, {"TTOU", 22},   {"URG", 23},  {"XCPU", 24},
-	{"XFSZ", 25}, {"VTALRM", 26}, {"PROF", 27}, {"WINCH", 28},  {"IO", 29},   {"PWR", 30},
-	{"SYS", 31},
-};
-
 int parse_signal(const char *text, int *ret, kiln_error *err)
 {
-	const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
-	char *end;
-	long number = strtol(text, &end, 10);
+	unsigned number = kiln__signal_number(text);
 
-	if (isdigit((unsigned char)text[0]) && !*end && number >= 1 && number <= 64) {
+	if (number) {
 		*ret = (int)number;
 		return 0;
 	}
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		if (strcasecmp(signals[i].name, name) == 0) {
-			*ret = signals[i].number;
-			return 0;
-		}
 	kiln__fail(err, KILN_EINVAL, "there is no signal \"%.40s\"", text);
 	kiln__hint(err, "write a name such as TERM, or a number from 1 to 64");
 	return KILN_EINVAL;

@@ -78,8 +78,13 @@ static void finish(struct health *h, int code)
 {
 	const struct kiln__health *spec = spec_of(h);
 	int64_t age_ms = (kiln__os_monotonic_ns() - h->since) / 1000000;
+	enum kiln_state state = kiln_machine_state(h->runner->machine);
 
 	drop_session(h);
+	if (state != KILN_STATE_RUNNING && state != KILN_STATE_READY) {
+		wait_interval(h); /* it was cut off, which says nothing of health */
+		return;
+	}
 	kiln__buf_done(&h->last);
 	h->last = h->output;
 	h->output = (struct kiln__buf)KILN__BUF_INIT;
@@ -243,13 +248,23 @@ void health_end(struct health *h)
 	h->status = HEALTH_NONE; /* written with the VM's end, which follows */
 }
 
+/* Where it was cut, a character of up to four bytes may have been. */
+static json_t *output_json(const struct kiln__buf *output)
+{
+	json_t *text = json_stringn(output->data ? output->data : "", output->len);
+
+	for (size_t less = 1; !text && less < 4 && less <= output->len; less++)
+		text = json_stringn(output->data, output->len - less);
+	return text;
+}
+
 json_t *health_json(const struct health *h)
 {
 	json_t *output;
 
 	if (!h || h->status == HEALTH_NONE)
 		return json_null();
-	output = json_stringn(h->last.data ? h->last.data : "", h->last.len);
+	output = output_json(&h->last);
 	return json_pack("{s:s, s:i, s:i, s:o}", "status", names[h->status], "failures",
 			 (int)h->failures, "code", h->code, "output",
 			 output ? output : json_string("(not UTF-8)"));

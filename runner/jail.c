@@ -48,7 +48,7 @@ static int move_to_root(struct runner *runner, kiln_error *err)
 	runner->dir = dir;
 	runner->runtime_dir = runtime_dir;
 	r = runner->vsock ? kiln__vsock_unix_moved(runner->vsock, runtime_dir, err) : 0;
-	return r;
+	return r < 0 ? r : kiln__machine_moved(runner->machine, runtime_dir, err);
 }
 
 int runner_jail(struct runner *runner, kiln_error *err)

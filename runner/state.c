@@ -243,6 +243,7 @@ void runner_record_health(struct runner *runner, const char *from, const char *t
 				   "from", from);
 
 	append_event(runner, object);
+	write_events(runner);
 	server_notify(runner->server, object);
 	json_decref(object);
 	write_state(runner, false);

@@ -205,8 +205,9 @@ verb=${1:-check}
 [ $# -gt 0 ] || set -- macos macos-x86_64 windows
 case $verb in
 all) verb=check ;;
+compiler) find_zig; exit ;;
 check | build | deps) ;;
-*) fail "usage: tools/cross.sh [check|build|deps] [macos|macos-x86_64|windows]..." ;;
+*) fail "usage: tools/cross.sh [check|build|deps|compiler] [macos|macos-x86_64|windows]..." ;;
 esac
 for target in "$@"; do
 	$verb "$target"

@@ -992,7 +992,7 @@ static const struct kiln__key top_keys[] = {
 		.def = "stop",
 		.field = FIELD(struct kiln__spec, on_reboot),
 		.doc = "What a reboot by the guest does: it ends the machine (stop), or the guest "
-		       "boots again (restart; with the backend builtin alone).",
+		       "boots again (restart; with the backends builtin and cloud-hypervisor).",
 	},
 	LATER("restart"),
 	LATER("time_to_live"),

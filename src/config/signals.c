@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define RTMIN 34 /* what is left by the C library's threads */
 #define RTMAX 64
@@ -44,14 +45,14 @@ unsigned kiln__signal_number(const char *text)
 
 		return *end || number > RTMAX ? 0 : (unsigned)number;
 	}
-	if (strncmp(text, "SIG", 3) == 0)
+	if (strncasecmp(text, "SIG", 3) == 0)
 		text += 3;
-	if (strncmp(text, "RTMIN", 5) == 0)
+	if (strncasecmp(text, "RTMIN", 5) == 0)
 		return real_time(RTMIN, '+', text + 5);
-	if (strncmp(text, "RTMAX", 5) == 0)
+	if (strncasecmp(text, "RTMAX", 5) == 0)
 		return real_time(RTMAX, '-', text + 5);
 	for (unsigned i = 1; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(names[i], text) == 0)
+		if (strcasecmp(names[i], text) == 0)
 			return i;
 	return 0;
 }

@@ -120,13 +120,10 @@ static bool is_set(json_t *doc, const char *object, const char *key)
  */
 #define DISTRO_KERNEL_MIB 80
 
-/* As much as this any host has on which to ask is worth a system call; more is asked about. */
-#define CERTAIN_MIB 512
-
 static int memory_is_there(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
 {
 	uint64_t wanted = spec->memory >> 20;
-	uint64_t total = wanted > CERTAIN_MIB ? kiln__os_total_memory() >> 20 : 0;
+	uint64_t total = kiln__os_total_memory() >> 20;
 	bool distro = !kiln__source_is_set(&spec->kernel) && !spec->firmware &&
 		      strcmp(spec->backend, "fake") != 0;
 

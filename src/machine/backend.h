@@ -170,6 +170,13 @@ struct kiln__backend {
 	 */
 	const char *(*disk_serial)(const struct kiln__instance *instance, const char *serial);
 
+	/*
+	 * This process has a root directory of its own from now on, in which the runtime directory
+	 * is at @dir: for what the instance opens itself; a VMM keeps the host's. NULL: it opens
+	 * nothing by name once it is prepared.
+	 */
+	int (*moved)(struct kiln__instance *instance, const char *dir, kiln_error *err);
+
 	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial
 	 * line. */
 	size_t (*console_write)(struct kiln__instance *instance, const void *bytes, size_t len);

@@ -83,6 +83,13 @@ int kiln__machine_set_runtime_dir(kiln_machine *m, const char *path, kiln_error 
 	return 0;
 }
 
+int kiln__machine_moved(kiln_machine *m, const char *runtime_dir, kiln_error *err)
+{
+	m->state_dir = NULL; /* only prepare() asks for it */
+	return m->instance && m->backend->moved ? m->backend->moved(m->instance, runtime_dir, err)
+						: 0;
+}
+
 bool kiln__machine_owns_vsock(const kiln_machine *m)
 {
 	return m->backend->features & KILN__OWNS_VSOCK;

@@ -406,7 +406,11 @@ static void on_ready(void *data)
 
 static void on_ready_failed(void *data, const kiln_error *err)
 {
-	fail_running(data, "ready", err);
+	kiln_machine *m = data;
+
+	/* What goes down has no sign to make any more. */
+	if (m->state != KILN_STATE_STOPPING)
+		fail_running(m, "ready", err);
 }
 
 static void on_guest_panic(void *data, const char *text)

@@ -69,6 +69,12 @@ void kiln__machine_on_rebooted(kiln_machine *machine, void (*fn)(void *data), vo
  * serves the guest's vsock ports there itself, at vsock.sock.
  */
 int kiln__machine_set_runtime_dir(kiln_machine *machine, const char *path, kiln_error *err);
+
+/*
+ * To be told between prepare and start: this process has a root directory of its own from now on,
+ * with the runtime directory at @runtime_dir.
+ */
+int kiln__machine_moved(kiln_machine *m, const char *runtime_dir, kiln_error *err);
 bool kiln__machine_owns_vsock(const kiln_machine *machine);
 
 /* By what serial number the guest finds the disk that @serial stands for. */

@@ -83,6 +83,14 @@ static void on_command_started(void *data, uint32_t pid)
 	(void)pid;
 }
 
+static void run_again(struct kiln__ready *ready)
+{
+	ready->again_ms = ready->again_ms ? ready->again_ms * 2 : AGAIN_MIN_MS;
+	if (ready->again_ms > AGAIN_MAX_MS)
+		ready->again_ms = AGAIN_MAX_MS;
+	kiln__timer_start(ready->again, ready->again_ms);
+}
+
 static void on_command_exited(void *data, const struct kiln__agent_exit *how)
 {
 	struct kiln__ready *ready = data;
@@ -94,10 +102,7 @@ static void on_command_exited(void *data, const struct kiln__agent_exit *how)
 		return;
 	}
 	ready->last = *how;
-	ready->again_ms = ready->again_ms ? ready->again_ms * 2 : AGAIN_MIN_MS;
-	if (ready->again_ms > AGAIN_MAX_MS)
-		ready->again_ms = AGAIN_MAX_MS;
-	kiln__timer_start(ready->again, ready->again_ms);
+	run_again(ready);
 }
 
 static void on_command_failed(void *data, const kiln_error *err, bool lost)
@@ -105,9 +110,12 @@ static void on_command_failed(void *data, const kiln_error *err, bool lost)
 	struct kiln__ready *ready = data;
 	kiln_error why = *err;
 
-	(void)lost;
 	kiln__session_free(ready->command);
 	ready->command = NULL;
+	if (lost) { /* the guest is paused, or goes down, or its agent is being started again */
+		run_again(ready);
+		return;
+	}
 	kiln__prefix(&why, "the readiness command");
 	ready->handler->failed(ready->data, &why);
 }
@@ -126,8 +134,9 @@ static void on_command_stream(void *data, struct kiln__stream *stream, const kil
 	struct kiln__agent_start start = {.id = 0};
 	kiln_error why;
 
+	(void)err;
 	if (!stream) {
-		ready->handler->failed(ready->data, err);
+		run_again(ready);
 		return;
 	}
 	kiln__strs_add_all(&argv, ready->spec->readiness.command);
@@ -143,8 +152,12 @@ static void on_command_stream(void *data, struct kiln__stream *stream, const kil
 static void run_command(void *data)
 {
 	struct kiln__ready *ready = data;
+	enum kiln_state state = kiln_machine_state(ready->machine);
 
-	kiln__machine_connect(ready->machine, KILN__AGENT_PORT, on_command_stream, ready);
+	if (state == KILN_STATE_PAUSED)
+		run_again(ready); /* it would not answer */
+	else if (state == KILN_STATE_RUNNING)
+		kiln__machine_connect(ready->machine, KILN__AGENT_PORT, on_command_stream, ready);
 }
 
 static void on_port(void *data, const void *result, const kiln_error *err)
@@ -344,6 +357,7 @@ int kiln__ready_new(struct kiln__ready **ret, kiln_machine *machine,
 		    const struct kiln__ready_handler *handler, void *data, kiln_error *err)
 {
 	struct kiln__ready *ready = calloc(1, sizeof(*ready));
+	int r = 0;
 
 	if (!ready)
 		return kiln__fail_nomem(err);
@@ -351,11 +365,12 @@ int kiln__ready_new(struct kiln__ready **ret, kiln_machine *machine,
 	ready->spec = kiln__machine_spec(machine);
 	ready->handler = handler;
 	ready->data = data;
-	if (ready->spec->readiness.kind == KILN__READY_COMMAND &&
-	    kiln__timer_new(&ready->again, kiln__machine_loop(machine), run_command, ready, err) <
-		    0) {
+	if (ready->spec->readiness.kind == KILN__READY_COMMAND)
+		r = kiln__timer_new(&ready->again, kiln__machine_loop(machine), run_command, ready,
+				    err);
+	if (r < 0) {
 		free(ready);
-		return err ? err->code : KILN_ENOMEM;
+		return r;
 	}
 	*ret = ready;
 	return 0;

@@ -99,7 +99,7 @@ static int watch_process(struct kiln__end *end, int64_t pid, kiln_error *err)
 	kiln_vm *vm = end->vm;
 	int r = kiln__os_open_process(&end->process, pid, vm->dir->id, err);
 
-	if (r == KILN_ENOENT)
+	if (r == KILN_ENOENT || r == KILN_EEXIST)
 		return kiln__vmdir_wait_dead(vm->dir, vm->manager->loop, on_now, end, &end->lock,
 					     err);
 	if (r == 0)

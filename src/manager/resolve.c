@@ -2,6 +2,7 @@
 #include "resolve.h"
 
 #include "buf.h"
+#include "choose.h"
 #include "err.h"
 #include "imageconf.h"
 #include "images.h"
@@ -36,6 +37,7 @@ struct kiln__resolving {
 	json_t *resolved;
 	kiln_error err;
 	bool failed;
+	bool kvm_works; /* for a backend that needs it */
 };
 
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
@@ -378,6 +380,9 @@ static void run(struct kiln__work *work, void *data)
 		r = resolve_boot(&images, spec, resolving->resolved, &resolving->err);
 	if (r == 0)
 		r = resolve_own(&own, spec, resolving->resolved, &resolving->err);
+	/* Here, since what is not on record is found out by running guest code. */
+	if (r == 0)
+		resolving->kvm_works = kiln__backend_kvm_works(spec);
 	resolving->failed = r < 0;
 }
 
@@ -394,7 +399,7 @@ static void done(void *data)
 	bool failed = resolving->failed;
 
 	resolving->handler->done(resolving->data, resolving->spec, resolving->config,
-				 failed ? NULL : resolving->resolved,
+				 failed ? NULL : resolving->resolved, resolving->kvm_works,
 				 failed ? &resolving->err : NULL);
 	resolving_free(resolving);
 }
@@ -443,8 +448,11 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 	resolving->resolved = json_object();
 	if (spec->root.kind == KILN__ROOT_IMAGE && !spec->root.image_applied)
 		resolving->config = strdup(config);
-	r = resolving->resolved ? kiln__resolve_cache(vm->home, &resolving->cache, err)
-				: kiln__fail_nomem(err);
+	if (!resolving->resolved || (spec->root.kind == KILN__ROOT_IMAGE &&
+				     !spec->root.image_applied && !resolving->config))
+		r = kiln__fail_nomem(err);
+	else
+		r = kiln__resolve_cache(vm->home, &resolving->cache, err);
 	if (r == 0)
 		r = copy_owner(resolving, vm, err);
 	if (r == 0)

@@ -25,11 +25,11 @@ struct kiln__resolving_handler {
 	/*
 	 * @resolved is the "resolved" object of docs/control-protocol.md; NULL on failure. It and
 	 * @spec are valid during the call. @config is the VM's new document, if what its image
-	 * says of the process was filled in, which @spec is made of then; else NULL. The resolving
-	 * is freed.
+	 * says of the process was filled in, which @spec is made of then; else NULL.
+	 * @kvm_works: of a backend that needs it. The resolving is freed.
 	 */
 	void (*done)(void *data, const struct kiln__spec *spec, const char *config,
-		     json_t *resolved, const kiln_error *err);
+		     json_t *resolved, bool kvm_works, const kiln_error *err);
 };
 
 /* True of a machine that boots nothing. */

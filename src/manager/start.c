@@ -13,7 +13,6 @@
 #include "manager.h"
 
 #include "buf.h"
-#include "choose.h"
 #include "err.h"
 #include "fdstream.h"
 #include "handle.h"
@@ -252,8 +251,11 @@ static int ask(struct kiln__start *start, kiln_fd fd, json_t *params, kiln_error
 		.answer = on_launched,
 		.data = start,
 	};
-	int r = kiln__fdstream_new_unwatched(&stream, vm->manager->loop, fd, err);
+	/* The message may be longer than the socket's buffer, and its reader be stopped. */
+	int r = kiln__os_set_nonblocking(fd, true, err);
 
+	if (r == 0)
+		r = kiln__fdstream_new_unwatched(&stream, vm->manager->loop, fd, err);
 	if (r < 0)
 		kiln__os_close(fd);
 	if (r == 0) {
@@ -339,12 +341,13 @@ static void on_progress(void *data, const char *text)
 
 /* All is there that the VM boots from, or not. */
 static void on_resolved(void *data, const struct kiln__spec *spec, const char *config,
-			json_t *resolved, const kiln_error *err)
+			json_t *resolved, bool kvm_works, const kiln_error *err)
 {
 	struct kiln__start *start = data;
 	kiln_error why;
 
 	start->resolving = NULL;
+	start->kvm_works = kvm_works;
 	if (err)
 		fail(start, err);
 	else if (launch(start, spec, config, resolved, &why) < 0)
@@ -384,7 +387,6 @@ static int begin(struct kiln__start *start, kiln_error *err)
 
 	if (r < 0)
 		return r;
-	start->kvm_works = kiln__backend_kvm_works(spec);
 	if (kiln__resolve_is_needless(spec))
 		return launch_without_files(start, spec, err);
 	return kiln__resolve(&start->resolving, manager->loop, start->vm->dir, spec, start->config,

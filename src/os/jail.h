@@ -66,10 +66,10 @@ size_t kiln__os_jail_begin(void);
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user
  * may have one, and keeps_root is not set), no new privileges, not dumpable (nobody of this user
- * may trace it), no core files, no capabilities, no path but those named (Landlock, as far as the
- * kernel has it), no system call but those of the filter. For the calling process, which must have
- * one thread; the directories must be absolute paths. Fails if anything but Landlock or the
- * namespace is missing: then nothing may be run. *ret is written in any case.
+ * may trace it, and it leaves no core), no capabilities, no path but those named (Landlock, as far
+ * as the kernel has it), no system call but those of the filter. For the calling process, which
+ * must have one thread; the directories must be absolute paths. Fails if anything but Landlock or
+ * the namespace is missing: then nothing may be run. *ret is written in any case.
  */
 int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, kiln_error *err);
 

@@ -361,7 +361,8 @@ void kiln__child_free(struct kiln__child *child);
 
 /*
  * A process by its number and by a word of its command line, so that a number used
- * again is not mistaken: KILN_ENOENT if there is no such process (any more).
+ * again is not mistaken: KILN_ENOENT if there is no such process (any more), KILN_EEXIST, where it
+ * can be told, if it is another one's.
  * The descriptor becomes readable when the process has ended.
  */
 int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_error *err);

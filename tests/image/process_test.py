@@ -103,6 +103,7 @@ def test_health():
         assert inspect(home, vm)["health"] == {"status": "unhealthy", "failures": 2, "code": 1, "output": "seen\n"}, inspect(home, vm)["health"]
         home.ok("exec", vm, "rm", "/tmp/ill")
         until(lambda: status() == "healthy")
+        assert [e for e, _ in events(home, vm) if "health" in e] == ["healthy", "unhealthy", "healthy"], events(home, vm)
         home.ok("stop", vm)
         assert [e for e, _ in events(home, vm) if "health" in e] == ["healthy", "unhealthy", "healthy"], events(home, vm)
         assert inspect(home, vm)["health"] is None

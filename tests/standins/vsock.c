@@ -121,9 +121,11 @@ static int serve(kiln_loop *loop, char **argv, kiln_error *err)
 	r = relay_start(&relay, loop, atoi(argv[1]), &fd, err);
 	if (r == 0)
 		r = kiln__vhost_user_new(&server, loop, fd, kiln__vsock_device(device), err);
-	if (r == 0)
-		kiln__vhost_user_on_end(server, on_end, NULL);
-	return r;
+	if (r < 0)
+		return r;
+	kiln__vhost_user_on_end(server, on_end, NULL);
+	kiln__vsock_unix_accept(service);
+	return 0;
 }
 
 int main(int argc, char **argv)

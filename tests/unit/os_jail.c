@@ -24,11 +24,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Exit codes of the parts: 0, an errno, or one of these. */
@@ -313,6 +313,11 @@ static int look_confined(void)
 	if (!fails(syscall(SYS_io_uring_setup, 1, NULL), ENOSYS) ||
 	    !fails(syscall(SYS_bpf, 0, NULL, 0), EPERM))
 		return 5;
+	if (!fails(truncate("/tmp", 0), EPERM) || !fails(chmod("/tmp", 0700), EPERM) ||
+	    !fails(chown("/tmp", 0, 0), EPERM) ||
+	    !fails(utimensat(AT_FDCWD, "/tmp", NULL, 0), EPERM) ||
+	    !fails(setxattr("/tmp", "user.kiln", "", 0, 0), EPERM))
+		return 9;
 	if (opens(3, O_RDONLY) || opens(4, O_RDWR))
 		return 6;
 	if (!landlock)

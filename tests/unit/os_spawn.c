@@ -300,7 +300,7 @@ static void another_process_is_known_by_a_word_and_can_be_ended(void **state)
 	pid = kiln__child_pid(child);
 	kiln__os_close(pair[1]);
 	assert_int_equal(kiln__os_read_full(pair[0], up, 2, &err), 2);
-	assert_int_equal(kiln__os_open_process(&process, pid, "another-word", &err), KILN_ENOENT);
+	assert_int_equal(kiln__os_open_process(&process, pid, "another-word", &err), KILN_EEXIST);
 	assert_int_equal(kiln__os_open_process(&process, -1, "word", &err), KILN_ENOENT);
 	assert_int_equal(process, KILN_FD_NONE);
 	kiln_ok(kiln__os_open_process(&process, pid, "word-4711", &err), &err);

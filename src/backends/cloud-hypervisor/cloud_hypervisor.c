@@ -31,6 +31,9 @@
 
 #define ROUND_PIECES 16 /* of 4 KiB: events are read before all else, since they do not wait */
 
+/* In the directory of its sockets: see make_restore_dir(). */
+#define RESTORE "restore"
+
 struct kiln__instance {
 	struct kiln__api_vmm api; /* first */
 	json_t *config;
@@ -267,7 +270,7 @@ static int make_restore_dir(struct kiln__instance *vm, kiln_error *err)
 
 	if (!snapshot)
 		return 0;
-	vm->restore_dir = kiln__strf("%s/restore", vm->api.dir);
+	vm->restore_dir = kiln__strf("%s/" RESTORE, vm->api.dir);
 	if (!vm->restore_dir)
 		return kiln__fail_nomem(err);
 	kiln__os_remove_tree(vm->restore_dir, NULL);
@@ -292,8 +295,10 @@ static int make_restore_dir(struct kiln__instance *vm, kiln_error *err)
 
 static void forget_restore_dir(struct kiln__instance *vm)
 {
-	if (vm->restore_dir)
-		kiln__os_remove_tree(vm->restore_dir, NULL);
+	kiln__autofree char *path = vm->restore_dir ? kiln__api_file(&vm->api, RESTORE) : NULL;
+
+	if (path)
+		kiln__os_remove_tree(path, NULL);
 	free(kiln__take(vm->restore_dir));
 }
 
@@ -360,8 +365,9 @@ static int open_terminal(kiln_fd *ret, kiln_fd *ret_slave, kiln_error *err)
 
 static int spawn(struct kiln__instance *vm, kiln_error *err)
 {
-	const char *const argv[] = {vm->api.binary,    "--api-socket", "fd=3",
-				    "--event-monitor", "fd=4",         NULL};
+	/* No option of its would hold the VM's id, by which a VMM is known (os.h, open_process). */
+	kiln__autofree char *name = kiln__strf("cloud-hypervisor-%.12s", vm->api.host.id);
+	const char *const argv[] = {name, "--api-socket", "fd=3", "--event-monitor", "fd=4", NULL};
 	kiln_fd master = KILN_FD_NONE;
 	kiln_fd slave = KILN_FD_NONE;
 	int r = open_terminal(&master, &slave, err);
@@ -562,6 +568,11 @@ static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
 	kiln__api_connect(&vm->api, port, done, data);
 }
 
+static int cloud_hypervisor_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
+{
+	return kiln__api_moved(&vm->api, dir, err);
+}
+
 static size_t cloud_hypervisor_console_write(struct kiln__instance *vm, const void *bytes,
 					     size_t len)
 {
@@ -615,6 +626,7 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.update = cloud_hypervisor_update,
 	.snapshot = cloud_hypervisor_snapshot,
 	.connect = cloud_hypervisor_connect,
+	.moved = cloud_hypervisor_moved,
 	.console_write = cloud_hypervisor_console_write,
 	.accel = cloud_hypervisor_accel,
 	.pid = cloud_hypervisor_pid,

@@ -578,6 +578,11 @@ static const char *firecracker_disk_serial(const struct kiln__instance *vm, cons
 	return serial;
 }
 
+static int firecracker_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
+{
+	return kiln__api_moved(&vm->api, dir, err);
+}
+
 static size_t firecracker_console_write(struct kiln__instance *vm, const void *bytes, size_t len)
 {
 	return kiln__api_console_write(&vm->api, bytes, len);
@@ -635,6 +640,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.snapshot = firecracker_snapshot,
 	.connect = firecracker_connect,
 	.disk_serial = firecracker_disk_serial,
+	.moved = firecracker_moved,
 	.console_write = firecracker_console_write,
 	.accel = firecracker_accel,
 	.pid = firecracker_pid,

@@ -21,15 +21,31 @@
 /* How long a VMM without its API may take to end by itself, and so to say why. */
 #define CLOSED_MS 2000
 
+#define API_SOCKET   "api.sock"
+#define VSOCK_SOCKET "vsock.sock"
+
 /* --- the end ---------------------------------------------------------------------------------- */
+
+char *kiln__api_file(const struct kiln__api_vmm *vm, const char *name)
+{
+	return kiln__strf("%s/%s", vm->here ? vm->here : vm->dir, name);
+}
+
+static void remove_file(const struct kiln__api_vmm *vm, const char *name)
+{
+	kiln__autofree char *path = kiln__api_file(vm, name);
+
+	if (path)
+		kiln__os_remove(path, NULL);
+}
 
 static void remove_files(struct kiln__api_vmm *vm)
 {
 	if (vm->api_path)
-		kiln__os_remove(vm->api_path, NULL);
+		remove_file(vm, API_SOCKET);
 	if (vm->dialer) { /* the VMM's own, which it leaves behind */
 		kiln__vsock_dialer_free(kiln__take(vm->dialer));
-		kiln__os_remove(vm->vsock_path, NULL);
+		remove_file(vm, VSOCK_SOCKET);
 	}
 	if (vm->owns_dir)
 		kiln__os_remove(vm->dir, NULL);
@@ -250,8 +266,8 @@ int kiln__api_prepare(struct kiln__api_vmm *vm, bool preflight, kiln_error *err)
 	r = find_dir(vm, err);
 	if (r < 0)
 		return r;
-	vm->api_path = kiln__strf("%s/api.sock", vm->dir);
-	vm->vsock_path = kiln__strf("%s/vsock.sock", vm->dir);
+	vm->api_path = kiln__strf("%s/" API_SOCKET, vm->dir);
+	vm->vsock_path = kiln__strf("%s/" VSOCK_SOCKET, vm->dir);
 	if (!vm->api_path || !vm->vsock_path)
 		return kiln__fail_nomem(err);
 	kiln__os_remove(vm->api_path, NULL);
@@ -265,32 +281,21 @@ int kiln__api_prepare(struct kiln__api_vmm *vm, bool preflight, kiln_error *err)
 	return r;
 }
 
-static int add_disk(struct kiln__api_vmm *vm, const struct kiln__source *source, int number,
-		    bool writable, const char *key, kiln_error *err)
-{
-	if (kiln__handles_add_disk(&vm->handles, source, number, writable, key, err) < 0)
-		return err ? err->code : KILN_EIO;
-	return 0;
-}
-
 int kiln__api_add_disks(struct kiln__api_vmm *vm, int first, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
-	kiln_error why = KILN_ERROR_INIT;
 	int r = 0;
 
 	if (spec->root.kind != KILN__ROOT_NONE)
-		r = add_disk(vm, &spec->root.source, first++, kiln__root_is_writable(&spec->root),
-			     "root", &why);
+		r = kiln__handles_add_disk(&vm->handles, &spec->root.source, first++,
+					   kiln__root_is_writable(&spec->root), "root", err);
 	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
 		char key[32];
 
 		snprintf(key, sizeof(key), "disks[%zu]", i);
-		r = add_disk(vm, &spec->disks[i].source, first++, !spec->disks[i].readonly, key,
-			     &why);
+		r = kiln__handles_add_disk(&vm->handles, &spec->disks[i].source, first++,
+					   !spec->disks[i].readonly, key, err);
 	}
-	if (r < 0 && err)
-		*err = why;
 	return r;
 }
 
@@ -477,6 +482,23 @@ int64_t kiln__api_pid(const struct kiln__api_vmm *vm)
 	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
 }
 
+int kiln__api_moved(struct kiln__api_vmm *vm, const char *dir, kiln_error *err)
+{
+	kiln__autofree char *api = kiln__strf("%s/" API_SOCKET, dir);
+	kiln__autofree char *vsock = kiln__strf("%s/" VSOCK_SOCKET, dir);
+	char *here = strdup(dir);
+	int r;
+
+	if (!api || !vsock || !here) {
+		free(here);
+		return kiln__fail_nomem(err);
+	}
+	free(vm->here);
+	vm->here = here;
+	r = kiln__http_moved(vm->http, api, err);
+	return r == 0 && vm->dialer ? kiln__vsock_dialer_moved(vm->dialer, vsock, err) : r;
+}
+
 void kiln__api_done(struct kiln__api_vmm *vm)
 {
 	/* First, since what it completes may call back in here: kill, mostly. */
@@ -490,6 +512,7 @@ void kiln__api_done(struct kiln__api_vmm *vm)
 		remove_files(vm);
 	free(vm->binary);
 	free(vm->dir);
+	free(vm->here);
 	free(vm->api_path);
 	free(vm->vsock_path);
 }

@@ -25,9 +25,10 @@ struct kiln__api_vmm {
 	struct kiln__backend_host host;
 	const char *name; /* "Firecracker", for messages. Static. */
 	char *binary;
-	char *dir; /* of its sockets: the machine's runtime directory */
+	char *dir;  /* of its sockets: the machine's runtime directory, as the VMM knows it */
+	char *here; /* the same, as this process does; NULL: as the VMM */
 	bool owns_dir;
-	char *api_path;
+	char *api_path; /* both for the VMM */
 	char *vsock_path;
 	struct kiln__handles handles; /* for the process, until it is spawned */
 	struct kiln__process_vmm *vmm;
@@ -122,6 +123,12 @@ void kiln__api_connect(struct kiln__api_vmm *vm, uint32_t port, kiln__connect_fn
 size_t kiln__api_console_write(struct kiln__api_vmm *vm, const void *bytes, size_t len);
 int64_t kiln__api_pid(const struct kiln__api_vmm *vm);
 void kiln__api_panicked(struct kiln__api_vmm *vm);
+
+/* backend.h, moved(). */
+int kiln__api_moved(struct kiln__api_vmm *vm, const char *dir, kiln_error *err);
+
+/* The path of a file in its directory for this process, malloc'ed; NULL without memory. */
+char *kiln__api_file(const struct kiln__api_vmm *vm, const char *name);
 
 /* Frees all but @vm itself. */
 void kiln__api_done(struct kiln__api_vmm *vm);

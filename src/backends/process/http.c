@@ -317,6 +317,17 @@ int kiln__http_connect(struct kiln__http *http, kiln_error *err)
 	return 0;
 }
 
+int kiln__http_moved(struct kiln__http *http, const char *path, kiln_error *err)
+{
+	char *copy = strdup(path);
+
+	if (!copy)
+		return kiln__fail_nomem(err);
+	free(http->path);
+	http->path = copy;
+	return 0;
+}
+
 int kiln__http_new(struct kiln__http **ret, kiln_loop *loop, const char *path, const char *name,
 		   const struct kiln__http_handler *handler, void *data, kiln_error *err)
 {

@@ -54,6 +54,9 @@ struct kiln__http_handler {
 int kiln__http_new(struct kiln__http **ret, kiln_loop *loop, const char *path, const char *name,
 		   const struct kiln__http_handler *handler, void *data, kiln_error *err);
 
+/* Its socket is at @path from now on, to this process. */
+int kiln__http_moved(struct kiln__http *http, const char *path, kiln_error *err);
+
 /* Connects now: KILN_ENOENT, KILN_EDIED (nobody listens), as kiln__os_local_try_connect(). */
 int kiln__http_connect(struct kiln__http *http, kiln_error *err);
 

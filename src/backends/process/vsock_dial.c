@@ -225,6 +225,26 @@ int kiln__vsock_dialer_new(struct kiln__vsock_dialer **ret, kiln_loop *loop, con
 	return 0;
 }
 
+int kiln__vsock_dialer_moved(struct kiln__vsock_dialer *dialer, const char *path, kiln_error *err)
+{
+	char *copy = strdup(path);
+
+	if (!copy)
+		return kiln__fail_nomem(err);
+	free(dialer->path);
+	dialer->path = copy;
+	for (size_t i = 0; i < dialer->listener_count; i++) {
+		struct listener *listener = &dialer->listeners[i];
+		char *own = kiln__strf("%s_%u", path, listener->port);
+
+		if (!own)
+			return kiln__fail_nomem(err);
+		free(listener->path);
+		listener->path = own;
+	}
+	return 0;
+}
+
 void kiln__vsock_dialer_free(struct kiln__vsock_dialer *dialer)
 {
 	kiln_error err;

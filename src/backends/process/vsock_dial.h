@@ -28,6 +28,9 @@ int kiln__vsock_dialer_new(struct kiln__vsock_dialer **ret, kiln_loop *loop, con
 			   bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream),
 			   void *data, kiln_error *err);
 
+/* The VMM's socket is at @path from now on, and our own beside it, to this process. */
+int kiln__vsock_dialer_moved(struct kiln__vsock_dialer *dialer, const char *path, kiln_error *err);
+
 /*
  * A stream to @port of the guest: @done once, from inside or later. KILN_EIO if nothing listens
  * there.

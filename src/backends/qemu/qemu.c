@@ -334,9 +334,9 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (spec->firmware == KILN__FIRMWARE_NONE && !kiln__source_is_set(&spec->kernel))
 		return kiln__fail(err, KILN_EINVAL, "kernel: the qemu backend needs one");
 	if (strcmp(spec->on_reboot, "restart") == 0)
-		return kiln__fail(
-			err, KILN_ENOTSUP,
-			"on_reboot: the qemu backend cannot restart a guest; builtin can");
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "on_reboot: the qemu backend cannot restart a guest; builtin and "
+				  "cloud-hypervisor can");
 	for (size_t i = 0; i < spec->network_count; i++)
 		if (spec->networks[i].kind != KILN__NETWORK_USER)
 			return kiln__fail(err, KILN_ENOTSUP,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a process of macOS gives up by itself: core files, and being traced. Files and system calls
- * it keeps, and says so.
+ * What a process of macOS gives up by itself: core files. Files and system calls it keeps, and says
+ * so.
  */
 #include "jail.h"
 

@@ -12,8 +12,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Whether the command line of @pid has @word in one of its first 64 KiB; false if it has ended. */
-static bool has_word(int64_t pid, const char *word)
+/*
+ * Whether the command line of @pid has @word: 0, KILN_EEXIST if not, KILN_ENOENT if it has none any
+ * more, having ended.
+ */
+static int find_word(int64_t pid, const char *word)
 {
 	kiln__autofree char *line = NULL;
 	char path[64];
@@ -21,13 +24,16 @@ static bool has_word(int64_t pid, const char *word)
 
 	snprintf(path, sizeof(path), "/proc/%lld/cmdline", (long long)pid);
 	if (kiln__os_read_file(path, (size_t)1 << 20, &line, &len, NULL) < 0)
-		return false;
-	return memmem(line, len, word, strlen(word)) != NULL;
+		return KILN_ENOENT;
+	if (len == 0)
+		return KILN_ENOENT;
+	return memmem(line, len, word, strlen(word)) ? 0 : KILN_EEXIST;
 }
 
 int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_error *err)
 {
 	int fd;
+	int r;
 
 	if (pid <= 0 || pid > INT32_MAX)
 		return kiln__fail(err, KILN_ENOENT, "there is no process %lld", (long long)pid);
@@ -38,10 +44,12 @@ int kiln__os_open_process(kiln_fd *ret, int64_t pid, const char *word, kiln_erro
 		return kiln__fail_errno(err, errno, "cannot open process %lld", (long long)pid);
 	/* Looked at after the descriptor was made: what is seen is that process, or a later one of
 	 * its number. */
-	if (!has_word(pid, word) || syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) < 0) {
+	r = find_word(pid, word);
+	if (r == 0 && syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) < 0)
+		r = KILN_ENOENT;
+	if (r < 0) {
 		close(fd);
-		return kiln__fail(err, KILN_ENOENT, "process %lld is none of this machine",
-				  (long long)pid);
+		return kiln__fail(err, r, "process %lld is none of this machine", (long long)pid);
 	}
 	*ret = fd;
 	return 0;

@@ -87,15 +87,24 @@ static int restrict_at(const char *place, unsigned long flags)
 	return mount(NULL, place, NULL, MS_REMOUNT | MS_BIND | LOCKED | flags, NULL);
 }
 
+/* With what is mounted below it; before Linux 5.12 itself alone. */
+static int make_readonly(const char *place)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+	int r = (int)syscall(SYS_mount_setattr, AT_FDCWD, place, AT_RECURSIVE, &attr, sizeof(attr));
+
+	return r < 0 && errno == ENOSYS ? restrict_at(place, MS_RDONLY) : r;
+}
+
 /* Puts @path into the current directory, which is to be the root: its place is made, once. */
-static int keep(const char *path, unsigned long flags, kiln_error *err)
+static int keep(const char *path, bool readonly, kiln_error *err)
 {
 	const char *place = place_of(path);
 	int r = bind_at(path, place);
 
 	if (r < 0 && errno == ENOENT && mkdir(place, 0700) == 0)
 		r = bind_at(path, place);
-	if (r < 0 || (flags && restrict_at(place, flags) < 0))
+	if (r < 0 || (readonly && make_readonly(place) < 0))
 		return kiln__fail_errno(err, errno, "cannot keep %s", path);
 	return 0;
 }
@@ -128,9 +137,9 @@ static int build(const struct kiln__jail *jail, bool *ret_open, kiln_error *err)
 	if (chdir(root) < 0)
 		r = kiln__fail_errno(err, errno, "cannot enter a root directory");
 	for (size_t i = 1; r == 0 && i < jail->writable_count; i++)
-		r = keep(jail->writable[i], 0, err);
+		r = keep(jail->writable[i], false, err);
 	for (size_t i = 0; r == 0 && i < jail->readable_count; i++)
-		r = keep(jail->readable[i], MS_RDONLY, err);
+		r = keep(jail->readable[i], true, err);
 	if (r == 0)
 		r = restrict_all(jail, err);
 	/* pivot_root(2): the old root lies upon the new one then, and is let go. */
