@@ -60,11 +60,11 @@ static void users_are_names_or_numbers(void **state)
 static void signals_are_linuxs(void **state)
 {
 	(void)state;
-	assert_checks(
-		kiln__check_signal,
-		TEXTS("SIGTERM", "TERM", "15", "64", "RTMIN", "SIGRTMIN+3", "RTMAX-30", "SYS"),
-		TEXTS("", "SIG", "SIGNONE", "0", "65", "-1", "15x", "RTMIN-1", "RTMIN+31", "RTMIN+",
-		      "RTMIN+3x", "RTMAX+1", "RTMAX-99999999999", "term"));
+	assert_checks(kiln__check_signal,
+		      TEXTS("SIGTERM", "TERM", "15", "64", "RTMIN", "SIGRTMIN+3", "RTMAX-30", "SYS",
+			    "sigTerm"),
+		      TEXTS("", "SIG", "SIGNONE", "0", "65", "-1", "15x", "RTMIN-1", "RTMIN+31",
+			    "RTMIN+", "RTMIN+3x", "RTMAX+1", "RTMAX-99999999999"));
 	assert_int_equal(kiln__signal_number("SIGQUIT"), 3);
 	assert_int_equal(kiln__signal_number("SIGRTMIN+3"), 37);
 	assert_int_equal(kiln__signal_number("RTMAX-30"), 34);
