@@ -5,7 +5,8 @@
  * system is made for that, and a path takes one step. What it adds to Landlock: sockets. connect(2)
  * to a path is nobody's business but the socket file's mode, so whoever took over this process
  * could talk to every service of its user that listens at one. And it is there where Landlock is
- * not.
+ * not, but for one way out: real root, in no user namespace, may follow /proc/PID/root of a process
+ * of its own user outside that can be traced, as a VMM's.
  *
  * mount_namespaces(7), pivot_root(2), user_namespaces(7).
  */
