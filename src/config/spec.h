@@ -18,6 +18,12 @@
 #include <stdint.h>
 
 /* Where bytes come from: a file, an inherited descriptor, or a range of either. */
+/* What is known of KVM on this host. */
+struct kiln__kvm_verdict {
+	bool known;
+	kiln_error why; /* of one that does not work; code 0: it works */
+};
+
 struct kiln__source {
 	const char *path; /* absolute, or NULL */
 	kiln_fd fd;       /* or KILN_FD_NONE */
@@ -254,7 +260,7 @@ struct kiln__spec {
 	struct kiln__port *ports;
 	size_t port_count;
 
-	bool kvm_works; /* not of the configuration: whoever launches this has found it out */
+	struct kiln__kvm_verdict kvm; /* not of the configuration: whoever launches this may know */
 	bool vsock;     /* default true */
 	uint32_t cid;   /* guest context id; 0: chosen */
 	bool rng;       /* default true */

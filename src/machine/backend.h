@@ -119,10 +119,10 @@ struct kiln__backend {
 	void (*probe)(const char *arch, struct kiln__probe *ret);
 
 	/*
-	 * Whether "auto" may take it for guests of @arch: a quick answer, from a record, or why
-	 * not. NULL: whether it works shows in prepare().
+	 * Whether "auto" may take it for guests of @arch, or why not: from a record, or found out
+	 * now; if @quick, KILN_EBUSY where that would take time. NULL: it shows in prepare().
 	 */
-	int (*works)(const char *arch, kiln_error *why);
+	int (*works)(const char *arch, bool quick, kiln_error *why);
 
 	/* Is this configuration possible? What cannot be done is refused by its key's path. No side
 	 * effects. */

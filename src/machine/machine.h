@@ -9,11 +9,12 @@
 #include "backend.h"
 
 /*
- * kiln_machine_new() for who may know already that KVM works here (@kvm_works), so that it is
- * not looked for again.
+ * kiln_machine_new() for who may know already whether KVM works here (@kvm), so that it is
+ * not looked for again. NULL: nothing is known.
  */
 int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
-		      const kiln_machine_options *options, bool kvm_works, kiln_error *err);
+		      const kiln_machine_options *options, const struct kiln__kvm_verdict *kvm,
+		      kiln_error *err);
 
 /*
  * The half of a start that needs the file system and execve: opens the backend's

@@ -32,7 +32,7 @@ struct kiln__start {
 	struct kiln__op *op;
 	bool foreground;
 	bool attach;
-	bool kvm_works;
+	struct kiln__kvm_verdict kvm;
 	char *config; /* the document, */
 	json_t *doc;  /* parsed */
 	struct kiln__resolving *resolving;
@@ -214,6 +214,14 @@ static bool utf8(const char *text)
 	return good;
 }
 
+/* A new reference: true, why not, or false where nobody has asked. */
+static json_t *kvm_json(const struct kiln__kvm_verdict *kvm)
+{
+	if (kvm->known && kvm->why.code)
+		return kiln__control_error_json(&kvm->why);
+	return json_boolean(kvm->known);
+}
+
 /* What the runner is told. A new reference. */
 static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
 			 kiln_error *err)
@@ -222,11 +230,11 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	char created[KILN__TIME_TEXT];
 
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:O, s:O}", "id",
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:o, s:O, s:O}", "id",
 			 dir->id, "name", dir->name, "created", created, "dir", dir->path,
 			 "runtime_dir", dir->runtime, "foreground", start->foreground, "attach",
 			 start->attach, "ephemeral", dir->ephemeral, "recorded", true, "kvm",
-			 start->kvm_works, "config", start->doc, "resolved", resolved);
+			 kvm_json(&start->kvm), "config", start->doc, "resolved", resolved);
 	if (*ret)
 		return 0;
 	if (!utf8(dir->path) || !utf8(dir->runtime))
@@ -341,13 +349,13 @@ static void on_progress(void *data, const char *text)
 
 /* All is there that the VM boots from, or not. */
 static void on_resolved(void *data, const struct kiln__spec *spec, const char *config,
-			json_t *resolved, bool kvm_works, const kiln_error *err)
+			json_t *resolved, const struct kiln__kvm_verdict *kvm, const kiln_error *err)
 {
 	struct kiln__start *start = data;
 	kiln_error why;
 
 	start->resolving = NULL;
-	start->kvm_works = kvm_works;
+	start->kvm = *kvm;
 	if (err)
 		fail(start, err);
 	else if (launch(start, spec, config, resolved, &why) < 0)

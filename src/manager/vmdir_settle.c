@@ -78,6 +78,8 @@ void kiln__vmdir_remove_temporaries(const struct kiln__vmdir *dir)
 {
 	remove_temporaries_in(dir->path);
 	remove_temporaries_in(dir->state);
+	if (dir->ephemeral)
+		remove_temporaries_in(dir->runtime);
 }
 
 /* Why a VM has failed whose runner was killed in the state @from. */

@@ -10,6 +10,12 @@
 #define KILN__VM_STATE "state"
 
 /*
+ * The state: in that directory, or, of an ephemeral VM, in the runtime directory: nothing of it is
+ * to outlive the host's boot, and that is no disk.
+ */
+#define KILN__VM_STATE_FILE "state.json"
+
+/*
  * In the lock file, behind the identity: "RUNNER VMM\n", the numbers of the last runner's process
  * and of its VMM's (0: none), written by who starts that runner and, if there is a VMM, by the
  * runner while it still can.

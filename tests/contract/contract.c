@@ -214,7 +214,7 @@ static const char *builtin_missing(void)
 {
 	static kiln_error why;
 
-	return kiln__kvm_reason("x86_64", &why) < 0 ? why.message : NULL;
+	return kiln__kvm_reason("x86_64", false, &why) < 0 ? why.message : NULL;
 }
 
 static void builtin_configure(kiln_config *config)

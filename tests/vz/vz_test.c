@@ -167,7 +167,7 @@ static void a_system_without_the_framework_says_so(void **state)
 	assert_false(probe.usable);
 	expect(probe.reason.message, "Virtualization cannot be loaded");
 	expect(probe.reason.hint, "macOS 13");
-	assert_int_equal(kiln__backend_vz.works("x86_64", &err), KILN_ENOTSUP);
+	assert_int_equal(kiln__backend_vz.works("x86_64", false, &err), KILN_ENOTSUP);
 	lookalike_hide(NULL, NULL);
 	lookalike_faults.not_supported = true;
 	kiln__backend_vz.probe("x86_64", &probe);
@@ -178,7 +178,7 @@ static void a_system_without_the_framework_says_so(void **state)
 	assert_false(probe.usable);
 	kiln__backend_vz.probe("x86_64", &probe);
 	assert_true(probe.usable);
-	assert_int_equal(kiln__backend_vz.works("x86_64", &err), 0);
+	assert_int_equal(kiln__backend_vz.works("x86_64", false, &err), 0);
 }
 
 static void save_and_restore_are_asked_for_where_they_are(void **state)

@@ -181,7 +181,7 @@ static int add_console(struct kiln__devices *d, const struct kiln__backend_host 
 static int add_rng(struct kiln__devices *d, const struct kiln__backend_host *host,
 		   const struct kiln__virtio_bus *bus, kiln_error *err)
 {
-	int r = host->spec->rng ? kiln__rng_new(&d->rng, host->loop, err) : 0;
+	int r = host->spec->rng ? kiln__rng_new(&d->rng, host->loop, NULL, err) : 0;
 
 	return d->rng && r == 0 ? plug(d, bus, kiln__rng_device(d->rng), err) : r;
 }

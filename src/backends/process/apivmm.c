@@ -259,7 +259,7 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 
 int kiln__api_prepare(struct kiln__api_vmm *vm, bool preflight, kiln_error *err)
 {
-	int r = preflight ? kiln__kvm_reason(vm->host.spec->arch, err) : 0;
+	int r = preflight ? kiln__kvm_reason_for(vm->host.spec, err) : 0;
 
 	if (r < 0)
 		return kiln__prefix(err, "backend: %s cannot run guests here", vm->name), r;
@@ -538,7 +538,7 @@ void kiln__api_probe(const char *program, const char *home, const char *arch,
 		snprintf(ret->version, sizeof(ret->version), "%.*s",
 			 at ? (int)strcspn(at, " \n") : 0, at ? at : "");
 	}
-	ret->usable = kiln__kvm_reason(arch, &ret->reason) == 0;
+	ret->usable = kiln__kvm_reason(arch, false, &ret->reason) == 0;
 }
 
 unsigned kiln__api_version(const char *text)

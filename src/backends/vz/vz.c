@@ -360,10 +360,11 @@ static void vz_probe(const char *arch, struct kiln__probe *ret)
 		ret->usable = true;
 }
 
-static int vz_works(const char *arch, kiln_error *why)
+static int vz_works(const char *arch, bool quick, kiln_error *why)
 {
 	struct kiln__probe probe;
 
+	(void)quick; /* it always is */
 	vz_probe(arch, &probe);
 	if (!probe.usable)
 		*why = probe.reason;

@@ -149,6 +149,8 @@ static int remove_entry(struct removal *removal, int at, const char *name, unsig
 	if (errno != EISDIR && errno != EPERM && errno != EACCES)
 		return -errno;
 	r = -errno;
+	if (unlinkat(at, name, AT_REMOVEDIR) == 0) /* an empty one */
+		return 0;
 	fd = open_directory(at, name);
 	if (fd < 0)
 		return fd == -ENOTDIR || fd == -ELOOP ? r : fd;
