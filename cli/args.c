@@ -207,11 +207,14 @@ struct checking {
 	bool found;
 };
 
+/* A word that ends with a colon is followed by something. */
 static void check_word(void *data, const char *word, size_t len)
 {
 	struct checking *checking = data;
+	size_t given = strlen(checking->value);
 
-	if (strlen(checking->value) == len && memcmp(checking->value, word, len) == 0)
+	if ((given == len || (given > len && word[len - 1] == ':')) &&
+	    memcmp(checking->value, word, len) == 0)
 		checking->found = true;
 }
 

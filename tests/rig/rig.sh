@@ -15,6 +15,8 @@
 # does its exit code. The exit code of rig.sh is 0 if all commands' were, the
 # first other one if not, 77 if this machine cannot have a rig, 125 if L1 failed.
 #
+# KILN_SOAK reaches the commands, and gives them twenty times as long.
+#
 # With -i time in L1 is virtual, an instruction a nanosecond: what is measured there repeats.
 #
 # It sets itself up: kernel and initramfs are kept under .cache/rig, made by --setup or
@@ -126,6 +128,7 @@ write_run()
 {
 	local i=0 command
 	echo "export RIG_OUT=/run/rig HOME=/tmp LC_ALL=C.UTF-8 PATH=$(printf %q "$PATH")"
+	[ -z "${KILN_SOAK:-}" ] || echo "export KILN_SOAK=1"
 	printf 'cd %q\n' "$PWD"
 	for command in "$@"; do
 		printf 'bash -c %q </dev/null >/run/rig/%d.out 2>&1; echo $? >/run/rig/%d.code\n' \
@@ -184,6 +187,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 [ $# -gt 0 ] || fail "no command given"
+[ -z "${KILN_SOAK:-}" ] || seconds=$((seconds * 20))
 need_tools
 setup
 if [ -z "$out" ]; then
