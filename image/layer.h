@@ -27,6 +27,7 @@ struct layer {
 	struct archive *tar;
 	char *buffer;   /* what is read of the file */
 	kiln_error err; /* of what the tar reader only knows as a failure */
+	bool begun;
 	bool ended;
 	bool padded;
 };

@@ -21,9 +21,6 @@
 #define MAX_PLACES 12
 #define PARALLEL   4 /* layers at a time */
 
-KILN__DEFINE_AUTOPTR(json_t, json_decref)
-#define autojson kiln__cleanup(json_decref_autop) json_t
-
 void kiln__image_done(struct kiln__image *image)
 {
 	json_decref(image->about);

@@ -222,6 +222,20 @@ static json_t *kvm_json(const struct kiln__kvm_verdict *kvm)
 	return json_boolean(kvm->known);
 }
 
+/*
+ * A runner that is told the root made of an image has no use for the image's name, which takes its
+ * time to be printed, sent and parsed. The document is nobody else's by now.
+ */
+static void leave_out_image(json_t *doc, const json_t *resolved)
+{
+	json_t *root = json_object_get(doc, "root");
+
+	if (!json_object_get(resolved, "root"))
+		return;
+	json_object_del(root, "image");
+	json_object_del(root, "image_applied");
+}
+
 /* What the runner is told. A new reference. */
 static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
 			 kiln_error *err)
@@ -311,8 +325,10 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, cons
 		r = take_config(start, config, err);
 	if (r == 0)
 		r = kiln__resolve_overlay(spec, dir->path, resolved, err);
-	if (r == 0)
+	if (r == 0) {
+		leave_out_image(start->doc, resolved);
 		r = launch_params(start, resolved, &params, err);
+	}
 	if (r == 0)
 		r = kiln__os_socket_pair(pair, err);
 	if (r < 0) {
