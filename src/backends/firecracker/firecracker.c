@@ -19,6 +19,7 @@
 
 #include "err.h"
 #include "firecracker_config.h"
+#include "jailer.h"
 #include "program.h"
 
 #include <errno.h>
@@ -34,7 +35,8 @@
 #define VERSION_MS 5000
 
 struct kiln__instance {
-	struct kiln__api_vmm api; /* first */
+	struct kiln__api_vmm api;   /* first */
+	struct kiln__fc_jail *jail; /* NULL: it is in none */
 	struct kiln__dirwatch *appears;
 	struct kiln__timer *retry;
 	uint64_t retry_ms;
@@ -61,7 +63,10 @@ static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps,
 
 static void on_end(struct kiln__api_vmm *api)
 {
-	kiln__timer_stop(((struct kiln__instance *)api)->retry);
+	struct kiln__instance *vm = (struct kiln__instance *)api;
+
+	kiln__timer_stop(vm->retry);
+	kiln__jailer_free(kiln__take(vm->jail));
 }
 
 static const struct kiln__api_kind kind = {
@@ -217,6 +222,34 @@ static int spawn_with_channels(struct kiln__instance *vm, kiln_error *err)
 	return kiln__vmm_add_log(vm->api.vmm, vm->api.host.loop, log, err);
 }
 
+static int spawn_jailed(struct kiln__instance *vm, kiln_error *err)
+{
+	const char *const options[] = {
+		"--api-sock",
+		vm->api.api_path,
+		"--log-path",
+		KILN__JAIL_LOG,
+		"--level",
+		"Warning",
+		vm->api.host.spec->firecracker.pci ? "--enable-pci" : NULL,
+		NULL,
+	};
+	kiln_fd console[2];
+	int r = kiln__jailer_prepare(&vm->jail, &vm->api, err);
+
+	if (r == 0)
+		r = kiln__os_socket_pair(console, err);
+	if (r < 0)
+		return r;
+	r = kiln__api_take_console(&vm->api, console[0], err);
+	if (r == 0)
+		r = kiln__jailer_spawn(vm->jail, &vm->api, options, console[1], err);
+	kiln__os_close(console[1]);
+	return r < 0 ? r
+		     : kiln__vmm_add_log(vm->api.vmm, vm->api.host.loop,
+					 kiln__jailer_take_log(vm->jail), err);
+}
+
 /* An option that it does not know would end it with a complaint about arguments. */
 static int check_option(const struct kiln__instance *vm, kiln_error *err)
 {
@@ -243,7 +276,10 @@ static int check_option(const struct kiln__instance *vm, kiln_error *err)
 static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__firecracker *wanted = &vm->api.host.spec->firecracker;
-	int r = kiln__api_prepare(&vm->api, wanted->binary, wanted->preflight, err);
+	int r;
+
+	vm->api.inside = wanted->jailer.enabled ? KILN__JAIL_SOCKETS : NULL;
+	r = kiln__api_prepare(&vm->api, wanted->binary, wanted->preflight, err);
 
 	if (r == 0)
 		r = check_option(vm, err);
@@ -255,7 +291,9 @@ static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
 		r = note_serials(vm, err);
 	if (r == 0)
 		r = make_control(vm, err);
-	return r < 0 ? r : spawn_with_channels(vm, err);
+	if (r < 0)
+		return r;
+	return wanted->jailer.enabled ? spawn_jailed(vm, err) : spawn_with_channels(vm, err);
 }
 
 /* --- the contract
@@ -429,6 +467,12 @@ static void firecracker_snapshot(struct kiln__instance *vm, const char *director
 
 	if (!has_api(vm, "write a snapshot", done, data))
 		return;
+	if (vm->jail) {
+		kiln__fail(&err, KILN_ENOTSUP,
+			   "firecracker.jailer: a jailed VMM reaches no directory for a snapshot");
+		kiln__api_refuse(&err, done, data);
+		return;
+	}
 	steps = calloc(1, sizeof(*steps));
 	if (!steps) {
 		kiln__fail_nomem(&err);
@@ -453,11 +497,28 @@ static const char *firecracker_disk_serial(const struct kiln__instance *vm, cons
 	return serial;
 }
 
+/*
+ * Where the VMM is another user's, a signal takes a right that the runner keeps for it, and its
+ * cgroup none.
+ */
+static void firecracker_kill(struct kiln__instance *vm)
+{
+	kiln__api_kill(vm);
+	if (vm->jail)
+		kiln__jailer_kill(vm->jail);
+}
+
+static const char *firecracker_leaves(const struct kiln__instance *vm)
+{
+	return vm->jail ? kiln__jailer_leaves(vm->jail) : NULL;
+}
+
 static void firecracker_free(struct kiln__instance *vm)
 {
 	if (!vm)
 		return;
 	kiln__api_done(&vm->api);
+	kiln__jailer_free(vm->jail);
 	kiln__dirwatch_free(vm->appears);
 	kiln__timer_free(vm->retry);
 	kiln__os_close(vm->config_pipe);
@@ -482,7 +543,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.prepare = firecracker_prepare,
 	.start = firecracker_start,
 	.shutdown = firecracker_shutdown,
-	.kill = kiln__api_kill,
+	.kill = firecracker_kill,
 	.pause = firecracker_pause,
 	.resume = firecracker_resume,
 	.update = firecracker_update,
@@ -493,5 +554,6 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,
 	.pid = kiln__api_pid,
+	.leaves = firecracker_leaves,
 	.free = firecracker_free,
 };

@@ -3,6 +3,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "jailer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -72,6 +73,8 @@ int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err)
 
 	if (r == 0)
 		r = check_machine(spec, err);
+	if (r == 0)
+		r = kiln__jailer_check(spec, err);
 	for (size_t i = 0; r == 0 && i < spec->disk_count; i++)
 		r = check_disk(&spec->disks[i], i, err);
 	if (r == 0)
@@ -106,15 +109,20 @@ static json_t *boot_args(const struct kiln__spec *spec)
 			    spec->cmdline ? spec->cmdline : "");
 }
 
+static const char *folder(const struct kiln__spec *spec)
+{
+	return spec->firecracker.jailer.enabled ? KILN__JAIL_FILES : KILN__API_FDS;
+}
+
 static json_t *boot_source(const struct kiln__spec *spec)
 {
 	json_t *source = json_pack("{s:o, s:o}", "kernel_image_path",
-				   kiln__api_path(KILN__API_FDS, KILN__FIRECRACKER_FD_KERNEL),
+				   kiln__api_path(folder(spec), KILN__FIRECRACKER_FD_KERNEL),
 				   "boot_args", boot_args(spec));
 
 	if (source && kiln__source_is_set(&spec->initrd) &&
 	    json_object_set_new(source, "initrd_path",
-				kiln__api_path(KILN__API_FDS, KILN__FIRECRACKER_FD_INITRD))) {
+				kiln__api_path(folder(spec), KILN__FIRECRACKER_FD_INITRD))) {
 		json_decref(source);
 		return NULL;
 	}
@@ -142,7 +150,7 @@ static int build(json_t *config, const struct kiln__spec *spec, const char *vsoc
 	if (r == 0)
 		r = kiln__api_set(
 			config, "drives",
-			kiln__api_disks(spec, KILN__API_FDS, KILN__FIRECRACKER_FD_DISK, drive));
+			kiln__api_disks(spec, folder(spec), KILN__FIRECRACKER_FD_DISK, drive));
 	if (r == 0)
 		r = kiln__api_set(
 			config, "network-interfaces",

@@ -13,16 +13,21 @@
 #include "kvm.h"
 #include "program.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* How long a VMM without its API may take to end by itself, and so to say why. */
 #define CLOSED_MS 2000
 
 #define API_SOCKET   "api.sock"
 #define VSOCK_SOCKET "vsock.sock"
+
+/* In the runtime directory, of one in a jail: what its user, who is another, may write to. */
+#define JAIL_DIR "vmm"
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
@@ -41,14 +46,23 @@ static void remove_file(const struct kiln__api_vmm *vm, const char *name)
 
 static void remove_files(struct kiln__api_vmm *vm)
 {
+	kiln__autofree char *outer = NULL;
+
 	if (vm->api_path)
 		remove_file(vm, API_SOCKET);
 	if (vm->dialer) { /* the VMM's own, which it leaves behind */
 		kiln__vsock_dialer_free(kiln__take(vm->dialer));
 		remove_file(vm, VSOCK_SOCKET);
 	}
-	if (vm->owns_dir)
-		kiln__os_remove(vm->dir, NULL);
+	if (vm->dir && vm->inside)
+		kiln__os_remove(vm->here ? vm->here : vm->dir, NULL);
+	if (!vm->owns_dir)
+		return;
+	outer = vm->inside
+			? kiln__strf("%.*s", (int)(strlen(vm->dir) - strlen("/" JAIL_DIR)), vm->dir)
+			: strdup(vm->dir);
+	if (outer)
+		kiln__os_remove(outer, NULL);
 }
 
 /* How it ended, of all that is known; false: it is an error. */
@@ -97,6 +111,7 @@ static void on_vmm_ended(void *data, struct kiln__exit how)
 	else
 		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->kind->name);
 	kiln__timer_stop(vm->closed);
+	kiln__handles_done(&vm->handles); /* of one in a jail */
 	if (vm->kind->on_end)
 		vm->kind->on_end(vm);
 	end_start(vm, &err);
@@ -249,6 +264,27 @@ int kiln__api_find(const char *configured, const char *program, const char *home
 	return KILN_ENOENT;
 }
 
+/* Everybody's to write to, and nobody's to come to: the directory around it is this user's alone.
+ */
+static int enter_jail_dir(struct kiln__api_vmm *vm, kiln_error *err)
+{
+	char *dir;
+	int r;
+
+	if (!vm->inside)
+		return 0;
+	dir = kiln__strf("%s/" JAIL_DIR, vm->dir);
+	if (!dir)
+		return kiln__fail_nomem(err);
+	kiln__os_remove_tree(dir, NULL);
+	r = kiln__os_mkdir(dir, 0777, err);
+	if (r == 0 && chmod(dir, 0777) < 0) /* whatever the umask */
+		r = kiln__fail_errno(err, errno, "cannot open %s to a jail", dir);
+	free(vm->dir);
+	vm->dir = dir;
+	return r;
+}
+
 /* The machine's runtime directory; for one that has none, its own. */
 static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
 {
@@ -257,7 +293,7 @@ static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
 
 	if (vm->host.runtime_dir) {
 		vm->dir = strdup(vm->host.runtime_dir);
-		return vm->dir ? 0 : kiln__fail_nomem(err);
+		return vm->dir ? enter_jail_dir(vm, err) : kiln__fail_nomem(err);
 	}
 	r = kiln__os_runtime_dir(&runtime, err);
 	if (r == 0)
@@ -269,7 +305,8 @@ static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
 		return kiln__fail_nomem(err);
 	vm->owns_dir = true;
 	kiln__os_remove_tree(vm->dir, NULL); /* of a life that ended without a word */
-	return kiln__os_make_private_dir(vm->dir, err);
+	r = kiln__os_make_private_dir(vm->dir, err);
+	return r < 0 ? r : enter_jail_dir(vm, err);
 }
 
 static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
@@ -283,19 +320,24 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 static int make_sockets(struct kiln__api_vmm *vm, kiln_error *err)
 {
 	int r = 0;
+	const char *seen = vm->inside ? vm->inside : vm->dir;
+	kiln__autofree char *api = kiln__api_file(vm, API_SOCKET);
+	kiln__autofree char *vsock = kiln__api_file(vm, VSOCK_SOCKET);
 
-	vm->api_path = kiln__strf("%s/" API_SOCKET, vm->dir);
-	vm->vsock_path = kiln__strf("%s/" VSOCK_SOCKET, vm->dir);
-	if (!vm->api_path || !vm->vsock_path)
+	vm->api_path = kiln__strf("%s/" API_SOCKET, seen);
+	vm->vsock_path = kiln__strf("%s/" VSOCK_SOCKET, seen);
+	if (!vm->api_path || !vm->vsock_path || !api || !vsock)
 		return kiln__fail_nomem(err);
-	kiln__os_remove(vm->api_path, NULL);
-	kiln__os_remove(vm->vsock_path, NULL);
+	kiln__os_remove(api, NULL);
+	kiln__os_remove(vsock, NULL);
 	if (vm->host.spec->vsock)
-		r = kiln__vsock_dialer_new(&vm->dialer, vm->host.loop, vm->vsock_path,
-					   vm->host.listen_ports, on_incoming, vm, err);
+		r = kiln__vsock_dialer_new(&vm->dialer, vm->host.loop, vsock, vm->host.listen_ports,
+					   on_incoming, vm, err);
+	if (r == 0 && vm->dialer && vm->inside)
+		r = kiln__vsock_dialer_open(vm->dialer, err);
 	if (r == 0)
-		r = kiln__http_new(&vm->http, vm->host.loop, vm->api_path, vm->kind->name,
-				   &http_handler, vm, err);
+		r = kiln__http_new(&vm->http, vm->host.loop, api, vm->kind->name, &http_handler, vm,
+				   err);
 	return r;
 }
 
@@ -371,6 +413,16 @@ int kiln__api_spawn(struct kiln__api_vmm *vm, const char *const *argv, bool netw
 
 	kiln__handles_done(&vm->handles);
 	return r;
+}
+
+int kiln__api_spawn_jailed(struct kiln__api_vmm *vm, struct kiln__process_plan plan,
+			   kiln_fd console, kiln_error *err)
+{
+	plan.jailer = true;
+	plan.has_console = console != KILN_FD_NONE;
+	plan.console = console;
+	return kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, &plan, &process_handler, vm,
+			       err);
 }
 
 /* --- requests -----------------------------------------------------------------------------------
@@ -636,9 +688,9 @@ int64_t kiln__api_pid(const struct kiln__instance *instance)
 int kiln__api_moved(struct kiln__instance *instance, const char *dir, kiln_error *err)
 {
 	struct kiln__api_vmm *vm = (struct kiln__api_vmm *)instance;
-	kiln__autofree char *api = kiln__strf("%s/" API_SOCKET, dir);
-	kiln__autofree char *vsock = kiln__strf("%s/" VSOCK_SOCKET, dir);
-	char *here = strdup(dir);
+	char *here = kiln__strf("%s%s", dir, vm->inside ? "/" JAIL_DIR : "");
+	kiln__autofree char *api = kiln__strf("%s/" API_SOCKET, here ? here : "");
+	kiln__autofree char *vsock = kiln__strf("%s/" VSOCK_SOCKET, here ? here : "");
 	int r;
 
 	if (!api || !vsock || !here) {

@@ -60,6 +60,12 @@ struct kiln__api_vmm {
 	char *dir;  /* of its sockets: the machine's runtime directory, as the VMM knows it */
 	char *here; /* the same, as this process does; NULL: as the VMM */
 	bool owns_dir;
+	/*
+	 * Where a VMM in a jail finds that directory, which then is one within the runtime
+	 * directory that the VMM's user may write to; NULL: where it is. Static; set before
+	 * prepare().
+	 */
+	const char *inside;
 	char *api_path; /* both for the VMM */
 	char *vsock_path;
 	struct kiln__handles handles; /* for the process, until it is spawned */
@@ -105,6 +111,13 @@ int kiln__api_add_files(struct kiln__api_vmm *vm, int kernel, int initrd, int di
 /* Starts the process; @console may be KILN_FD_NONE. vm->handles is emptied in any case. */
 int kiln__api_spawn(struct kiln__api_vmm *vm, const char *const *argv, bool network,
 		    kiln_fd console, kiln_error *err);
+
+/*
+ * The same by a jailer, as @plan says, whose console is set here. What is in vm->handles is not for
+ * it, but stays open, and so locked, as long as the VMM lives.
+ */
+int kiln__api_spawn_jailed(struct kiln__api_vmm *vm, struct kiln__process_plan plan,
+			   kiln_fd console, kiln_error *err);
 
 /* The guest's console from here on; @fd is taken, also on failure. */
 int kiln__api_take_console(struct kiln__api_vmm *vm, kiln_fd fd, kiln_error *err);
