@@ -60,6 +60,8 @@ int runner_jail(struct runner *runner, kiln_error *err)
 		.writable_count = 2,
 		.readable = readable,
 		.readable_count = 1,
+		/* Of the calls that signal, the filter has the one by descriptor alone. */
+		.kills_all = kiln__machine_leaves(runner->machine) != NULL,
 		.filter = &runner_filter,
 	};
 	int r = kiln__os_jail(&jail, &runner->jail, err);

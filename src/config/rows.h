@@ -82,6 +82,9 @@
 /* Of a file, or a range of one, into a struct kiln__source. */
 extern const struct kiln__key kiln__source_keys[];
 
+/* Of "firecracker.jailer", by struct kiln__spec (schema_jailer.c). */
+extern const struct kiln__key kiln__jailer_keys[];
+
 /* Of "seed", whose struct is struct kiln__seed (schema_seed.c). */
 extern const struct kiln__key kiln__seed_keys[];
 

@@ -671,6 +671,12 @@ static const struct kiln__key firecracker_keys[] = {
 		       "cannot "
 		       "pause, nor be asked by Ctrl-Alt-Del to stop.",
 	},
+	{
+		.name = "jailer",
+		.type = KILN__TYPE_OBJECT,
+		.keys = kiln__jailer_keys,
+		.doc = "Firecracker's own jailer, which takes root.",
+	},
 	OWN_CONFIG(firecracker.config,
 		   "What kiln has no key for, as JSON in the form of Firecracker's configuration "
 		   "file, merged into what kiln tells it: drives and network interfaces by their "

@@ -293,6 +293,19 @@ struct kiln__spec {
 		bool pci;       /* devices are on PCI */
 		bool api;       /* default true; false: one configuration file, no requests */
 		const char *config; /* JSON: what of its own configuration kiln has no key for */
+		struct kiln__jailer {
+			bool enabled;
+			const char *binary; /* path; default by PATH */
+			uint32_t uid;       /* who the VMM is to be; 0: not said */
+			uint32_t gid;
+			const char *chroot_base;    /* default /srv/jailer */
+			unsigned cgroup_version;    /* 1 or 2 (default) */
+			const char *parent_cgroup;  /* NULL: the program's name */
+			const char *const *cgroups; /* "FILE=VALUE"; NULL-terminated, or NULL */
+			const char *netns;          /* path; NULL: this process's */
+			bool new_pid_ns;
+			const char *const *resource_limits; /* "NAME=VALUE"; as cgroups */
+		} jailer;
 	} firecracker;
 	struct kiln__cloud_hypervisor {
 		const char *binary;

@@ -97,6 +97,9 @@ const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
 const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 
+/* backend.h, leaves(): NULL if there is nothing. */
+const char *kiln__machine_leaves(const kiln_machine *machine);
+
 /* The main process ended: how, for kiln_machine_exit() once the VM has stopped. */
 void kiln__machine_set_exit(kiln_machine *machine, kiln_exit exit);
 

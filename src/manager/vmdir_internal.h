@@ -56,6 +56,12 @@ int kiln__vmdir_destroy(const struct kiln__vmdir *dir, kiln_error *err);
 /* The processes of the last runner, as it wrote them down before its guest ran; 0: none. */
 void kiln__vmdir_read_processes(kiln_fd lock, int64_t *ret_runner, int64_t *ret_vmm);
 
+/* --- vmdir_leaves.c, with GUARD held and LIFE free ---------------------------------------- */
+
+/* What the last runner could not remove: whether there is any; removes it, as far as it may. */
+bool kiln__vmdir_has_leaves(kiln_fd lock);
+void kiln__vmdir_remove_leaves(const struct kiln__vmdir *dir, kiln_fd lock);
+
 /* --- vmdir_start.c --------------------------------------------------------------------- */
 
 /* Puts a failure on record, in @object, which is the state as read, and among the events. */

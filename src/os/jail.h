@@ -43,6 +43,8 @@ struct kiln__jail {
 	bool keeps_root; /* no mount namespace, for one without sockets: Landlock alone confines
 			    files */
 	bool reads_all;  /* keeps the capability to read other users' files, as far as it has it */
+	bool kills_all;  /* keeps the capability to signal other users' processes: the VMM in a jail
+			    of another's, by a descriptor, if the filter has no other way */
 	bool network;    /* may connect to the Internet, as far as the filter lets it */
 	const struct kiln__jail_filter *filter;
 };

@@ -429,7 +429,7 @@ static void make(struct fuzz *f)
 	r |= kiln__pci_new(&f->pci, &f->vm, &f->bus, NULL);
 	r |= kiln__console_new(&f->console, f->loop, &console, NULL);
 	r |= kiln__balloon_new(&f->balloon, f->loop, &balloon, NULL);
-	r |= kiln__rng_new(&f->rng, f->loop, NULL);
+	r |= kiln__rng_new(&f->rng, f->loop, NULL, NULL);
 	if (r != 0)
 		abort();
 	f->devices[0] = kiln__console_device(f->console);

@@ -26,7 +26,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define HOME "https://github.com/cloud-hypervisor/cloud-hypervisor"
 #define ROOT "/api/v1/"
 
 #define ROUND_PIECES 16 /* of 4 KiB: events are read before all else, since they do not wait */
@@ -36,16 +35,12 @@
 
 struct kiln__instance {
 	struct kiln__api_vmm api; /* first */
-	json_t *config;
 	kiln_fd event_fd;
 	struct kiln__watch *event_watch;
 	struct kiln__ch_events events;
 	char *restore_dir; /* the snapshot it goes on from, with sockets of this life */
-	bool runs;         /* it has booted */
 	struct kiln__deferred *rebooting; /* as was agreed */
 	bool asks_info;                   /* a vm.info is under way */
-	kiln_done_fn started;
-	void *started_data;
 };
 
 /* --- events
@@ -103,7 +98,7 @@ static void on_malformed(void *data)
 {
 	struct kiln__instance *vm = data;
 
-	if (!vm->runs || vm->asks_info)
+	if (!vm->api.runs || vm->asks_info)
 		return;
 	vm->asks_info = true;
 	kiln__log(vm->api.host.log, KILN_LOG_WARN, "an event was lost, and is asked for");
@@ -147,82 +142,30 @@ static void on_events(void *data, int events)
 /* --- starting
  * ----------------------------------------------------------------------------------------- */
 
-static void complete_start(struct kiln__instance *vm, const kiln_error *err)
+static int restore(struct kiln__instance *vm, struct kiln__api_steps *steps)
 {
-	kiln_done_fn done = vm->started;
-
-	vm->started = NULL;
-	if (!err)
-		vm->runs = true;
-	if (done)
-		done(vm->started_data, err ? err->code : 0, err);
+	kiln__api_add(steps, "PUT",
+		      json_pack("{s:o}", "source_url", json_sprintf("file://%s", vm->restore_dir)),
+		      ROOT "vm.restore");
+	steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
+	kiln__api_add(steps, "PUT", NULL, ROOT "vm.resume");
+	return 0;
 }
 
-static void on_booted(void *data, int result, const kiln_error *err)
+/* What came with a version that this is, is asked for. */
+static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps, kiln_error *err)
 {
-	(void)result;
-	complete_start(data, err);
-}
+	struct kiln__instance *vm = (struct kiln__instance *)api;
 
-static void create(struct kiln__instance *vm)
-{
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
-	kiln_error err;
-
-	if (!steps) {
-		kiln__fail_nomem(&err);
-		complete_start(vm, &err);
-		return;
-	}
-	if (vm->restore_dir) {
-		kiln__api_add(steps, "PUT",
-			      json_pack("{s:o}", "source_url",
-					json_sprintf("file://%s", vm->restore_dir)),
-			      ROOT "vm.restore");
-		steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
-		kiln__api_add(steps, "PUT", NULL, ROOT "vm.resume");
-	} else {
-		kiln__api_add(steps, "PUT", json_incref(vm->config), ROOT "vm.create");
-		kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
-	}
-	kiln__api_run(&vm->api, steps, on_booted, vm);
-	free(steps);
-}
-
-/* {"version": "53.0.0", ...}; what came with a version that this is, is asked for. */
-static int check_version(struct kiln__instance *vm, const char *body, size_t len, kiln_error *err)
-{
-	json_t *json = json_loadb(body, len, 0, NULL);
-	const char *text = json_string_value(json_object_get(json, "version"));
-	unsigned version = text ? kiln__api_version(text) : 0;
-	int r;
-
-	if (!version)
-		r = kiln__fail(err, KILN_EFORMAT, "Cloud Hypervisor does not say its version");
-	else if (version < KILN__CLOUD_HYPERVISOR_FIRST)
-		r = kiln__fail(err, KILN_ENOTSUP,
-			       "this is Cloud Hypervisor %s: kiln needs 30 or later", text);
-	else
-		r = kiln__api_check_version(&kiln__cloud_hypervisor_form, vm->config, version, err);
-	if (r == 0 && version >= KILN__CLOUD_HYPERVISOR_PVPANIC &&
-	    !json_object_get(vm->config, "pvpanic") &&
-	    json_object_set_new(vm->config, "pvpanic", json_true()))
-		r = kiln__fail_nomem(err);
-	json_decref(json);
-	return r;
-}
-
-static void on_ping(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
-{
-	struct kiln__instance *vm = data;
-	kiln_error why;
-
-	if (!err && check_version(vm, answer->body, answer->len, &why) < 0)
-		err = &why;
-	if (err)
-		complete_start(vm, err);
-	else
-		create(vm);
+	if (vm->restore_dir)
+		return restore(vm, steps);
+	if (api->version >= KILN__CLOUD_HYPERVISOR_PVPANIC &&
+	    !json_object_get(api->config, "pvpanic") &&
+	    json_object_set_new(api->config, "pvpanic", json_true()))
+		return kiln__fail_nomem(err);
+	kiln__api_add(steps, "PUT", json_incref(api->config), ROOT "vm.create");
+	kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
+	return 0;
 }
 
 /* --- preparing
@@ -302,21 +245,6 @@ static void forget_restore_dir(struct kiln__instance *vm)
 	free(kiln__take(vm->restore_dir));
 }
 
-static int open_files(struct kiln__instance *vm, kiln_error *err)
-{
-	const struct kiln__spec *spec = vm->api.host.spec;
-	struct kiln__handles *handles = &vm->api.handles;
-	int r = 0;
-
-	if (spec->firmware == KILN__FIRMWARE_NONE)
-		r = kiln__handles_add_boot_file(handles, &spec->kernel,
-						KILN__CLOUD_HYPERVISOR_FD_KERNEL, "kernel", err);
-	if (r == 0)
-		r = kiln__handles_add_boot_file(handles, &spec->initrd,
-						KILN__CLOUD_HYPERVISOR_FD_INITRD, "initrd", err);
-	return r < 0 ? r : kiln__api_add_disks(&vm->api, KILN__CLOUD_HYPERVISOR_FD_DISK, err);
-}
-
 static int make_channels(struct kiln__instance *vm, kiln_error *err)
 {
 	kiln_fd listener;
@@ -385,15 +313,12 @@ static int spawn(struct kiln__instance *vm, kiln_error *err)
 static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__cloud_hypervisor *wanted = &vm->api.host.spec->cloud_hypervisor;
-	int r = kiln__api_find(wanted->binary, "cloud-hypervisor", HOME, &vm->api.binary, err);
+	int r = kiln__api_prepare(&vm->api, wanted->binary, wanted->preflight, err);
 
 	if (r == 0)
-		r = kiln__api_prepare(&vm->api, wanted->preflight, err);
-	if (r == 0)
-		r = kiln__cloud_hypervisor_config(vm->api.host.spec, vm->api.vsock_path,
-						  &vm->config, err);
-	if (r == 0)
-		r = open_files(vm, err);
+		r = kiln__api_add_files(&vm->api, KILN__CLOUD_HYPERVISOR_FD_KERNEL,
+					KILN__CLOUD_HYPERVISOR_FD_INITRD,
+					KILN__CLOUD_HYPERVISOR_FD_DISK, err);
 	if (r == 0)
 		r = make_restore_dir(vm, err);
 	if (r == 0)
@@ -405,16 +330,27 @@ static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
  * -------------------------------------------------------------------------------------------- */
 
 /* What it has still said of its end, before that is judged. */
-static void cloud_hypervisor_on_end(struct kiln__api_vmm *api, const kiln_error *err)
+static void on_end(struct kiln__api_vmm *api)
 {
 	struct kiln__instance *vm = (struct kiln__instance *)api;
 
-	(void)err;
 	forget_restore_dir(vm);
-	vm->runs = false;
 	if (vm->event_watch)
 		kiln__watch_set(vm->event_watch, 0);
 }
+
+static const struct kiln__api_kind kind = {
+	.name = "Cloud Hypervisor",
+	.program = "cloud-hypervisor",
+	.home = "https://github.com/cloud-hypervisor/cloud-hypervisor",
+	.form = &kiln__cloud_hypervisor_form,
+	.first = KILN__CLOUD_HYPERVISOR_FIRST,
+	.version_target = ROOT "vmm.ping",
+	.version_member = "version",
+	.config = kiln__cloud_hypervisor_config,
+	.first_steps = first_steps,
+	.on_end = on_end,
+};
 
 static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
 				 kiln_error *err)
@@ -426,12 +362,11 @@ static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln_
 		return kiln__fail_nomem(err);
 	vm->event_fd = KILN_FD_NONE;
 	vm->events.line_empty = false;
-	r = kiln__api_open(&vm->api, host, "Cloud Hypervisor", err);
+	r = kiln__api_open(&vm->api, host, &kind, err);
 	if (r < 0) {
 		free(vm);
 		return r;
 	}
-	vm->api.on_end = cloud_hypervisor_on_end;
 	r = kiln__deferred_new(&vm->rebooting, host->loop, on_agreed, vm, err);
 	if (r < 0) {
 		kiln__api_done(&vm->api);
@@ -444,35 +379,22 @@ static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln_
 
 static void cloud_hypervisor_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	vm->started = done;
-	vm->started_data = data;
-	kiln__http_send(vm->api.http, &(struct kiln__http_request){
-					      .method = "GET",
-					      .target = ROOT "vmm.ping",
-					      .deadline_ms = KILN__API_MS,
-					      .done = on_ping,
-					      .data = vm,
-				      });
+	kiln__api_start(&vm->api, true, done, data);
 }
 
 static void cloud_hypervisor_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_call(&vm->api, "PUT", ROOT "vm.power-button", done, data);
-}
-
-static void cloud_hypervisor_kill(struct kiln__instance *vm)
-{
-	kiln__api_kill(&vm->api);
+	kiln__api_send(&vm->api, "PUT", ROOT "vm.power-button", NULL, KILN__API_MS, done, data);
 }
 
 static void cloud_hypervisor_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_call(&vm->api, "PUT", ROOT "vm.pause", done, data);
+	kiln__api_send(&vm->api, "PUT", ROOT "vm.pause", NULL, KILN__API_MS, done, data);
 }
 
 static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_call(&vm->api, "PUT", ROOT "vm.resume", done, data);
+	kiln__api_send(&vm->api, "PUT", ROOT "vm.resume", NULL, KILN__API_MS, done, data);
 }
 
 /* --- changes
@@ -481,7 +403,7 @@ static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done
 static uint64_t configured(const struct kiln__instance *vm, const char *section, const char *name)
 {
 	return (uint64_t)json_integer_value(
-		json_object_get(json_object_get(vm->config, section), name));
+		json_object_get(json_object_get(vm->api.config, section), name));
 }
 
 static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
@@ -504,7 +426,7 @@ static int check_update(const struct kiln__instance *vm, const kiln_update *upda
 				       "{\"memory\":{\"hotplug_size\":BYTES}}"),
 		       KILN_ENOTSUP;
 	}
-	if (update->balloon != KILN_UPDATE_KEEP && !json_object_get(vm->config, "balloon")) {
+	if (update->balloon != KILN_UPDATE_KEEP && !json_object_get(vm->api.config, "balloon")) {
 		kiln__fail(err, KILN_ENOTSUP, "balloon: this machine has none");
 		return kiln__hint(err, "give it one: balloon = true"), KILN_ENOTSUP;
 	}
@@ -521,11 +443,10 @@ static int set_size(json_t *body, const char *name, uint64_t value)
 static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update *update,
 				    kiln_done_fn done, void *data)
 {
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
 	json_t *body = json_object();
 	kiln_error err = KILN_ERROR_INIT;
 
-	if (!steps || set_size(body, "desired_vcpus", update->cpus) ||
+	if (set_size(body, "desired_vcpus", update->cpus) ||
 	    set_size(body, "desired_ram", update->memory) ||
 	    set_size(body, "desired_balloon", update->balloon))
 		kiln__fail_nomem(&err);
@@ -533,60 +454,18 @@ static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update
 		check_update(vm, update, &err);
 	if (err.code) {
 		json_decref(body);
-		free(steps);
-		done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
-	kiln__api_add(steps, "PUT", body, ROOT "vm.resize");
-	kiln__api_run(&vm->api, steps, done, data);
-	free(steps);
+	kiln__api_send(&vm->api, "PUT", ROOT "vm.resize", body, KILN__API_MS, done, data);
 }
 
 static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *directory,
 				      kiln_done_fn done, void *data)
 {
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
-	kiln_error err;
-
-	if (!steps) {
-		kiln__fail_nomem(&err);
-		done(data, err.code, &err);
-		return;
-	}
-	kiln__api_add(steps, "PUT",
-		      json_pack("{s:o}", "destination_url", json_sprintf("file://%s", directory)),
-		      ROOT "vm.snapshot");
-	if (steps->count)
-		steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
-	kiln__api_run(&vm->api, steps, done, data);
-	free(steps);
-}
-
-static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
-				     kiln__connect_fn done, void *data)
-{
-	kiln__api_connect(&vm->api, port, done, data);
-}
-
-static int cloud_hypervisor_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
-{
-	return kiln__api_moved(&vm->api, dir, err);
-}
-
-static size_t cloud_hypervisor_console_write(struct kiln__instance *vm, const void *bytes,
-					     size_t len)
-{
-	return kiln__api_console_write(&vm->api, bytes, len);
-}
-
-static const char *cloud_hypervisor_accel(const struct kiln__instance *vm)
-{
-	return vm->api.binary ? "kvm" : "";
-}
-
-static int64_t cloud_hypervisor_pid(const struct kiln__instance *vm)
-{
-	return kiln__api_pid(&vm->api);
+	kiln__api_send(&vm->api, "PUT", ROOT "vm.snapshot",
+		       json_pack("{s:o}", "destination_url", json_sprintf("file://%s", directory)),
+		       KILN__API_MEMORY_MS, done, data);
 }
 
 static void cloud_hypervisor_free(struct kiln__instance *vm)
@@ -599,13 +478,12 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 	kiln__watch_free(vm->event_watch);
 	kiln__os_close(vm->event_fd);
 	kiln__ch_events_done(&vm->events);
-	json_decref(vm->config);
 	free(vm);
 }
 
 static void cloud_hypervisor_probe(const char *arch, struct kiln__probe *ret)
 {
-	kiln__api_probe("cloud-hypervisor", HOME, arch, ret);
+	kiln__api_probe(&kind, arch, ret);
 }
 
 const struct kiln__backend kiln__backend_cloud_hypervisor = {
@@ -620,15 +498,15 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.prepare = cloud_hypervisor_prepare,
 	.start = cloud_hypervisor_start,
 	.shutdown = cloud_hypervisor_shutdown,
-	.kill = cloud_hypervisor_kill,
+	.kill = kiln__api_kill,
 	.pause = cloud_hypervisor_pause,
 	.resume = cloud_hypervisor_resume,
 	.update = cloud_hypervisor_update,
 	.snapshot = cloud_hypervisor_snapshot,
-	.connect = cloud_hypervisor_connect,
-	.moved = cloud_hypervisor_moved,
-	.console_write = cloud_hypervisor_console_write,
-	.accel = cloud_hypervisor_accel,
-	.pid = cloud_hypervisor_pid,
+	.connect = kiln__api_connect,
+	.moved = kiln__api_moved,
+	.console_write = kiln__api_console_write,
+	.accel = kiln__api_accel,
+	.pid = kiln__api_pid,
 	.free = cloud_hypervisor_free,
 };
