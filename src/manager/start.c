@@ -349,7 +349,8 @@ static void on_progress(void *data, const char *text)
 
 /* All is there that the VM boots from, or not. */
 static void on_resolved(void *data, const struct kiln__spec *spec, const char *config,
-			json_t *resolved, const struct kiln__kvm_verdict *kvm, const kiln_error *err)
+			json_t *resolved, const struct kiln__kvm_verdict *kvm,
+			const kiln_error *err)
 {
 	struct kiln__start *start = data;
 	kiln_error why;
