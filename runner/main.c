@@ -364,8 +364,7 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	options.data = runner;
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
-	r = kiln__machine_new(&runner->machine, runner->loop, runner->config, &options,
-			      &kvm, err);
+	r = kiln__machine_new(&runner->machine, runner->loop, runner->config, &options, &kvm, err);
 	if (r == 0) {
 		vouch(runner, params);
 		kiln__machine_keep_in(runner->machine, runner->dir);

@@ -224,9 +224,8 @@ void runner_diagnose(struct runner *runner, enum kiln_log_level level, const cha
 
 static void write_state(struct runner *runner, bool durable)
 {
-	kiln__autofree char *path = kiln__strf("%s/" KILN__VM_STATE_FILE, runner->ephemeral
-										 ? runner->runtime_dir
-										 : runner->dir);
+	kiln__autofree char *path = kiln__strf(
+		"%s/" KILN__VM_STATE_FILE, runner->ephemeral ? runner->runtime_dir : runner->dir);
 	json_t *state = runner_state(runner);
 	char *text = json_dumps(state, JSON_INDENT(1));
 	kiln_error err;

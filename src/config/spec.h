@@ -261,13 +261,13 @@ struct kiln__spec {
 	size_t port_count;
 
 	struct kiln__kvm_verdict kvm; /* not of the configuration: whoever launches this may know */
-	bool vsock;     /* default true */
-	uint32_t cid;   /* guest context id; 0: chosen */
-	bool rng;       /* default true */
-	bool balloon;   /* default false */
-	bool serial;    /* the console is a 16550 in any case; default false */
-	uint64_t console_limit; /* bytes of console.log kept; default 1 MiB */
-	uint64_t log_limit;     /* bytes of the process log kept; default 10 MiB */
+	bool vsock;                   /* default true */
+	uint32_t cid;                 /* guest context id; 0: chosen */
+	bool rng;                     /* default true */
+	bool balloon;                 /* default false */
+	bool serial;                  /* the console is a 16550 in any case; default false */
+	uint64_t console_limit;       /* bytes of console.log kept; default 1 MiB */
+	uint64_t log_limit;           /* bytes of the process log kept; default 10 MiB */
 
 	const char *hostname;   /* default: the machine's name or short id */
 	const char *machine_id; /* 32 hex digits; default: from the machine's id */

@@ -527,12 +527,9 @@ int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_co
 		      const kiln_machine_options *options, const struct kiln__kvm_verdict *kvm,
 		      kiln_error *err)
 {
-	kiln_machine *m;
-	int r = kiln_config_validate(config, err);
+	kiln_machine *m = calloc(1, sizeof(*m));
+	int r;
 
-	if (r < 0)
-		return kiln__stage(err, "config"), r;
-	m = calloc(1, sizeof(*m));
 	if (!m)
 		return kiln__fail_nomem(err);
 	m->loop = loop;

@@ -379,8 +379,7 @@ static int resolve_all(struct kiln__resolving *resolving, const struct kiln__ima
 	if (r == 0)
 		r = resolve_own(images, &own, spec, resolving->resolved, err);
 	/* Here, since what is not on record is found out by running guest code. */
-	return r < 0 ? r
-		     : kiln__backend_ask_kvm(spec, images->only_cached, &resolving->kvm);
+	return r < 0 ? r : kiln__backend_ask_kvm(spec, images->only_cached, &resolving->kvm);
 }
 
 /* On the thread, by what makes images. */

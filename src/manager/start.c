@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bringing a runner up: what it needs is resolved, on a thread; the VM's lock is taken, the
+ * Bringing a runner up: what it needs is resolved, on a thread where that takes time; the VM's lock is taken, the
  * runner is spawned with one end of a socket pair and the lock, and told what to run.
  *
  * Until the runner has answered, this process holds the lock too: should the runner
@@ -365,7 +365,8 @@ static void on_progress(void *data, const char *text)
 
 /* All is there that the VM boots from, or not. */
 static void on_resolved(void *data, const struct kiln__spec *spec, const char *config,
-			json_t *resolved, const struct kiln__kvm_verdict *kvm, const kiln_error *err)
+			json_t *resolved, const struct kiln__kvm_verdict *kvm,
+			const kiln_error *err)
 {
 	struct kiln__start *start = data;
 	kiln_error why;

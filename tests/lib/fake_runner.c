@@ -100,7 +100,8 @@ static void answer_waits(void)
 
 static void enter_state(const char *name)
 {
-	kiln__autofree char *path = kiln__strf("%s/" KILN__VM_STATE_FILE, ephemeral ? runtime : dir);
+	kiln__autofree char *path =
+		kiln__strf("%s/" KILN__VM_STATE_FILE, ephemeral ? runtime : dir);
 	kiln__autofree char *event = NULL;
 	json_t *object;
 	char *text;

@@ -117,11 +117,9 @@ static void who_asks_slowly_waits(void **state)
 	}
 	virtio_guest_send(&f.guest, 0, &part, 0, 1);
 	assert_true(vring_take(&f.guest.rings[0], &len) < 0);
-	assert_int_equal(f.guest.notified[0], 2);
 	while (vring_take(&f.guest.rings[0], &len) < 0)
 		kiln_loop_step(f.loop);
 	assert_int_equal(len, 64);
-	assert_int_equal(f.guest.notified[0], 3);
 	/* A guest that boots anew is seeded at once. */
 	virtio_guest_send(&f.guest, 0, &part, 0, 1);
 	virtio_guest_restart(&f.guest, ~0ULL, 64);

@@ -9,9 +9,9 @@
  *
  * A request that comes long after the last answer is left for a while: a driver asks ahead, so
  * what it was answered last is still there for who reads, and whoever reads more asks again at
- * once. What asks so slowly is Linux's own khwrngd, for which a guest in which nothing happens would
- * wake its VMM every few seconds. No time is promised (5.4.6); the first requests, from which a
- * guest's generator is seeded, are answered at once.
+ * once. What asks so slowly is Linux's own khwrngd, for which a guest in which nothing happens
+ * would wake its VMM every few seconds. No time is promised (5.4.6); the first requests, from which
+ * a guest's generator is seeded, are answered at once.
  */
 #include "rng.h"
 
