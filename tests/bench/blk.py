@@ -21,9 +21,9 @@ for name in ("vmlinux", "initrd"):
 os.makedirs("/tmp/home", exist_ok=True)
 os.makedirs("/tmp/run", mode=0o700, exist_ok=True)
 VMMS = {
-    "kiln": [f"{build}/kiln", "run", "--backend", "builtin", "-m", "256M", "--kernel", "/tmp/vmlinux", "--initrd",
+    "kiln": [f"{build}/kiln", "run", "--backend", "builtin", "-m", "1G", "--kernel", "/tmp/vmlinux", "--initrd",
              "/tmp/initrd", "--disk", "/tmp/disk"],
-    "QEMU": ["qemu-system-x86_64", "-M", "q35,accel=kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config",
+    "QEMU": ["qemu-system-x86_64", "-M", "q35,accel=kvm", "-cpu", "host", "-m", "1024", "-nodefaults", "-no-user-config",
              "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", "/tmp/vmlinux", "-initrd", "/tmp/initrd",
              "-append", "console=ttyS0 quiet panic=-1", "-object", "iothread,id=io",
              "-drive", "if=none,id=disk,file=/tmp/disk,format=raw,cache=writeback,aio=io_uring",
