@@ -116,7 +116,7 @@ setup()
 	done
 	write_init "$work/ini/init"
 	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs-3.gz"
-	cp "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
+	mv "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
 	mv "$work/initramfs-3.gz" "$cache/initramfs-3.gz" # last: it says that all is there
 	rm -rf "$work"
 	trap - EXIT
