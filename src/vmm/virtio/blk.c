@@ -35,8 +35,7 @@
 
 #define CONFIG_SIZE 60u /* without what C fills it up with */
 
-	static struct kiln__blk *
-	blk_of(struct kiln__virtio *dev)
+static struct kiln__blk *blk_of(struct kiln__virtio *dev)
 {
 	return (struct kiln__blk *)(void *)dev;
 }
