@@ -15,7 +15,7 @@ check="acpica-tools lz4 zstd qemu-system-arm qemu-utils xfsprogs clang libclang-
   ovmf qemu-efi-aarch64 mtools grub-pc-bin grub-efi-amd64-bin grub-common fdisk openssh-client
   python3-yaml python3-jsonschema python3-oauthlib python3-configobj python3-jinja2 python3-requests python3-netifaces
   python3-jsonpatch python3-serial"
-bench="flex bison bc libelf-dev busybox-static cpio kmod docker-registry skopeo umoci squashfs-tools python3 valgrind"
+bench="fio iperf3 flex bison bc libelf-dev busybox-static cpio kmod docker-registry skopeo umoci squashfs-tools python3 valgrind"
 
 case $what in
 build) wanted=$build ;;

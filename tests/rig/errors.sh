@@ -71,8 +71,8 @@ refuses "a disk already in use" "errors-disk.*in use\|in use.*errors-disk" $run 
 refuses "... by one who only reads" "in use" $run --kernel "$guest" --disk /tmp/errors-disk:ro
 kiln rm -f owner >/dev/null
 
-refuses "a TAP interface that is missing" "absent0" $run --kernel "$guest" --network tap:absent0
-refuses "an interface that is no TAP" "lo" $run --kernel "$guest" --network tap:lo
+refuses "a TAP interface that is missing" "no TAP interface absent0" $run --kernel "$guest" --network tap:absent0
+refuses "an interface that is no TAP" "lo is not a TAP interface" $run --kernel "$guest" --network tap:lo
 refuses "more processors than there can be" "cpus.*64\|at most 64" $run --kernel "$guest" --cpus 65
 
 # As somebody who may not open /dev/kvm.

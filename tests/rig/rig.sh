@@ -35,7 +35,7 @@ out=
 time=
 
 # Debian's ordinary kernel has 9P, its cloud kernel does not. In loading order with their dependencies:
-modules="virtio_pci 9pnet_virtio 9p kvm_amd tun virtio_net vhost_vsock"
+modules="virtio_pci 9pnet_virtio 9p kvm_amd tun virtio_net vhost_vsock vhost_net"
 
 skip() { echo "rig: skipped: $*" >&2; exit 77; }
 fail() { echo "rig: $*" >&2; exit 125; }
@@ -96,11 +96,11 @@ module_files()
 setup()
 {
 	local work version n=10 file
-	[ ! -e "$cache/initramfs-2.gz" ] || return 0
+	[ ! -e "$cache/initramfs-3.gz" ] || return 0
 	mkdir -p "$cache"
 	exec 9>"$cache/lock"
 	flock 9
-	[ ! -e "$cache/initramfs-2.gz" ] || return 0 # another was faster
+	[ ! -e "$cache/initramfs-3.gz" ] || return 0 # another was faster
 	echo "rig: setting up in $(realpath "$cache")" >&2
 	work=$(mktemp -d "$cache/new.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
@@ -115,9 +115,9 @@ setup()
 		n=$((n + 1))
 	done
 	write_init "$work/ini/init"
-	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs-2.gz"
-	cp "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
-	mv "$work/initramfs-2.gz" "$cache/initramfs-2.gz" # last: it says that all is there
+	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs-3.gz"
+	mv "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
+	mv "$work/initramfs-3.gz" "$cache/initramfs-3.gz" # last: it says that all is there
 	rm -rf "$work"
 	trap - EXIT
 	flock -u 9
@@ -145,7 +145,7 @@ boot()
 	timeout --foreground "$seconds" qemu-system-x86_64 \
 		-M q35 -accel tcg,thread=single $time -smp 1 -cpu "$cpu" -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
-		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs-2.gz" \
+		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs-3.gz" \
 		-append "console=ttyS0 quiet panic=-1 nokaslr" \
 		-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
 		-device virtio-9p-pci,fsdev=host,mount_tag=host \
