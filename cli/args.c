@@ -210,8 +210,9 @@ struct checking {
 static void check_word(void *data, const char *word, size_t len)
 {
 	struct checking *checking = data;
+	bool open = word[len - 1] == ':';
 
-	if (strlen(checking->value) == len && memcmp(checking->value, word, len) == 0)
+	if (strncmp(checking->value, word, len) == 0 && (open || !checking->value[len]))
 		checking->found = true;
 }
 

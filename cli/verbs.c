@@ -201,7 +201,7 @@ static const struct option_group machine_options = {
 			.arg = "KIND",
 			.help = "Network: user (NAT without any rights), tap:INTERFACE or none",
 			.complete = COMPLETE_WORD,
-			.words = "user|none",
+			.words = "user|tap:|none",
 			.enters = ENTERS_BY_RULE,
 		},
 		{
