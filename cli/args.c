@@ -211,10 +211,9 @@ struct checking {
 static void check_word(void *data, const char *word, size_t len)
 {
 	struct checking *checking = data;
-	size_t given = strlen(checking->value);
+	bool open = word[len - 1] == ':';
 
-	if ((given == len || (given > len && word[len - 1] == ':')) &&
-	    memcmp(checking->value, word, len) == 0)
+	if (strncmp(checking->value, word, len) == 0 && (open || !checking->value[len]))
 		checking->found = true;
 }
 

@@ -123,7 +123,8 @@ struct option {
 	const char *arg;  /* what --help calls its argument; NULL: it takes none */
 	const char *help; /* one sentence without a full stop */
 	enum complete complete;
-	const char *words; /* "auto|none": nothing else is accepted; NULL: anything */
+	const char *words; /* "auto|tap:": nothing else is accepted, behind a colon anything; NULL:
+			      anything */
 	enum enters enters;
 	const char *key; /* the configuration's */
 };

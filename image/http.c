@@ -38,7 +38,11 @@ struct transfer {
 	http_done_fn done; /* NULL: http_get() waits for it */
 	CURL *easy;
 	struct curl_slist *headers;
-	char *url; /* the call's, or where a redirection has led */
+	/* The call's, which are borrowed no longer than it begins. */
+	char *origin; /* its URL */
+	char *authorization;
+	char *accept;
+	char *url; /* where it is now: there, or where a redirection has led */
 	unsigned redirections;
 	bool away;      /* from the call's origin, and so nobody in particular */
 	char *location; /* of an answer that redirects */
@@ -88,6 +92,11 @@ static void request_done(struct transfer *transfer)
 static void transfer_free(struct transfer *transfer)
 {
 	request_done(transfer);
+	if (transfer->authorization)
+		kiln__wipe(transfer->authorization, strlen(transfer->authorization));
+	free(transfer->authorization);
+	free(transfer->accept);
+	free(transfer->origin);
 	free(transfer->url);
 	free(transfer->location);
 	free(transfer);
@@ -304,9 +313,10 @@ static int prepare(struct transfer *transfer, kiln_error *err)
 	transfer->easy = easy;
 	if (!easy)
 		return kiln__fail_nomem(err);
-	r = add_header(transfer, "Authorization", transfer->away ? NULL : call->authorization, err);
+	r = add_header(transfer, "Authorization", transfer->away ? NULL : transfer->authorization,
+		       err);
 	if (r == 0)
-		r = add_header(transfer, "Accept", call->accept, err);
+		r = add_header(transfer, "Accept", transfer->accept, err);
 	if (r < 0)
 		return r;
 	set_security(transfer, easy);
@@ -343,8 +353,13 @@ static struct transfer *transfer_new(struct http *http, const struct http_call *
 	transfer->call = *call;
 	transfer->done = done;
 	transfer->range_from = UINT64_MAX;
+	transfer->origin = strdup(call->url);
 	transfer->url = strdup(call->url);
-	if (transfer->url)
+	transfer->authorization = call->authorization ? strdup(call->authorization) : NULL;
+	transfer->accept = call->accept ? strdup(call->accept) : NULL;
+	transfer->call.url = transfer->call.authorization = transfer->call.accept = NULL;
+	if (transfer->origin && transfer->url && !call->authorization == !transfer->authorization &&
+	    !call->accept == !transfer->accept)
 		return transfer;
 	transfer_free(transfer);
 	return NULL;
@@ -422,7 +437,7 @@ static int follow(struct transfer *transfer, kiln_error *err)
 	r = resolve(transfer->url, transfer->location, &url, err);
 	if (r < 0)
 		return r;
-	transfer->away |= !http_same_origin(transfer->call.url, url);
+	transfer->away |= !http_same_origin(transfer->origin, url);
 	free(transfer->url);
 	transfer->url = url;
 	request_done(transfer);

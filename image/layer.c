@@ -15,7 +15,7 @@
  * What no media type of a layer stands for (image-spec, layer.md: gzip and zstd; Docker's schema 2:
  * gzip), and so no decoders that a stranger can reach but those.
  */
-static int check_compression(const char *bytes, size_t len, kiln_error *err)
+int layer_check_compression(const char *bytes, size_t len, kiln_error *err)
 {
 	static const struct {
 		const char *name;
@@ -50,7 +50,7 @@ static ssize_t read_file(struct archive *archive, void *data, const void **ret)
 		archive_set_error(archive, (int)-got, "%s", strerror((int)-got));
 		return ARCHIVE_FATAL;
 	}
-	if (!layer->begun && check_compression(layer->buffer, (size_t)got, &layer->err) < 0) {
+	if (!layer->begun && layer_check_compression(layer->buffer, (size_t)got, &layer->err) < 0) {
 		archive_set_error(archive, EIO, "%s", layer->err.message);
 		return ARCHIVE_FATAL;
 	}

@@ -276,6 +276,8 @@ static const struct kiln__key network_keys[] = {
 		.type = KILN__TYPE_STRING,
 		.min = 1,
 		.max = 15, /* IFNAMSIZ */
+		.check = kiln__check_interface,
+		.pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$",
 		.field = FIELD(struct kiln__network, interface),
 		.doc = "The name of the TAP interface, or of the one that is bridged, on the host.",
 	},

@@ -92,6 +92,11 @@ def test_whiteouts_that_climb():
         refused(second(entry(path, data=b"")), "layer 2 of 2", path)
     for path in ("link/.wh.file", "link/.wh..wh..opq"):
         refused(second(entry(path, data=b"")), path, "symbolic link")
+    # A whiteout is no directory.
+    for path in (".wh.dir/file", "dir/.wh.x/y/z", ".wh.dir/.wh..wh..opq", "./.wh.dir/.wh.file"):
+        refused(second(entry(path, data=b"")), path, "below a whiteout")
+    found = accepted(second(entry(".wh..wh.plnk", DIR), entry(".wh..wh.plnk/1.2", data=b"aufs"), entry("dir/.wh..wh.orph/x", data=b"aufs")))
+    assert not any(".wh." in path for path in found) and "/dir/file" in found, found
 
 
 def test_links_that_lead_nowhere():
