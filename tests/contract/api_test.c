@@ -56,6 +56,7 @@ static void open_in_test(struct vm *vm)
 static void assert_nothing_left(void)
 {
 	kiln__autofree char *mounts = NULL;
+	kiln__autofree char *jails = NULL;
 	char **names;
 	size_t size;
 
@@ -66,7 +67,8 @@ static void assert_nothing_left(void)
 	kiln__os_free_names(names);
 	if (!is_jailed())
 		return;
-	kiln_ok(kiln__os_list_dir(kiln_test_path("jails"), &names, NULL), NULL);
+	jails = kiln__strf("%s/jails", kiln_test_dir());
+	kiln_ok(kiln__os_list_dir(jails, &names, NULL), NULL);
 	if (*names)
 		fail_msg("the jail %s is left", *names);
 	kiln__os_free_names(names);
@@ -81,6 +83,13 @@ static void assert_gone(int64_t pid)
 	assert_true(pid > 0);
 	assert_int_equal(kill((pid_t)pid, 0), -1);
 	assert_int_equal(errno, ESRCH);
+}
+
+/* A stand-in that is the first of its process numbers cannot kill itself. */
+static bool tells_of_a_death(const char *message)
+{
+	return strstr(message, "killed by signal 9") ||
+	       (strstr(subject->name, "apart") && strstr(message, "exited with code 137"));
 }
 
 /* A start with a fault; yields its result. What is left of it is checked. */
@@ -130,8 +139,8 @@ static void a_death_at_a_request_fails_the_start(void **state)
 			if (r == 0 && request == start_requests() && i == 2)
 				continue;
 			assert_true(r < 0);
-			if (!strstr(err.message,
-				    i == 3 ? "exited with code 3" : "killed by signal 9"))
+			if (i == 3 ? !strstr(err.message, "exited with code 3")
+				   : !tells_of_a_death(err.message))
 				fail_msg("%s at %u: %s", deaths[i], request, err.message);
 		}
 }
@@ -222,7 +231,7 @@ static void a_death_at_any_moment_leaves_nothing(void **state)
 		op_await(&stopped);
 		unsetenv("STANDIN_FAULT");
 		assert_int_equal(stopped.result, KILN_EDIED);
-		if (!strstr(stopped.err.message, "was killed by signal 9"))
+		if (!tells_of_a_death(stopped.err.message))
 			fail_msg("%s", stopped.err.message);
 		assert_true(stopped.err.stage[0]);
 		assert_gone(pid);
