@@ -128,7 +128,7 @@ RUNTIME = {"drives[]": "PATCH /drives/{drive_id}", "pmem[]": "PATCH /pmem/{id}",
 # Of run-time bodies, what kiln does not send, and why.
 UNSENT = {"PUT /snapshot/load": {"enable_diff_snapshots": "the older name of track_dirty_pages", "mem_file_path": "the older name of mem_backend",
                                  "track_dirty_pages": "diff snapshots are not written", "clock_realtime": "the guest's clock is set by its agent",
-                                 "huge_pages": "as the snapshot has it", "network_overrides.iface_id": ""},
+                                 "huge_pages": "as the snapshot has it"},
           "PATCH /machine-config": dict.fromkeys(("cpu_template", "smt", "mem_size_mib", "track_dirty_pages", "vcpu_count", "huge_pages"),
                                                  "before the start alone, where PUT says it")}
 
