@@ -454,6 +454,44 @@ static void a_running_machine_is_changed_or_refuses_by_name(void **state)
 	assert_nothing_left();
 }
 
+static void update_own(struct vm *vm, const char *config, int code, const char *word)
+{
+	kiln_update own = KILN_UPDATE_INIT;
+
+	own.config = config;
+	update(vm, &own, code, word);
+}
+
+static void a_running_firecracker_is_changed_in_its_own_words(void **state)
+{
+	struct vm vm;
+
+	(void)state;
+	open_in_test(&vm);
+	vm_set(&vm, "balloon", "true");
+	if (!is_firecracker()) {
+		vm_make_ready(&vm);
+		update_own(&vm, "{}", KILN_ENOTSUP, "config");
+		vm_close(&vm);
+		return;
+	}
+	vm_set(&vm, "firecracker.config",
+	       "{\"balloon\":{\"free_page_hinting\":true,\"stats_polling_interval_s\":1}}");
+	vm_make_ready(&vm);
+	update_own(&vm,
+		   "{\"balloon\":{\"stats_polling_interval_s\":2},"
+		   "\"balloon-hinting\":{\"start\":{\"acknowledge_on_stop\":true}}}",
+		   0, NULL);
+	update_own(&vm, "{\"balloon-hinting\":{\"stop\":{}}}", 0, NULL);
+	update_own(&vm, "{\"machine-config\":{\"smt\":true}}", KILN_EINVAL, "machine-config");
+	update_own(&vm, "{\"drives\":[{\"drive_id\":\"../vm\"}]}", KILN_EINVAL, "drives[0]");
+	update_own(&vm, "{\"drives\":[{\"drive_id\":\"none\"}]}", KILN_EIO, "refused");
+	update_own(&vm, "no JSON", KILN_EINVAL, "config");
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
 /* --- snapshots
  * -------------------------------------------------------------------------------------- */
 
@@ -583,6 +621,7 @@ int main(int argc, char **argv)
 		kiln_test(an_older_version_is_run_all_the_same),
 		kiln_test(without_its_api_firecracker_cannot_pause),
 		kiln_test(a_running_machine_is_changed_or_refuses_by_name),
+		kiln_test(a_running_firecracker_is_changed_in_its_own_words),
 		kiln_test(a_guest_that_resets_boots_again_where_that_is_wanted),
 		kiln_test(a_machine_goes_on_from_its_snapshot),
 		kiln_test(a_snapshot_that_is_none_fails_the_start),

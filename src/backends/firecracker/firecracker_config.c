@@ -226,7 +226,7 @@ void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *st
 /* --- snapshots ----------------------------------------------------------------------------------
  */
 
-#define VSOCK_OVERRIDE_SINCE    1015
+#define VSOCK_OVERRIDE_SINCE    1016
 #define NETWORK_OVERRIDES_SINCE 1012
 
 /* An older one finds its interfaces by the names that they had. */
@@ -256,7 +256,7 @@ int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, uns
 	if (vsock && version < VSOCK_OVERRIDE_SINCE) {
 		json_decref(body);
 		return kiln__fail(err, KILN_ENOTSUP,
-				  "snapshot: with vsock it needs Firecracker 1.15, this is %u.%u",
+				  "snapshot: with vsock it needs Firecracker 1.16, this is %u.%u",
 				  version / 1000, version % 1000);
 	}
 	if (!body || override_networks(body, spec, version) ||
