@@ -372,6 +372,30 @@ static int set_platform(kiln_config *config, const char *value, kiln_error *err)
 	return r < 0 ? r : kiln_config_set(config, "arch", arch, err);
 }
 
+/* Keys of firecracker.jailer, with commas between; what has a comma in it goes by --set. */
+static int set_jailer(kiln_config *config, const char *text, kiln_error *err)
+{
+	kiln__autofree char *copy = strdup(text);
+	char *save;
+	int r = copy ? kiln_config_set(config, "firecracker.jailer.enabled", "true", err)
+		     : kiln__fail_nomem(err);
+
+	for (char *part = r == 0 ? strtok_r(copy, ",", &save) : NULL; r == 0 && part;
+	     part = strtok_r(NULL, ",", &save)) {
+		char *equals = strchr(part, '=');
+		kiln__autofree char *key =
+			equals ? kiln__strf("firecracker.jailer.%.*s", (int)(equals - part), part)
+			       : NULL;
+
+		if (!equals)
+			r = kiln__fail(err, KILN_EINVAL, "%s: there is no '=' in it", part);
+		else
+			r = key ? kiln_config_set(config, key, equals + 1, err)
+				: kiln__fail_nomem(err);
+	}
+	return r;
+}
+
 static int enter_by_rule(kiln_config *config, const struct given *given, kiln_error *err)
 {
 	switch (given->option->id) {
@@ -391,6 +415,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_read_only(config, err);
 	case OPT_READY:
 		return set_ready(config, given->value, err);
+	case OPT_JAILER:
+		return set_jailer(config, given->value, err);
 	case OPT_KERNEL:
 		return set_kernel(config, given, err);
 	case OPT_PLATFORM:

@@ -100,6 +100,13 @@ static const struct option_group machine_options = {
 			.key = "firmware",
 		},
 		{
+			.id = OPT_JAILER,
+			.name = "jailer",
+			.arg = "KEY=VALUE,...",
+			.help = "Start Firecracker by its jailer, uid=N,gid=N at the least",
+			.enters = ENTERS_BY_RULE,
+		},
+		{
 			.id = OPT_HEALTH_CMD,
 			.name = "health-cmd",
 			.arg = "TEXT",
@@ -498,6 +505,8 @@ static const struct option_group update_options = {
 	"Options",
 	(const struct option[]){
 		WITH(OPT_BALLOON, 0, "balloon", "SIZE", "What the balloon takes from the guest"),
+		WITH(OPT_CONFIG, 0, "config", "JSON",
+		     "What else the VMM can change, in its own words"),
 		WITH(OPT_CPUS, 'c', "cpus", "N", "Processors"),
 		WITH(OPT_MEMORY, 'm', "memory", "SIZE", "Memory, all in all"),
 		END,

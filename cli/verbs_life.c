@@ -192,7 +192,8 @@ static int get_update(const struct args *args, kiln_update *ret, kiln_error *err
 	const char *balloon = args_value(args, OPT_BALLOON);
 	int r = 0;
 
-	if (!cpus && !memory && !balloon)
+	ret->config = args_value(args, OPT_CONFIG);
+	if (!cpus && !memory && !balloon && !ret->config)
 		r = kiln__fail(err, KILN_EINVAL, "nothing is to be changed");
 	if (r == 0 && cpus)
 		r = get_cpus(cpus, &ret->cpus, err);

@@ -24,10 +24,10 @@
 #define KILN__VM_PROCESSES    "%lld %lld\n"
 
 /*
- * Behind that, what the last runner left and could not remove, once it was jailed: lines as
- * leaves.h has them, up to a zero; written by the runner while it still can.
+ * Behind that and the runtime directory (vmdir.c), what the last runner could not remove once it
+ * was jailed: lines as leaves.h has them, up to a zero; written by the runner while it still can.
  */
-#define KILN__VM_LEAVES_AT   2048
+#define KILN__VM_LEAVES_AT   8192
 #define KILN__VM_LEAVES_SIZE 8192
 
 #endif

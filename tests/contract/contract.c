@@ -192,7 +192,7 @@ static const char *jail_missing(void)
 
 static void jailed_configure(kiln_config *config)
 {
-	const char *base = kiln_test_path("jails");
+	kiln__autofree char *base = kiln__strf("%s/jails", kiln_test_dir());
 
 	firecracker_configure(config);
 	kiln_ok(kiln__os_mkdir_p(base, 0700, NULL), NULL);

@@ -24,7 +24,7 @@ struct vm;
 struct subject {
 	const char *name;
 	const char *backend; /* NULL: of that name */
-	bool no_reset; /* a guest's reset is not told from a power-off */
+	bool no_reset;       /* a guest's reset is not told from a power-off */
 	/* A stand-in may run in its place: then it is not usable here itself, and says why. */
 	bool has_standin;
 	/* Why it cannot be tested here, or NULL. */

@@ -55,7 +55,7 @@ static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps,
 	const struct kiln__spec *spec = api->host.spec;
 
 	if (spec->snapshot)
-		return kiln__firecracker_load(spec->snapshot, spec->vsock ? api->vsock_path : NULL,
+		return kiln__firecracker_load(spec, spec->vsock ? api->vsock_path : NULL,
 					      api->version, steps, err);
 	kiln__firecracker_requests(api->config, steps);
 	return 0;
@@ -397,65 +397,26 @@ static void firecracker_resume(struct kiln__instance *vm, kiln_done_fn done, voi
 /* --- changes
  * -------------------------------------------------------------------------------------- */
 
-static int refuse_change(kiln_error *err, const char *what, const char *hint)
-{
-	kiln__fail(err, KILN_ENOTSUP, "%s", what);
-	return kiln__hint(err, "%s", hint), KILN_ENOTSUP;
-}
-
-#define MIB_MASK ((UINT64_C(1) << 20) - 1)
-
-static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
-{
-	const struct kiln__spec *spec = vm->api.host.spec;
-	bool memory = update->memory != KILN_UPDATE_KEEP;
-	bool balloon = update->balloon != KILN_UPDATE_KEEP;
-
-	if (update->cpus != KILN_UPDATE_KEEP)
-		return refuse_change(err, "cpus: Firecracker adds no processors to a running guest",
-				     "cloud-hypervisor does");
-	if (memory && !json_object_get(vm->api.config, "memory-hotplug"))
-		return refuse_change(err, "memory: this machine cannot be given more",
-				     "give it room: firecracker.config "
-				     "{\"memory-hotplug\":{\"total_size_mib\":N}}");
-	if (balloon && !json_object_get(vm->api.config, "balloon"))
-		return refuse_change(err, "balloon: this machine has none",
-				     "give it one: balloon = true");
-	if ((memory && (update->memory & MIB_MASK)) || (balloon && (update->balloon & MIB_MASK)))
-		return kiln__fail(err, KILN_EINVAL, "Firecracker takes whole MiB");
-	if (memory && update->memory < spec->memory)
-		return kiln__fail(err, KILN_EINVAL,
-				  "memory: it cannot have less than it began with");
-	return 0;
-}
-
 static void firecracker_update(struct kiln__instance *vm, const kiln_update *update,
 			       kiln_done_fn done, void *data)
 {
 	struct kiln__api_steps *steps;
 	kiln_error err;
+	int r;
 
 	if (!has_api(vm, "be changed", done, data))
 		return;
 	steps = calloc(1, sizeof(*steps));
-	if (!steps || check_update(vm, update, &err) < 0) {
-		if (!steps)
-			kiln__fail_nomem(&err);
-		free(steps);
-		done(data, err.code, &err);
-		return;
+	r = steps ? kiln__firecracker_update(vm->api.host.spec, vm->api.config, vm->api.version,
+					     update, steps, &err)
+		  : kiln__fail_nomem(&err);
+	if (r == 0) {
+		kiln__api_run(&vm->api, steps, done, data);
+	} else {
+		if (steps)
+			kiln__api_steps_done(steps);
+		kiln__api_refuse(&err, done, data);
 	}
-	if (update->balloon != KILN_UPDATE_KEEP)
-		kiln__api_add(steps, "PATCH",
-			      json_pack("{s:I}", "amount_mib", (json_int_t)(update->balloon >> 20)),
-			      "/balloon");
-	if (update->memory != KILN_UPDATE_KEEP)
-		kiln__api_add(
-			steps, "PATCH",
-			json_pack("{s:I}", "requested_size_mib",
-				  (json_int_t)((update->memory - vm->api.host.spec->memory) >> 20)),
-			"/hotplug/memory");
-	kiln__api_run(&vm->api, steps, done, data);
 	free(steps);
 }
 

@@ -226,11 +226,28 @@ void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *st
 /* --- snapshots ----------------------------------------------------------------------------------
  */
 
-#define VSOCK_OVERRIDE_SINCE 1015
+#define VSOCK_OVERRIDE_SINCE    1016
+#define NETWORK_OVERRIDES_SINCE 1012
 
-int kiln__firecracker_load(const char *directory, const char *vsock, unsigned version,
+/* An older one finds its interfaces by the names that they had. */
+static int override_networks(json_t *body, const struct kiln__spec *spec, unsigned version)
+{
+	json_t *list = version >= NETWORK_OVERRIDES_SINCE ? json_array() : NULL;
+
+	for (size_t i = 0; list && i < spec->network_count; i++)
+		if (json_array_append_new(
+			    list, json_pack("{s:o, s:s}", "iface_id", json_sprintf("net%zu", i),
+					    "host_dev_name", spec->networks[i].interface))) {
+			json_decref(list);
+			return -1;
+		}
+	return list ? kiln__api_set(body, "network_overrides", list) : 0;
+}
+
+int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, unsigned version,
 			   struct kiln__api_steps *steps, kiln_error *err)
 {
+	const char *directory = spec->snapshot;
 	json_t *body = json_pack("{s:o, s:{s:s, s:o}, s:b}", "snapshot_path",
 				 json_sprintf("%s/state", directory), "mem_backend", "backend_type",
 				 "File", "backend_path", json_sprintf("%s/memory", directory),
@@ -239,11 +256,12 @@ int kiln__firecracker_load(const char *directory, const char *vsock, unsigned ve
 	if (vsock && version < VSOCK_OVERRIDE_SINCE) {
 		json_decref(body);
 		return kiln__fail(err, KILN_ENOTSUP,
-				  "snapshot: with vsock it needs Firecracker 1.15, this is %u.%u",
+				  "snapshot: with vsock it needs Firecracker 1.16, this is %u.%u",
 				  version / 1000, version % 1000);
 	}
-	if (!body || (vsock && json_object_set_new(body, "vsock_override",
-						   json_pack("{s:s}", "uds_path", vsock)))) {
+	if (!body || override_networks(body, spec, version) ||
+	    (vsock &&
+	     json_object_set_new(body, "vsock_override", json_pack("{s:s}", "uds_path", vsock)))) {
 		json_decref(body);
 		return kiln__fail_nomem(err);
 	}

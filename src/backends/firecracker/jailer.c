@@ -250,16 +250,31 @@ static int add_file(struct kiln__fc_jail *jail, const struct kiln__spawn_fd *fil
 					  : refuse_file(file->to, err);
 }
 
+/*
+ * What the VMM's user makes there is this process's user's on disk, so that the runner may connect
+ * whatever mode the VMM gives its sockets; without id-mapped mounts the open umask has to do.
+ */
 static int add_sockets(struct kiln__fc_jail *jail, const char *dir, kiln_error *err)
 {
 	kiln__autofree char *at = kiln__strf("%s" KILN__JAIL_SOCKETS, jail->root);
 	kiln__autoclose kiln_fd file = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	kiln__autoclose kiln_fd map = KILN_FD_NONE;
+	const struct kiln__id_map ours = {
+		.from_user = geteuid(),
+		.to_user = jail->wanted->uid,
+		.from_group = getegid(),
+		.to_group = jail->wanted->gid,
+	};
 	kiln_fd tree;
 	int r;
 
 	if (!at || file < 0)
 		return kiln__fail_errno(err, errno, "cannot open %s", dir);
-	r = kiln__os_clone_mount(&tree, file, false, KILN_FD_NONE, err);
+	r = kiln__os_id_map(&map, &ours, err);
+	if (r == 0)
+		r = kiln__os_clone_mount(&tree, file, false, map, err);
+	if (r == KILN_ENOTSUP)
+		r = kiln__os_clone_mount(&tree, file, false, KILN_FD_NONE, err);
 	return r < 0 ? r : add_mount(jail, tree, at, err);
 }
 

@@ -235,6 +235,15 @@ unsigned kiln__api_version(const char *text)
 	return major * 1000 + minor;
 }
 
+bool kiln__api_is_id(const char *text)
+{
+	size_t len = text ? strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+					 "0123456789_")
+			  : 0;
+
+	return len >= 1 && len <= 64 && !text[len];
+}
+
 int kiln__api_check_version(const struct kiln__api_form *form, const json_t *config,
 			    unsigned version, kiln_error *err)
 {

@@ -48,6 +48,9 @@ int kiln__api_finish(const struct kiln__api_form *form, json_t *config, bool is_
 /* "1.17.0-dev" or "v1.7.2" as major * 1000 + minor; 0 if it is no version. */
 unsigned kiln__api_version(const char *text);
 
+/* Whether @text, which may be NULL, can stand in a request's target: letters, digits and '_'. */
+bool kiln__api_is_id(const char *text);
+
 /* Refuses by its path what @config has and VMMs of @version do not: 0 is any version. */
 int kiln__api_check_version(const struct kiln__api_form *form, const json_t *config,
 			    unsigned version, kiln_error *err);

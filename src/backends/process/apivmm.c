@@ -44,6 +44,14 @@ static void remove_file(const struct kiln__api_vmm *vm, const char *name)
 		kiln__os_remove(path, NULL);
 }
 
+/* Where programs look for it: beside the directory that it is in. */
+static char *vsock_link(const struct kiln__api_vmm *vm)
+{
+	const char *dir = vm->here ? vm->here : vm->dir;
+
+	return kiln__strf("%.*s/" VSOCK_SOCKET, (int)(strlen(dir) - strlen("/" JAIL_DIR)), dir);
+}
+
 static void remove_files(struct kiln__api_vmm *vm)
 {
 	kiln__autofree char *outer = NULL;
@@ -54,8 +62,13 @@ static void remove_files(struct kiln__api_vmm *vm)
 		kiln__vsock_dialer_free(kiln__take(vm->dialer));
 		remove_file(vm, VSOCK_SOCKET);
 	}
-	if (vm->dir && vm->inside)
+	if (vm->dir && vm->inside) {
+		kiln__autofree char *path = vsock_link(vm);
+
+		if (path)
+			kiln__os_remove(path, NULL);
 		kiln__os_remove(vm->here ? vm->here : vm->dir, NULL);
+	}
 	if (!vm->owns_dir)
 		return;
 	outer = vm->inside
@@ -316,6 +329,16 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 	return vm->host.incoming(vm->host.data, port, 0, stream);
 }
 
+static int link_vsock(const struct kiln__api_vmm *vm, kiln_error *err)
+{
+	kiln__autofree char *path = vsock_link(vm);
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	kiln__os_remove(path, NULL);
+	return kiln__os_symlink_new(JAIL_DIR "/" VSOCK_SOCKET, path, err);
+}
+
 /* The names of its sockets, and what is connected to them from here. */
 static int make_sockets(struct kiln__api_vmm *vm, kiln_error *err)
 {
@@ -335,6 +358,8 @@ static int make_sockets(struct kiln__api_vmm *vm, kiln_error *err)
 					   on_incoming, vm, err);
 	if (r == 0 && vm->dialer && vm->inside)
 		r = kiln__vsock_dialer_open(vm->dialer, err);
+	if (r == 0 && vm->dialer && vm->inside)
+		r = link_vsock(vm, err);
 	if (r == 0)
 		r = kiln__http_new(&vm->http, vm->host.loop, api, vm->kind->name, &http_handler, vm,
 				   err);
