@@ -18,6 +18,9 @@
 
 #define SIZE_BYTES 4
 
+#define PAGE      ((uint64_t)4096)
+#define GAP_PAGES 32 /* what makes a segment of its own worth while */
+
 /*
  * The vmlinux in a bzImage's payload, and the table of relocations behind it. Whatever the
  * compression, the payload's last four bytes are the unpacked size (scripts/Makefile.lib,
@@ -88,7 +91,6 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
  */
 static void trim_segments(uint8_t *bytes)
 {
-	const uint64_t page = 4096;
 	Elf64_Ehdr header;
 	Elf64_Phdr segment;
 
@@ -103,10 +105,87 @@ static void trim_segments(uint8_t *bytes)
 		size = segment.p_filesz;
 		while (size && !bytes[segment.p_offset + size - 1])
 			size--;
-		size = (size + page - 1) / page * page;
+		size = (size + PAGE - 1) / PAGE * PAGE;
 		if (size < segment.p_filesz)
 			segment.p_filesz = size;
 		memcpy(at, &segment, sizeof(segment));
+	}
+}
+
+/* Of a segment that lies at pages, the first long run of pages of zeros: its end, or 0. */
+static uint64_t find_gap(const uint8_t *bytes, const Elf64_Phdr *segment, uint64_t *ret_begin)
+{
+	static const uint8_t zeros[PAGE];
+	uint64_t run = 0;
+
+	if (segment->p_offset % PAGE || segment->p_paddr % PAGE)
+		return 0;
+	for (uint64_t at = 0; at + PAGE <= segment->p_filesz; at += PAGE) {
+		if (!memcmp(bytes + segment->p_offset + at, zeros, PAGE)) {
+			run++;
+			continue;
+		}
+		if (run >= GAP_PAGES) {
+			*ret_begin = at - run * PAGE;
+			return at;
+		}
+		run = 0;
+	}
+	return 0;
+}
+
+/* Whether the table of segments can have one more: nothing lies behind it. */
+static bool has_room(const uint8_t *bytes, size_t len, const Elf64_Ehdr *header)
+{
+	static const uint8_t zeros[sizeof(Elf64_Phdr)];
+	uint64_t end = header->e_phoff + header->e_phnum * sizeof(Elf64_Phdr);
+	Elf64_Phdr segment;
+
+	if (len - end < sizeof(zeros) || memcmp(bytes + end, zeros, sizeof(zeros)) ||
+	    (header->e_shoff >= header->e_phoff && header->e_shoff < end + sizeof(zeros)))
+		return false;
+	for (unsigned i = 0; i < header->e_phnum; i++) {
+		memcpy(&segment, bytes + header->e_phoff + i * sizeof(segment), sizeof(segment));
+		if (segment.p_filesz && segment.p_offset < end + sizeof(zeros))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Between a kernel's text and its constants there are up to two MiB of zeros, in one segment, which
+ * it frees when it has booted, and writes to for that. Such a segment becomes two, for the same
+ * reason as above.
+ */
+static void split_segments(uint8_t *bytes, size_t len)
+{
+	Elf64_Ehdr header;
+	Elf64_Phdr segment, rest;
+
+	memcpy(&header, bytes, sizeof(header));
+	for (unsigned i = 0; i < header.e_phnum; i++) {
+		uint8_t *table = bytes + header.e_phoff;
+		uint64_t begin, end;
+
+		memcpy(&segment, table + i * sizeof(segment), sizeof(segment));
+		if (segment.p_type != PT_LOAD || segment.p_filesz > segment.p_memsz ||
+		    !has_room(bytes, len, &header))
+			continue;
+		end = find_gap(bytes, &segment, &begin);
+		if (!end)
+			continue;
+		rest = segment;
+		rest.p_offset += end;
+		rest.p_vaddr += end;
+		rest.p_paddr += end;
+		rest.p_filesz -= end;
+		rest.p_memsz -= end;
+		segment.p_filesz = begin;
+		segment.p_memsz = end;
+		memcpy(table + i * sizeof(segment), &segment, sizeof(segment));
+		memcpy(table + header.e_phnum * sizeof(rest), &rest, sizeof(rest));
+		header.e_phnum++;
+		memcpy(bytes, &header, sizeof(header));
 	}
 }
 
@@ -127,13 +206,16 @@ static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__ke
 			return rc;
 		if (!rc && inner.info.format == KILN__KERNEL_ELF && inner.info.pvh) {
 			trim_segments(inner.bytes);
+			split_segments(inner.bytes, inner.len);
 			*ret = inner;
 			return 0;
 		}
 		free(inner.bytes);
 	}
-	if (info->format == KILN__KERNEL_ELF)
+	if (info->format == KILN__KERNEL_ELF) {
 		trim_segments(*bytes);
+		split_segments(*bytes, len);
+	}
 	if (!info->release[0])
 		kiln__kernel_find_release(*bytes, len, info->release);
 	*ret = (struct unpacked){kiln__take(*bytes), len, *info};

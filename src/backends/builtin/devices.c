@@ -200,6 +200,12 @@ static int add_balloon(struct kiln__devices *d, const struct kiln__backend_host 
 	return d->balloon && r == 0 ? plug(d, bus, kiln__balloon_device(d->balloon), err) : r;
 }
 
+bool kiln__devices_any(const struct kiln__spec *spec)
+{
+	return spec->vsock || spec->rng || spec->balloon || !spec->serial || spec->disk_count ||
+	       spec->network_count || spec->root.kind != KILN__ROOT_NONE;
+}
+
 int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err)
 {
 	for (size_t i = 0; i < spec->network_count; i++) {
