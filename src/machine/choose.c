@@ -49,7 +49,7 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 			continue;
 		if (first && why.code && !why_first.code)
 			why_first = why;
-		if (backend->check(spec, &why) == 0 &&
+		if (kiln__backend_check(backend, spec, &why) == 0 &&
 		    (spec->kvm_works || !backend->works || backend->works(spec->arch, &why) == 0)) {
 			*ret = backend;
 			return 0;

@@ -15,6 +15,7 @@ SOURCE = HERE.parent.parent / "src/backends/vz"
 # What the headers write in another way than C does.
 SAME = {"CStr*": "char*", "instancetype": "id", "ObjectType*": "id", "ObjectType**": "id*",
         "NSErrorDomain*": "NSString*", "void(^)(NSError*)": "kiln__error_block",
+        "KeyType**": "id*",
         "void(^)(VZVirtioSocketConnection*,NSError*)": "kiln__object_block"}
 SCALARS = {"void": "v", "BOOL": 'KILN__BOOL_ENCODING', "NSInteger": "q", "NSUInteger": "Q", "uint32_t": "I",
            "uint64_t": "Q", "int": "i"}
@@ -133,17 +134,24 @@ class Check:
             self.message(f"{name}:{line}", "+", a[1], a[2], types_of(a[3]), a[0])
             if len(a) - 4 != len(types_of(a[3])):
                 self.complain(f"{name}:{line}", f"{a[2]} is given {len(a) - 4} arguments")
+        for line, a in calls(text, "kiln__make"):
+            self.message(f"{name}:{line}", "-", a[0], a[1], types_of(a[2]), "id")
+            self.message(f"{name}:{line}", "+", a[0], "alloc", [], "id")
+            if len(a) - 3 != len(types_of(a[2])):
+                self.complain(f"{name}:{line}", f"{a[1]} is given {len(a) - 3} arguments")
+        for line, a in calls(text, "kiln__set"):
+            self.message(f"{name}:{line}", "-", a[0], a[1], types_of(f"({a[2]})"), "void")
         for line, a in calls(text, "kiln__alloc"):
             self.message(f"{name}:{line}", "+", a[0], "alloc", [], "id")
         for line, a in calls(text, "kiln__new"):
             self.message(f"{name}:{line}", "-", a[0], "init", [], "id")
-        for line, a in calls(text, "kiln__has_class"):
-            self.cls(f"{name}:{line}", a[0])
+        for macro in "kiln__has_class", "kiln__vz_need":
+            for line, a in calls(text, macro):
+                self.cls(f"{name}:{line}", a[0])
         for line, a in calls(text, "kiln__has"):
             self.message(f"{name}:{line}", "-", a[0], a[1], None, None)
-        for macro in "set_devices", "set_device":
-            for line, a in calls(text, macro):
-                self.devices(f"{name}:{line}", a[1].strip('"'), a[2])
+        for line, a in calls(text, "set_devices"):
+            self.devices(f"{name}:{line}", a[1].strip('"'), a[2])
         for line, a in calls(text, "begin"):
             self.message(f"{name}:{line}", "-", "VZVirtualMachine", a[1], [], "BOOL")
             self.message(f"{name}:{line}", "-", "VZVirtualMachine", a[2], ["kiln__error_block"], "void")

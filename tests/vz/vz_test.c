@@ -54,7 +54,7 @@ static void each_error_of_a_start_is_told(void **state)
 		{1, KILN_EIO},       {2, KILN_EINVAL},   {3, KILN_ESTATE}, {4, KILN_ESTATE},
 		{5, KILN_EFORMAT},   {6, KILN_EBUSY},    {7, KILN_EIO},    {8, KILN_ENOSPC},
 		{9, KILN_ECANCELED}, {10, KILN_ENOTSUP}, {11, KILN_EIO},   {12, KILN_EIO},
-		{20001, KILN_EIO},
+		{20001, KILN_EPROTO}, {20002, KILN_EDIED},
 	};
 	char text[32];
 
@@ -519,5 +519,7 @@ int main(int argc, char **argv)
 	};
 	int r = contract_choose(argc, argv);
 
+	if (getenv("KILN_TEST_FILTER"))
+		cmocka_set_test_filter(getenv("KILN_TEST_FILTER"));
 	return r ? r : cmocka_run_group_tests(tests, NULL, NULL);
 }

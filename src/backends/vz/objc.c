@@ -50,44 +50,47 @@ int kiln__objc_load(const char *framework, const char *class_name, kiln_error *e
 
 NSString *kiln__nsstring_make(const char *text)
 {
-	id string = kiln__alloc(NSString);
-
-	return kiln__send(id, NSString, "initWithUTF8String:", (const char *), string, text);
+	return kiln__make(NSString, "initWithUTF8String:", (const char *), text);
 }
 
 NSURL *kiln__nsurl_make(const char *path, bool directory)
 {
 	kiln__autorelease NSString *string = kiln__nsstring_make(path);
-	id url = string ? kiln__alloc(NSURL) : NULL;
 
-	if (!url)
-		return NULL;
-	return kiln__send(id, NSURL, "initFileURLWithPath:isDirectory:", (NSString *, BOOL), url,
-			  string, directory);
+	return string ? kiln__make(NSURL, "initFileURLWithPath:isDirectory:", (NSString *, BOOL),
+				   string, directory)
+		      : NULL;
+}
+
+NSURL *kiln__nsurl_parse(const char *text)
+{
+	kiln__autorelease NSString *string = kiln__nsstring_make(text);
+
+	return string ? kiln__make(NSURL, "initWithString:", (NSString *), string) : NULL;
 }
 
 NSArray *kiln__nsarray_make(const id *objects, size_t count)
 {
-	id array = kiln__alloc(NSArray);
+	return kiln__make(NSArray, "initWithObjects:count:", (const id *, NSUInteger), objects,
+			  count);
+}
 
-	return kiln__send(id, NSArray, "initWithObjects:count:", (const id *, NSUInteger), array,
-			  objects, count);
+NSDictionary *kiln__nsdictionary_make(const id *objects, const id *keys, size_t count)
+{
+	return kiln__make(NSDictionary,
+			  "initWithObjects:forKeys:count:", (const id *, const id *, NSUInteger),
+			  objects, keys, count);
 }
 
 NSData *kiln__nsdata_make(const void *bytes, size_t len)
 {
-	id data = kiln__alloc(NSData);
-
-	return kiln__send(id, NSData, "initWithBytes:length:", (const void *, NSUInteger), data,
-			  bytes, len);
+	return kiln__make(NSData, "initWithBytes:length:", (const void *, NSUInteger), bytes, len);
 }
 
 NSFileHandle *kiln__nsfilehandle_make(int fd)
 {
-	id handle = kiln__alloc(NSFileHandle);
-
-	return kiln__send(id, NSFileHandle, "initWithFileDescriptor:closeOnDealloc:", (int, BOOL),
-			  handle, fd, true);
+	return kiln__make(NSFileHandle, "initWithFileDescriptor:closeOnDealloc:", (int, BOOL), fd,
+			  true);
 }
 
 void kiln__nsstring_copy(NSString *string, char *text, size_t size)
@@ -101,20 +104,23 @@ void kiln__nsstring_copy(NSString *string, char *text, size_t size)
 /* VZErrorCode: those that say whose fault it is. */
 static int code_of(const char *domain, NSInteger code)
 {
-	static const int codes[] = {
-		[VZErrorInvalidVirtualMachineConfiguration] = KILN_EINVAL,
-		[VZErrorInvalidVirtualMachineState] = KILN_ESTATE,
-		[VZErrorInvalidVirtualMachineStateTransition] = KILN_ESTATE,
-		[VZErrorInvalidDiskImage] = KILN_EFORMAT,
-		[VZErrorVirtualMachineLimitExceeded] = KILN_EBUSY,
-		[VZErrorOutOfDiskSpace] = KILN_ENOSPC,
-		[VZErrorOperationCancelled] = KILN_ECANCELED,
-		[VZErrorNotSupported] = KILN_ENOTSUP,
+	static const int codes[][2] = {
+		{VZErrorInvalidVirtualMachineConfiguration, KILN_EINVAL},
+		{VZErrorInvalidVirtualMachineState, KILN_ESTATE},
+		{VZErrorInvalidVirtualMachineStateTransition, KILN_ESTATE},
+		{VZErrorInvalidDiskImage, KILN_EFORMAT},
+		{VZErrorVirtualMachineLimitExceeded, KILN_EBUSY},
+		{VZErrorOutOfDiskSpace, KILN_ENOSPC},
+		{VZErrorOperationCancelled, KILN_ECANCELED},
+		{VZErrorNotSupported, KILN_ENOTSUP},
+		{VZErrorNetworkBlockDeviceNegotiationFailed, KILN_EPROTO},
+		{VZErrorNetworkBlockDeviceDisconnected, KILN_EDIED},
 	};
-	bool known = strcmp(domain, "VZErrorDomain") == 0 && code >= 0 &&
-		     (size_t)code < sizeof(codes) / sizeof(codes[0]);
 
-	return known && codes[code] ? codes[code] : KILN_EIO;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (codes[i][0] == code && strcmp(domain, "VZErrorDomain") == 0)
+			return codes[i][1];
+	return KILN_EIO;
 }
 
 /* Two of the framework's ways to say no have a cause that its words do not tell. */

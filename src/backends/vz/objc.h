@@ -3,7 +3,7 @@
  * The bridge to Objective-C, from plain C: what Apple's Virtualization.framework is spoken to by.
  *
  * Messages. kiln__send() sends one; it is written with the class and the types of Apple's headers,
- * so that tests/vz/check.py finds each message in the tables of these headers. It compiles to a
+ * so that tests/vz/names.py finds each message in the tables of these headers. It compiles to a
  * call of the runtime's dispatcher, cast to the method's type, as compilers of Objective-C make it.
  *
  * Ownership is explicit: what kiln__alloc(), kiln__new() and the ...make() functions here yield is
@@ -41,7 +41,7 @@
 #endif
 
 /* To C all objects are one type; their names are for readers and for the checker. */
-typedef struct objc_object NSArray, NSData, NSError, NSFileHandle, NSString, NSURL;
+typedef struct objc_object NSArray, NSData, NSDictionary, NSError, NSFileHandle, NSString, NSURL;
 
 /* --- messages ------------------------------------------------------------------------ */
 
@@ -77,6 +77,17 @@ typedef struct objc_object NSArray, NSData, NSError, NSFileHandle, NSString, NSU
 		KILN__SEND(id, "init", (), new_);                                                  \
 	})
 
+/* A new instance by one of its init... messages; the caller's, NULL if that fails. */
+#define kiln__make(class, selector, types, ...)                                                    \
+	({                                                                                         \
+		id made_ = kiln__alloc(class);                                                     \
+		KILN__SEND(id, selector, types, made_, ##__VA_ARGS__);                             \
+	})
+
+/* Sets a property, by its setter's name. */
+#define kiln__set(class, selector, type, receiver, value)                                          \
+	kiln__send(void, class, selector, (type), receiver, value)
+
 void kiln__release(id object); /* NULL is allowed */
 id kiln__retain(id object);
 
@@ -106,7 +117,9 @@ int kiln__objc_load(const char *framework, const char *class_name, kiln_error *e
 /* The caller's; NULL if @text is not UTF-8, or out of memory. */
 NSString *kiln__nsstring_make(const char *text);
 NSURL *kiln__nsurl_make(const char *path, bool directory);
+NSURL *kiln__nsurl_parse(const char *text); /* NULL also if it is none */
 NSArray *kiln__nsarray_make(const id *objects, size_t count);
+NSDictionary *kiln__nsdictionary_make(const id *objects, const id *keys, size_t count);
 NSData *kiln__nsdata_make(const void *bytes, size_t len);
 /* Owns @fd and closes it with itself; on failure @fd stays the caller's. */
 NSFileHandle *kiln__nsfilehandle_make(int fd);
