@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bridge: see objc.h. All that is kept here is one lock, since a class is made once a process.
- */
+/* The bridge: see objc.h. All that is kept is one lock, since a class is made once a process. */
 #include "objc.h"
 
 #include "err.h"
@@ -15,11 +14,6 @@ void kiln__release(id object)
 {
 	if (object)
 		kiln__send(void, NSObject, "release", (), object);
-}
-
-id kiln__retain(id object)
-{
-	return object ? kiln__send(id, NSObject, "retain", (), object) : NULL;
 }
 
 bool kiln__objc_responds(const char *class_name, const char *selector)
@@ -127,12 +121,16 @@ static int code_of(const char *domain, NSInteger code)
 static void hint(kiln_error *err, const char *words)
 {
 	if (strstr(words, "com.apple.security.virtualization"))
-		kiln__hint(err, "kiln-runner must be signed with this entitlement: codesign "
-				"--force --sign - "
-				"--entitlements vz.entitlements kiln-runner");
+		kiln__hint(err,
+			   "kiln-runner must be signed with this entitlement: codesign --force "
+			   "--sign - --entitlements vz.entitlements kiln-runner");
 	else if (err->code == KILN_EBUSY)
 		kiln__hint(err, "macOS limits how many VMs run at a time: stop another one");
 }
+
+#define copy_text(text, error, selector)                                                           \
+	kiln__nsstring_copy(kiln__send(NSString *, NSError, selector, (), error), text,            \
+			    sizeof(text))
 
 int kiln__nserror(kiln_error *err, NSError *error, const char *what)
 {
@@ -144,31 +142,21 @@ int kiln__nserror(kiln_error *err, NSError *error, const char *what)
 
 	if (!error)
 		return kiln__fail(err, KILN_EIO, "%s: the framework does not say why", what);
-	kiln__nsstring_copy(kiln__send(NSString *, NSError, "domain", (), error), domain,
-			    sizeof(domain));
-	kiln__nsstring_copy(kiln__send(NSString *, NSError, "localizedDescription", (), error),
-			    words, sizeof(words));
-	kiln__nsstring_copy(kiln__send(NSString *, NSError, "localizedFailureReason", (), error),
-			    reason, sizeof(reason));
+	copy_text(domain, error, "domain");
+	copy_text(words, error, "localizedDescription");
+	copy_text(reason, error, "localizedFailureReason");
 	number = kiln__send(NSInteger, NSError, "code", (), error);
 	code = code_of(domain, number);
 	if (strcmp(words, reason) == 0)
 		reason[0] = '\0';
 	kiln__fail(err, code, "%s: %s%s%s (%s %ld)", what, words, reason[0] ? " " : "", reason,
 		   domain, (long)number);
-	if (err) {
-		hint(err, words);
-		hint(err, reason);
-	}
+	if (err)
+		hint(err, words), hint(err, reason);
 	return code;
 }
 
 /* --- queues --------------------------------------------------------------------------- */
-
-id kiln__pool_make(void)
-{
-	return kiln__new(NSAutoreleasePool);
-}
 
 void kiln__pool_drain(id *pool)
 {
@@ -241,7 +229,6 @@ static void invoke_object(struct kiln__block *block, id object, NSError *error)
 	block->call->run(block->call, object, error);
 }
 
-/* Only the signature tells the kinds apart: "returns nothing, takes the block and ..." */
 #define DESCRIPTOR(types)                                                                          \
 	{                                                                                          \
 		.size = sizeof(struct kiln__block), .copy = copy_block, .dispose = dispose_block,  \
@@ -272,11 +259,10 @@ static Class make_class(const char *name, const char *protocol, const struct kil
 	Class class = objc_allocateClassPair((Class)objc_getClass("NSObject"), name, 0);
 	Protocol *adopted =
 		objc_getProtocol(protocol); /* may be NULL: nobody had to compile it in */
-	uint8_t log2_of_alignment = sizeof(void *) == 8 ? 3 : 2;
 
 	if (!class)
 		return NULL;
-	class_addIvar(class, CONTEXT, sizeof(void *), log2_of_alignment, "^v");
+	class_addIvar(class, CONTEXT, sizeof(void *), sizeof(void *) == 8 ? 3 : 2, "^v");
 	for (size_t i = 0; i < count; i++)
 		class_addMethod(class, sel_registerName(methods[i].selector), methods[i].imp,
 				methods[i].encoding);
