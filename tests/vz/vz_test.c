@@ -459,10 +459,10 @@ static void the_balloon_takes_what_it_is_told(void **state)
 	vm_set(&vm, "balloon", "true");
 	vm_make_ready(&vm);
 	lookalike_trace();
-	update.balloon = 64 << 20;
+	update.balloon = 16 << 20;
 	change(&vm, &update, 0, NULL);
 	trace = lookalike_take_trace();
-	expect(trace, "setTargetVirtualMachineMemorySize:] 201326592");
+	expect(trace, "setTargetVirtualMachineMemorySize:] 251658240");
 	free(trace);
 	update.balloon = 1000;
 	change(&vm, &update, KILN_EINVAL, "balloon: must be whole MiB");
@@ -474,7 +474,7 @@ static void the_balloon_takes_what_it_is_told(void **state)
 	open_unbooted(&vm, (struct lookalike_faults){0});
 	vm_make_ready(&vm);
 	update = (kiln_update)KILN_UPDATE_INIT;
-	update.balloon = 64 << 20;
+	update.balloon = 16 << 20;
 	change(&vm, &update, KILN_ENOTSUP, "balloon: the machine has none");
 	close_unbooted(&vm);
 }
