@@ -148,7 +148,11 @@ static int add_disk(kiln_config *config, const char *value, kiln_error *err)
 	struct kiln__os_stat st;
 	size_t len;
 	bool ro = false;
-	int r = absolute_path(value, &path, err);
+	int r;
+
+	if (strncmp(value, "nbd", 3) == 0 && strstr(value, "://"))
+		return config_set_json(config, "disks[]", json_pack("{s:s}", "url", value), err);
+	r = absolute_path(value, &path, err);
 
 	if (r < 0)
 		return r;
@@ -320,6 +324,10 @@ static int set_network(kiln_config *config, const char *value, kiln_error *err)
 		return config_set_json(
 			config, "networks[]",
 			json_pack("{s:s, s:s}", "kind", "tap", "interface", value + 4), err);
+	if (strncmp(value, "socket:", 7) == 0)
+		return config_set_json(
+			config, "networks[]",
+			json_pack("{s:s, s:s}", "kind", "socket", "socket", value + 7), err);
 	return config_set_json(config, "networks[]", json_pack("{s:s}", "kind", value), err);
 }
 
@@ -430,6 +438,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 				       json_pack("[s,s,s]", "/bin/sh", "-c", given->value), err);
 	case OPT_SET:
 		return set_pair(config, given->value, err);
+	case OPT_SHARE:
+		return enter_share(config, given->value, err);
 	case OPT_VOLUME:
 		return enter_volume(config, given->value, err);
 	default:

@@ -93,8 +93,9 @@ struct kiln__disk {
 	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
 	enum kiln__disk_bus bus;
-	bool scratch; /* the root's overlay, new for this life: nothing on it is to last */
-	bool own;     /* put in by kiln (overlay, volume, seed): no firmware boots from it */
+	const char *url; /* of an NBD server, instead of a source; or NULL */
+	bool scratch;    /* the root's overlay, new for this life: nothing on it is to last */
+	bool own;        /* put in by kiln (overlay, volume, seed): no firmware boots from it */
 };
 
 /* By these serial numbers the guest knows kiln's own disks; no other may have them. */
@@ -124,12 +125,37 @@ enum kiln__network_kind {
 	KILN__NETWORK_USER,    /* unprivileged NAT, no rights on the host needed */
 	KILN__NETWORK_TAP,     /* a TAP interface that is there */
 	KILN__NETWORK_BRIDGED, /* on the network of a Mac's interface */
+	KILN__NETWORK_SOCKET,  /* frames as datagrams, to a switch's socket */
 };
 
 struct kiln__network {
 	enum kiln__network_kind kind;
 	const char *interface; /* of TAP and BRIDGED */
+	const char *socket;    /* of SOCKET: its path */
 	uint8_t mac[6];        /* all zero: made from the machine's id */
+};
+
+/* A directory of the host, by virtiofs. */
+struct kiln__share {
+	const char *source;
+	const char *target; /* in the guest; NULL: the guest mounts it itself */
+	const char *tag;    /* NULL: "share" and its number */
+	const char *name;   /* one of several directories of the same tag; NULL: the tag's own */
+	bool readonly;
+};
+
+struct kiln__rosetta {
+	bool enabled;
+	const char *target; /* NULL: the guest mounts it itself */
+	bool install;
+	const char *cache; /* a socket's path, or '@' and an abstract one's name; NULL: none */
+};
+
+/* Besides the console; with exactly one of file and socket. */
+struct kiln__console_port {
+	const char *name;
+	const char *file;
+	const char *socket;
 };
 
 struct kiln__port {
@@ -259,6 +285,12 @@ struct kiln__spec {
 	size_t network_count;
 	struct kiln__port *ports;
 	size_t port_count;
+	struct kiln__share *shares;
+	size_t share_count;
+	struct kiln__rosetta rosetta;
+	struct kiln__console_port *console_ports;
+	size_t console_port_count;
+	bool nested; /* the guest runs virtual machines itself; default false */
 
 	struct kiln__kvm_verdict kvm; /* not of the configuration: whoever launches this may know */
 	bool vsock;                   /* default true */
@@ -348,6 +380,11 @@ static inline bool kiln__spec_has_seed(const struct kiln__spec *spec)
 		return spec->seed.asked || spec->firmware != KILN__FIRMWARE_NONE;
 	return spec->seed.use == KILN__SEED_ALWAYS;
 }
+
+/* The tag of shares[@index], in @text of KILN__TAG_MAX. */
+#define KILN__TAG_MAX 40
+const char *kiln__spec_share_tag(const struct kiln__spec *spec, size_t index, char *text);
+#define KILN__ROSETTA_TAG "rosetta"
 
 KILN__DEFINE_AUTOPTR(struct kiln__spec, kiln__spec_free)
 KILN__DEFINE_AUTOPTR(kiln_config, kiln_config_free)

@@ -46,6 +46,13 @@
 #define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
 #define KILN__CAN_SNAPSHOT  0x4000u /* and begins from one (spec->snapshot) */
 #define KILN__CAN_VZ        0x8000u /* Apple's Virtualization.framework accelerates it */
+/* Keys that only some have: see lacks.c. */
+#define KILN__CAN_SHARE         0x010000u
+#define KILN__CAN_ROSETTA       0x020000u
+#define KILN__CAN_NEST          0x040000u
+#define KILN__CAN_NBD           0x080000u
+#define KILN__CAN_CONSOLE_PORTS 0x100000u
+#define KILN__CAN_SWITCH        0x200000u /* networks of kind socket */
 
 struct kiln__feature {
 	unsigned bit;
@@ -204,6 +211,10 @@ struct kiln__backend {
 /* Every backend there is, in the order in which "auto" tries them; ends with NULL.
  * src/backends/registry.c. */
 extern const struct kiln__backend *const kiln__backends[];
+
+/* Is it possible with this backend: what it has no feature for, and its own check(). */
+int kiln__backend_check(const struct kiln__backend *backend, const struct kiln__spec *spec,
+			kiln_error *err);
 
 /* The backend of that name; KILN_EINVAL names those that exist. */
 int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_error *err);

@@ -498,7 +498,7 @@ static int choose_backend(kiln_machine *m, kiln_error *err)
 		r = kiln__fail(err, KILN_ENOTSUP,
 			       "snapshot: root.overlay.kind is disk, and that is made anew");
 	if (r == 0)
-		r = m->backend->check(m->spec, err);
+		r = kiln__backend_check(m->backend, m->spec, err);
 	return r;
 }
 

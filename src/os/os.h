@@ -249,6 +249,12 @@ int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
 /* The same without waiting: KILN_EBUSY if the listener does not keep up with its connections. */
 int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
+/*
+ * A datagram socket that is connected to that at @path and itself at @own, which must not exist and
+ * is the caller's to remove. Linux and macOS only.
+ */
+int kiln__os_datagram_connect(kiln_fd *ret, const char *own, const char *path, kiln_error *err);
+
 /* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any
  * more). */
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);

@@ -346,8 +346,8 @@ static void a_snapshot_is_begun_from_or_refused_by_name(void **state)
 	struct vm vm;
 
 	(void)state;
-	if (subject->has_standin)
-		return; /* api_test.c */
+	if (subject->has_standin || strcmp(subject->name, "vz") == 0)
+		return; /* api_test.c, vz_test.c */
 	vm_open(&vm);
 	vm_set(&vm, "snapshot", "/nonexistent");
 	assert_int_equal(kiln_machine_new(&machine, vm.loop, vm.config, NULL, &err), KILN_ENOTSUP);
