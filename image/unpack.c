@@ -9,7 +9,6 @@
 #include "err.h"
 #include "input.h"
 
-#include <elf.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +79,23 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
 	return 0;
 }
 
+/* The ELF-64 object file format, figures 1 and 9; <elf.h> is not everywhere. */
+struct elf_header {
+	uint8_t ident[16];
+	uint16_t type, machine;
+	uint32_t version;
+	uint64_t entry, segments_at, sections_at;
+	uint32_t flags;
+	uint16_t size, segment_size, segments, section_size, sections, names;
+};
+
+struct elf_segment {
+	uint32_t type, flags;
+	uint64_t offset, virtual, physical, file_size, memory_size, align;
+};
+
+#define ELF_LOAD 1 /* PT_LOAD */
+
 /*
  * The vmlinux of a build has its .bss in the file, as zeros. What a segment ends with in whole
  * pages of zeros is taken out of its file size (the bytes stay where they are): a VMM that maps
@@ -89,23 +105,23 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
 static void trim_segments(uint8_t *bytes)
 {
 	const uint64_t page = 4096;
-	Elf64_Ehdr header;
-	Elf64_Phdr segment;
+	struct elf_header header;
+	struct elf_segment segment;
 
 	memcpy(&header, bytes, sizeof(header));
-	for (unsigned i = 0; i < header.e_phnum; i++) {
-		uint8_t *at = bytes + header.e_phoff + i * sizeof(segment);
+	for (unsigned i = 0; i < header.segments; i++) {
+		uint8_t *at = bytes + header.segments_at + i * sizeof(segment);
 		uint64_t size;
 
 		memcpy(&segment, at, sizeof(segment));
-		if (segment.p_type != PT_LOAD || segment.p_filesz > segment.p_memsz)
+		if (segment.type != ELF_LOAD || segment.file_size > segment.memory_size)
 			continue;
-		size = segment.p_filesz;
-		while (size && !bytes[segment.p_offset + size - 1])
+		size = segment.file_size;
+		while (size && !bytes[segment.offset + size - 1])
 			size--;
 		size = (size + page - 1) / page * page;
-		if (size < segment.p_filesz)
-			segment.p_filesz = size;
+		if (size < segment.file_size)
+			segment.file_size = size;
 		memcpy(at, &segment, sizeof(segment));
 	}
 }
