@@ -88,13 +88,18 @@ fetch_source() {
 	mv "$1" "$cache/src/$1"
 }
 
+# A mirror that had no source of an optional package is asked again a day later.
+asked_lately() {
+	[ -n "$(find "$cache/src/$1.none" -mtime -1 2>/dev/null)" ]
+}
+
 # The sources of the packages named, those that are not there yet, each in a directory of its
 # own: one that a later kiln needs comes to those of an earlier one. Not having one that is
 # optional is said.
 fetch_sources() {
 	missing=
 	for name in "$@"; do
-		[ -d "$cache/src/$name" ] || missing="$missing $name"
+		[ -d "$cache/src/$name" ] || asked_lately "$name" || missing="$missing $name"
 	done
 	[ -n "$missing" ] || return 0
 	command -v apt-get >/dev/null && command -v dpkg-source >/dev/null ||
@@ -108,7 +113,10 @@ fetch_sources() {
 	for name in $missing; do
 		(cd "$cache/src.new" && fetch_source "$name") && continue
 		case " $optional " in
-		*" $name "*) say "no source of $name is to be had: what needs it is left out" ;;
+		*" $name "*)
+			say "no source of $name is to be had: what needs it is left out"
+			mkdir -p "$cache/src" && touch "$cache/src/$name.none"
+			;;
 		*) fail "cannot fetch the source of $name" ;;
 		esac
 	done
@@ -170,6 +178,7 @@ write_cross_file() {
 
 # A library from its source, with a meson.build of ours in place of its own build system.
 build_library() {
+	[ -d "$cache/src/$1" ] || return 0 # an optional one
 	[ -e "$dir/$1.done" ] && [ "$dir/$1.done" -nt "tools/cross/$1.build" ] && return
 	say "building $1 for $triple"
 	rm -rf "$dir/$1"
@@ -179,7 +188,7 @@ build_library() {
 		--default-library static -Ddebug=false -Doptimization=2 "$dir/$1/build" "$dir/$1" >"$dir/$1.log" 2>&1 &&
 		ninja -C "$dir/$1/build" install >>"$dir/$1.log" 2>&1 || { cat "$dir/$1.log" >&2; exit 1; }
 	rm -rf "$dir/$1"
-	touch "$dir/$1.done"
+	touch "$dir/$1.done" "$dir/meson.ini" # Meson looks for libraries anew
 }
 
 deps() {
@@ -201,7 +210,12 @@ build() {
 		{ cat "$dir/kiln.log" >&2; exit 1; }
 	ninja -C "$build" >"$dir/kiln.log" 2>&1 || { cat "$dir/kiln.log" >&2; exit 1; }
 	# What is linked for a Mac needs of it what it has: see the script.
-	case $1 in macos*) python3 tests/link/macho.py "$build/tests/link/link-test" "$build/kiln-runner" ;; esac
+	case $1 in
+	macos*)
+		python3 tests/link/macho.py "$build/tests/link/link-test" "$build/kiln" "$build/kiln-runner" \
+			"$build/kiln-image"
+		;;
+	esac
 	say "built and linked for $triple"
 }
 
