@@ -182,6 +182,8 @@ def check_signature(path, data):
         if 5 in found or 7 in found:
             sys.exit(f"{path}: has an entitlement")
         return
+    if 5 not in found or 7 not in found:
+        sys.exit(f"{path}: has no entitlements")
     if found[5][0] != 0xfade7171 or plistlib.loads(found[5][1][8:]) != wanted or b"<!--" in found[5][1]:
         sys.exit(f"{path}: other entitlements than {wanted}")
     if found[7][0] != 0xfade7172 or found[7][1][8] != 0x70 or read_der(found[7][1][8:]) != ([1, wanted], b""):
