@@ -2,6 +2,7 @@
 /* The grammar is that of distribution's "reference" (regexp.go), which the OCI's has taken over. */
 #include "reference.h"
 
+#include "buf.h"
 #include "err.h"
 
 #include <string.h>
@@ -261,8 +262,8 @@ int kiln__reference_parse(struct kiln__reference *ret, const char *text, kiln_er
 			return r;
 	}
 	/* A colon behind the last slash begins the tag; one before it, a port. */
-	last = memrchr(text, '/', name);
-	last = memchr(last ? last : text, ':', name - (size_t)((last ? last : text) - text));
+	last = kiln__buf_behind_last(text, '/', name);
+	last = memchr(last, ':', name - (size_t)(last - text));
 	if (last) {
 		tag = name - (size_t)(last - text) - 1;
 		if (!is_tag(last + 1, tag))

@@ -44,7 +44,7 @@ struct kiln__resolving {
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
 int kiln__resolve_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
 {
-	const char *given = secure_getenv("KILN_IMAGE_CACHE");
+	kiln__autofree char *given = kiln__os_env("KILN_IMAGE_CACHE");
 	kiln__autofree char *path =
 		given && *given ? strdup(given) : kiln__strf("%s/images", home->dir);
 

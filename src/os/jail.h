@@ -65,6 +65,10 @@ struct kiln__jail_report {
  */
 size_t kiln__os_jail_begin(void);
 
+/* A file or directory as a place of a jail: it need not be one that may be read. KILN_FD_NONE if it
+ * is not there. */
+kiln_fd kiln__os_jail_place(const char *path);
+
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user
  * may have one, and keeps_root is not set), no new privileges, not dumpable (nobody of this user

@@ -232,3 +232,10 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 		r = enter_seccomp(jail->filter, err);
 	return r;
 }
+
+kiln_fd kiln__os_jail_place(const char *path)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+
+	return fd < 0 ? KILN_FD_NONE : fd;
+}
