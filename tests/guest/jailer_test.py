@@ -35,12 +35,6 @@ def assert_no_jail(home):
     home.assert_clean()
 
 
-def owners(home):
-    """Of all files that are not in a jail: (path, owner, group, mode)."""
-    return {(str(path), stat.st_uid, stat.st_gid, stat.st_mode) for top in (home.dir / "home", home.dir / "data") if top.exists()
-            for path in sorted(top.rglob("*")) if not path.is_symlink() for stat in [path.stat()] if not path.is_socket()}
-
-
 def test_run_has_streams_and_exit_codes(home):
     for more in ((), ("new_pid_ns=true",)):
         result = home.kiln("run", "--rm", "-i", *options(home, *more), "--", "sh", "-c", "cat; echo wrong >&2; exit 7", stdin="from here\n")
@@ -53,6 +47,7 @@ def test_it_is_another_user_in_a_root_of_its_own(home):
     for more in ((), ("new_pid_ns=true", 'resource_limits=["no-file=1000"]')):
         home.ok("run", "-d", "--name", "a", *options(home, *more), "--overlay-size", "64M", "-v", "data:/data", "--", "sleep", "10000")
         home.ok("exec", "a", "sh", "-c", "echo kept >/data/f && echo b >/root/g && sync")
+        assert home.ok("exec", "a", "cat", "/root/g") == "b\n"
         told = json.loads(home.ok("inspect", "a"))[0]
         with open(f"/proc/{told['vmm_pid']}/status", encoding="ascii") as file:
             status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
@@ -68,7 +63,7 @@ def test_it_is_another_user_in_a_root_of_its_own(home):
         home.ok("resume", "a")
         home.ok("stop", "a")
         home.ok("start", "a")
-        assert home.ok("exec", "a", "cat", "/data/f", "/root/g") == "kept\nb\n"
+        assert home.ok("exec", "a", "cat", "/data/f") == "kept\n"
         home.ok("kill", "a")
         assert home.vms()[0]["state"] == "stopped", home.vms()
         home.ok("rm", "a")
