@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bringing a runner up: what it needs is resolved, on a thread where that takes time; the VM's lock is taken, the
- * runner is spawned with one end of a socket pair and the lock, and told what to run.
+ * Bringing a runner up: what it needs is resolved, on a thread where that takes time; the VM's lock
+ * is taken, the runner is spawned with one end of a socket pair and the lock, and told what to run.
  *
  * Until the runner has answered, this process holds the lock too: should the runner
  * fail, nobody can get between its end and the record of why. From its answer on
