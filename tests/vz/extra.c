@@ -403,7 +403,12 @@ static bool join_port(struct extra *extra, size_t index, kiln_loop *loop)
 
 bool extra_join(struct extra *extra, kiln_loop *loop, char *error, size_t size)
 {
-	extra->qmp = connect_to(extra, "qmp", SOCK_STREAM);
+	/* QEMU was spawned just now. */
+	for (int i = 0; i < WAIT_MS / 10 && extra->qmp < 0; i++) {
+		extra->qmp = connect_to(extra, "qmp", SOCK_STREAM);
+		if (extra->qmp < 0)
+			poll(NULL, 0, 10);
+	}
 	if (extra->qmp < 0)
 		return say(error, size, "the second monitor");
 	if (!await(extra, "\"QMP\"", error, size) ||

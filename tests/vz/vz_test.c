@@ -376,7 +376,7 @@ static void rosetta_is_asked_for_installed_or_refused(void **state)
 	try_lending(plain, missing, KILN_ENOENT, "rosetta: it is not installed");
 	try_lending(install, missing, 0, "VZLinuxRosettaDirectoryShare initWithError:");
 	try_lending(install, (struct lookalike_faults){.rosetta = 1, .rosetta_install_code = 9},
-		    KILN_ECANCELED, "installing Rosetta: The installation was cancelled.");
+		    KILN_EACCES, "installing Rosetta: The installation was cancelled.");
 	try_lending(cache, there, 0, "VZLinuxRosettaAbstractSocketCachingOptions initWithName");
 	lookalike_hide("VZLinuxRosettaUnixSocketCachingOptions", NULL);
 	try_lending(cache, there, KILN_ENOTSUP, "rosetta: cache needs macOS 14");

@@ -147,6 +147,9 @@ static void installed(struct kiln__call *call, id object, NSError *error)
 	pthread_mutex_lock(&install->lock);
 	if (error)
 		kiln__nserror(&install->err, error, "installing Rosetta");
+	/* Somebody at the Mac said no; a start that is cancelled is another matter. */
+	if (install->err.code == KILN_ECANCELED)
+		install->err.code = KILN_EACCES;
 	install->done = true;
 	pthread_cond_signal(&install->changed);
 	pthread_mutex_unlock(&install->lock);
