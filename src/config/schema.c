@@ -966,7 +966,8 @@ static const struct kiln__key top_keys[] = {
 		.type = KILN__TYPE_OBJECT,
 		.keys = kiln__rosetta_keys,
 		.field = FIELD(struct kiln__spec, rosetta),
-		.doc = "Apple's translator, by which a guest of Apple silicon runs x86-64 programs; "
+		.doc = "Apple's translator, by which a guest of Apple silicon runs x86-64 "
+		       "programs; "
 		       "with the backend vz.",
 	},
 	{
