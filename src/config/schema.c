@@ -966,8 +966,8 @@ static const struct kiln__key top_keys[] = {
 		.type = KILN__TYPE_OBJECT,
 		.keys = kiln__rosetta_keys,
 		.field = FIELD(struct kiln__spec, rosetta),
-		.doc = "Apple's translator, by which a guest of Apple silicon runs x86-64 programs; "
-		       "with the backend vz.",
+		.doc = "Apple's translator, by which a guest of Apple silicon runs x86-64 "
+		       "programs; with the backend vz.",
 	},
 	{
 		.name = "nested",

@@ -185,9 +185,9 @@ struct kiln__backend {
 	int (*moved)(struct kiln__instance *instance, const char *dir, kiln_error *err);
 
 	/*
-	 * What of it on disk the instance removes at its end, but may not any more once this process
-	 * has given up its rights: lines as leaves.h has them, for whoever comes next; or NULL.
-	 * Known when it is prepared; valid until its end. NULL: there is never such.
+	 * What of it on disk the instance removes at its end, but may not any more once this
+	 * process has given up its rights: lines as leaves.h has them, for whoever comes next; or
+	 * NULL. Known when it is prepared; valid until its end. NULL: there is never such.
 	 */
 	const char *(*leaves)(const struct kiln__instance *instance);
 

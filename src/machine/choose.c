@@ -62,7 +62,8 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 			continue;
 		if (first && why.code && !why_first.code)
 			why_first = why;
-		if (kiln__backend_check(backend, spec, &why) == 0 && works(backend, spec, &why) == 0) {
+		if (kiln__backend_check(backend, spec, &why) == 0 &&
+		    works(backend, spec, &why) == 0) {
 			*ret = backend;
 			return 0;
 		}

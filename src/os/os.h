@@ -374,8 +374,8 @@ void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
 
 /*
  * Orphans among what this process has started become its children (Linux; for good), and one of
- * them is taken for one: by its number, which is its own until it is reaped. KILN_ENOENT if it is no
- * child of this process.
+ * them is taken for one: by its number, which is its own until it is reaped. KILN_ENOENT if it is
+ * no child of this process.
  */
 int kiln__os_adopt_orphans(kiln_error *err);
 int kiln__child_adopt(struct kiln__child **ret, int64_t pid, kiln_error *err);
