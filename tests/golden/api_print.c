@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a VMM with an API is told of a machine, for api_test.py, as `api-print BACKEND WHAT
- * [CONFIG]`:
+ * What a VMM with an API is told of a machine, for api_test.py.
  *
- * - minimal, full: its requests as a JSON array; CONFIG as in the machine's document;
- * - runtime (of firecracker): its requests while it runs, of CONFIG as kiln_update.config has it;
- * - fields, runtime-fields: the table of its fields: path, the key that says it instead, since
- * when.
+ * api-print BACKEND minimal|full [CONFIG]: its requests as a JSON array; CONFIG is as in the
+ * machine's document.
+ *
+ * api-print firecracker runtime [CONFIG]: its requests while it runs; CONFIG is as in
+ * kiln_update.config.
+ *
+ * api-print BACKEND fields|runtime-fields: the table of its fields: path, key instead, since.
  */
 #include "cloud_hypervisor_config.h"
 #include "firecracker_config.h"

@@ -413,8 +413,9 @@ static int check_update(const struct kiln__instance *vm, const kiln_update *upda
 		configured(vm, "memory", "size") + configured(vm, "memory", "hotplug_size");
 
 	if (update->config)
-		return kiln__fail(err, KILN_ENOTSUP,
-				  "config: Cloud Hypervisor is not told its own words while it runs");
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"config: Cloud Hypervisor is not told its own words while it runs");
 	if (update->cpus != KILN_UPDATE_KEEP && (update->cpus == 0 || update->cpus > cpus)) {
 		kiln__fail(err, KILN_ENOTSUP, "cpus: this machine can have 1 to %llu",
 			   (unsigned long long)cpus);
