@@ -51,7 +51,7 @@ def test_configuration(home):
     document('{"memory": "900G"}', "memory", "than this host has")
     document('{"memory": "900T"}', "memory")
     document('{"cpus": 1', "line 1")
-    document('{"shares": []}', "shares")
+    document('{"idle": {}}', "idle")
     root = busybox_root()
     refused(home, "run", "--cpus", "0", "--rootfs", root, "--", "true", says=["cpus"])
     refused(home, "run", "-m", "1", "--rootfs", root, "--", "true", says=["memory"])
