@@ -15,9 +15,12 @@
 
 #include "apivmm.h"
 #include "buf.h"
+#include "change.h"
 #include "cloud_hypervisor_config.h"
 #include "err.h"
 #include "events.h"
+#include "serials.h"
+#include "taps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +47,10 @@ struct kiln__instance {
 	bool runs;         /* it has booted */
 	struct kiln__deferred *rebooting; /* as was agreed */
 	bool asks_info;                   /* a vm.info is under way */
+	unsigned version;                 /* of the VMM; 0 before it has said */
+	bool dumps;                       /* it has vm.coredump */
+	struct kiln__cloud_hypervisor_taps taps;
+	struct kiln__cloud_hypervisor_serials serials; /* for VMMs that give their own */
 	kiln_done_fn started;
 	void *started_data;
 };
@@ -152,6 +159,7 @@ static void complete_start(struct kiln__instance *vm, const kiln_error *err)
 	kiln_done_fn done = vm->started;
 
 	vm->started = NULL;
+	kiln__cloud_hypervisor_close_taps(&vm->taps);
 	if (!err)
 		vm->runs = true;
 	if (done)
@@ -175,18 +183,24 @@ static void create(struct kiln__instance *vm)
 		return;
 	}
 	if (vm->restore_dir) {
-		kiln__api_add(steps, "PUT",
-			      json_pack("{s:o}", "source_url",
-					json_sprintf("file://%s", vm->restore_dir)),
-			      ROOT "vm.restore");
-		steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
-		kiln__api_add(steps, "PUT", NULL, ROOT "vm.resume");
+		kiln__cloud_hypervisor_restore(vm->restore_dir, steps);
 	} else {
-		kiln__api_add(steps, "PUT", json_incref(vm->config), ROOT "vm.create");
+		kiln__cloud_hypervisor_create(&vm->taps, vm->config, steps);
 		kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
 	}
 	kiln__api_run(&vm->api, steps, on_booted, vm);
 	free(steps);
+}
+
+static bool has_feature(const json_t *ping, const char *name)
+{
+	const json_t *feature;
+	size_t i;
+
+	json_array_foreach (json_object_get(ping, "features"), i, feature)
+		if (json_is_string(feature) && strcmp(json_string_value(feature), name) == 0)
+			return true;
+	return false;
 }
 
 /* {"version": "53.0.0", ...}; what came with a version that this is, is asked for. */
@@ -208,6 +222,8 @@ static int check_version(struct kiln__instance *vm, const char *body, size_t len
 	    !json_object_get(vm->config, "pvpanic") &&
 	    json_object_set_new(vm->config, "pvpanic", json_true()))
 		r = kiln__fail_nomem(err);
+	vm->version = version;
+	vm->dumps = has_feature(json, "guest_debug");
 	json_decref(json);
 	return r;
 }
@@ -314,7 +330,11 @@ static int open_files(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0)
 		r = kiln__handles_add_boot_file(handles, &spec->initrd,
 						KILN__CLOUD_HYPERVISOR_FD_INITRD, "initrd", err);
-	return r < 0 ? r : kiln__api_add_disks(&vm->api, KILN__CLOUD_HYPERVISOR_FD_DISK, err);
+	if (r == 0)
+		r = kiln__api_add_disks(&vm->api, KILN__CLOUD_HYPERVISOR_FD_DISK, err);
+	if (r == 0)
+		r = kiln__cloud_hypervisor_note_serials(&vm->serials, handles, err);
+	return r < 0 ? r : kiln__cloud_hypervisor_open_taps(&vm->taps, spec, err);
 }
 
 static int make_channels(struct kiln__instance *vm, kiln_error *err)
@@ -363,6 +383,13 @@ static int open_terminal(kiln_fd *ret, kiln_fd *ret_slave, kiln_error *err)
 	return 0;
 }
 
+/* Whether it opens interfaces itself. */
+static bool is_networked(const struct kiln__instance *vm)
+{
+	return vm->api.host.spec->network_count > 0 &&
+	       !vm->api.host.spec->cloud_hypervisor.open_taps;
+}
+
 static int spawn(struct kiln__instance *vm, kiln_error *err)
 {
 	/* No option of its would hold the VM's id, by which a VMM is known (os.h, open_process). */
@@ -376,8 +403,7 @@ static int spawn(struct kiln__instance *vm, kiln_error *err)
 		return r;
 	r = kiln__api_take_console(&vm->api, master, err);
 	if (r == 0)
-		r = kiln__api_spawn(&vm->api, argv, vm->api.host.spec->network_count > 0, slave,
-				    err);
+		r = kiln__api_spawn(&vm->api, argv, is_networked(vm), slave, err);
 	kiln__os_close(slave);
 	return r;
 }
@@ -478,68 +504,94 @@ static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done
 /* --- changes
  * ----------------------------------------------------------------------------------------- */
 
-static uint64_t configured(const struct kiln__instance *vm, const char *section, const char *name)
+static struct kiln__cloud_hypervisor_facts facts_of(const struct kiln__instance *vm)
 {
-	return (uint64_t)json_integer_value(
-		json_object_get(json_object_get(vm->config, section), name));
+	return (struct kiln__cloud_hypervisor_facts){
+		.version = vm->version,
+		.dumps = vm->dumps,
+		.networked = is_networked(vm),
+		.config = vm->config,
+	};
 }
 
-static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
+/* Sends what is in @steps, or tells @r: why there is nothing. Frees @steps. */
+static void run_or_refuse(struct kiln__instance *vm, struct kiln__api_steps *steps, int r,
+			  const kiln_error *err, kiln_done_fn done, void *data)
 {
-	uint64_t cpus = configured(vm, "cpus", "max_vcpus");
-	uint64_t memory =
-		configured(vm, "memory", "size") + configured(vm, "memory", "hotplug_size");
-
-	if (update->cpus != KILN_UPDATE_KEEP && (update->cpus == 0 || update->cpus > cpus)) {
-		kiln__fail(err, KILN_ENOTSUP, "cpus: this machine can have 1 to %llu",
-			   (unsigned long long)cpus);
-		return kiln__hint(err, "give it room: cloud_hypervisor.config "
-				       "{\"cpus\":{\"max_vcpus\":N}}"),
-		       KILN_ENOTSUP;
+	if (r < 0) {
+		done(data, r, err);
+		kiln__api_steps_done(steps);
+	} else {
+		kiln__api_run(&vm->api, steps, done, data);
 	}
-	if (update->memory != KILN_UPDATE_KEEP && update->memory > memory) {
-		kiln__fail(err, KILN_ENOTSUP, "memory: this machine can have %llu MiB at most",
-			   (unsigned long long)(memory >> 20));
-		return kiln__hint(err, "give it room: cloud_hypervisor.config "
-				       "{\"memory\":{\"hotplug_size\":BYTES}}"),
-		       KILN_ENOTSUP;
-	}
-	if (update->balloon != KILN_UPDATE_KEEP && !json_object_get(vm->config, "balloon")) {
-		kiln__fail(err, KILN_ENOTSUP, "balloon: this machine has none");
-		return kiln__hint(err, "give it one: balloon = true"), KILN_ENOTSUP;
-	}
-	return 0;
-}
-
-static int set_size(json_t *body, const char *name, uint64_t value)
-{
-	return value == KILN_UPDATE_KEEP
-		       ? 0
-		       : json_object_set_new(body, name, json_integer((json_int_t)value));
+	free(steps);
 }
 
 static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update *update,
 				    kiln_done_fn done, void *data)
 {
+	struct kiln__cloud_hypervisor_facts facts = facts_of(vm);
 	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
-	json_t *body = json_object();
-	kiln_error err = KILN_ERROR_INIT;
+	kiln_error err;
 
-	if (!steps || set_size(body, "desired_vcpus", update->cpus) ||
-	    set_size(body, "desired_ram", update->memory) ||
-	    set_size(body, "desired_balloon", update->balloon))
+	if (!steps) {
 		kiln__fail_nomem(&err);
-	else
-		check_update(vm, update, &err);
-	if (err.code) {
-		json_decref(body);
-		free(steps);
 		done(data, err.code, &err);
 		return;
 	}
-	kiln__api_add(steps, "PUT", body, ROOT "vm.resize");
-	kiln__api_run(&vm->api, steps, done, data);
-	free(steps);
+	run_or_refuse(vm, steps, kiln__cloud_hypervisor_resize(&facts, update, steps, &err), &err,
+		      done, data);
+}
+
+static void cloud_hypervisor_change(struct kiln__instance *vm, const kiln_change *change,
+				    const struct kiln__spec *parts, kiln_done_fn done, void *data)
+{
+	struct kiln__cloud_hypervisor_facts facts = facts_of(vm);
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		done(data, err.code, &err);
+		return;
+	}
+	run_or_refuse(vm, steps, kiln__cloud_hypervisor_change(&facts, change, parts, steps, &err),
+		      &err, done, data);
+}
+
+/* Who waits for the counters of the VMM. */
+struct counting {
+	kiln__text_fn done;
+	void *data;
+};
+
+static void on_counters(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct counting counting = *(struct counting *)data;
+
+	free(data);
+	counting.done(counting.data, answer ? answer->body : NULL, err);
+}
+
+static void cloud_hypervisor_counters(struct kiln__instance *vm, kiln__text_fn done, void *data)
+{
+	struct counting *counting = malloc(sizeof(*counting));
+	kiln_error err;
+
+	if (!counting || vm->api.ended) {
+		free(counting);
+		kiln__fail(&err, KILN_EDIED, "%s", "Cloud Hypervisor has ended");
+		done(data, NULL, &err);
+		return;
+	}
+	*counting = (struct counting){.done = done, .data = data};
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = ROOT "vm.counters",
+					      .deadline_ms = KILN__API_MS,
+					      .done = on_counters,
+					      .data = counting,
+				      });
 }
 
 static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *directory,
@@ -553,11 +605,7 @@ static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *dir
 		done(data, err.code, &err);
 		return;
 	}
-	kiln__api_add(steps, "PUT",
-		      json_pack("{s:o}", "destination_url", json_sprintf("file://%s", directory)),
-		      ROOT "vm.snapshot");
-	if (steps->count)
-		steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
+	kiln__cloud_hypervisor_snapshot(directory, steps);
 	kiln__api_run(&vm->api, steps, done, data);
 	free(steps);
 }
@@ -566,6 +614,13 @@ static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
 				     kiln__connect_fn done, void *data)
 {
 	kiln__api_connect(&vm->api, port, done, data);
+}
+
+static const char *cloud_hypervisor_disk_serial(const struct kiln__instance *vm, const char *serial)
+{
+	return vm->version < KILN__CLOUD_HYPERVISOR_SERIAL
+		       ? kiln__cloud_hypervisor_find_serial(&vm->serials, vm->api.host.spec, serial)
+		       : serial;
 }
 
 static int cloud_hypervisor_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
@@ -595,6 +650,7 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 		return;
 	forget_restore_dir(vm);
 	kiln__api_done(&vm->api);
+	kiln__cloud_hypervisor_close_taps(&vm->taps);
 	kiln__deferred_free(vm->rebooting);
 	kiln__watch_free(vm->event_watch);
 	kiln__os_close(vm->event_fd);
@@ -614,6 +670,8 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY |
 		    KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT,
+	.fields = kiln__cloud_hypervisor_fields,
+	.own_key = "cloud_hypervisor.config",
 	.probe = cloud_hypervisor_probe,
 	.check = kiln__cloud_hypervisor_check,
 	.open = cloud_hypervisor_open,
@@ -624,8 +682,13 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.pause = cloud_hypervisor_pause,
 	.resume = cloud_hypervisor_resume,
 	.update = cloud_hypervisor_update,
+	.change = cloud_hypervisor_change,
+	.changes = KILN__CLOUD_HYPERVISOR_CHANGES,
+	.devices = kiln__cloud_hypervisor_devices,
+	.counters = cloud_hypervisor_counters,
 	.snapshot = cloud_hypervisor_snapshot,
 	.connect = cloud_hypervisor_connect,
+	.disk_serial = cloud_hypervisor_disk_serial,
 	.moved = cloud_hypervisor_moved,
 	.console_write = cloud_hypervisor_console_write,
 	.accel = cloud_hypervisor_accel,
