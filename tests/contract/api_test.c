@@ -614,6 +614,29 @@ static void a_reset_boots_the_guest_again(void **state)
 	assert_nothing_left();
 }
 
+/* Done, but the answer never comes: the VMM is asked, and says that it is so. */
+static void what_is_late_is_asked_for(void **state)
+{
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker())
+		return;
+	open_in_test(&vm);
+	setenv("STANDIN_FAULT", "/api/v1/vm.pause:half;/api/v1/vm.resume:silent", 1);
+	vm_make_ready(&vm);
+	op_begin(&op, &vm, kiln_machine_pause);
+	op_await_ok(&op);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_PAUSED);
+	op_begin(&op, &vm, kiln_machine_resume); /* this one was not done */
+	op_await_code(&op, KILN_ETIMEDOUT);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_PAUSED);
+	unsetenv("STANDIN_FAULT");
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
 struct counters {
 	bool done;
 	int code;
@@ -784,6 +807,7 @@ int main(int argc, char **argv)
 		kiln_test(a_paused_guest_is_dumped),
 		kiln_test(a_death_at_a_change_fails_it_with_the_machine),
 		kiln_test(a_reset_boots_the_guest_again),
+		kiln_test(what_is_late_is_asked_for),
 		kiln_test(what_the_vmm_counts_is_told),
 		kiln_test(a_guest_that_resets_boots_again_where_that_is_wanted),
 		kiln_test(a_machine_goes_on_from_its_snapshot),

@@ -151,6 +151,56 @@ static void on_events(void *data, int events)
 	read_events(data);
 }
 
+/* --- what is late ----------------------------------------------------------------------------
+ */
+
+/* How long it may take to halt a guest or let it go on, and then to say which it is. */
+#define PAUSE_MS 10000
+#define INFO_MS  5000
+
+/* An operation that was not answered in time: what it comes to, the VMM is asked once. */
+struct late {
+	const char *wanted; /* the state that it was to lead to; static */
+	kiln_error err;
+	kiln_done_fn done;
+	void *data;
+};
+
+static void on_late_info(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct late late = *(struct late *)data;
+	json_t *info = answer ? json_loadb(answer->body, answer->len, 0, NULL) : NULL;
+	const char *state = json_string_value(json_object_get(info, "state"));
+	bool reached = state && strcmp(state, late.wanted) == 0;
+
+	(void)err;
+	free(data);
+	json_decref(info);
+	late.done(late.data, reached ? 0 : late.err.code, reached ? NULL : &late.err);
+}
+
+/* Tells @done how it ended with @err, which is NULL for success. */
+static void settle(struct kiln__instance *vm, const char *wanted, const kiln_error *err,
+		   kiln_done_fn done, void *data)
+{
+	struct late *late = err && err->code == KILN_ETIMEDOUT ? malloc(sizeof(*late)) : NULL;
+
+	if (!late || vm->api.ended) {
+		free(late);
+		done(data, err ? err->code : 0, err);
+		return;
+	}
+	*late = (struct late){.wanted = wanted, .err = *err, .done = done, .data = data};
+	kiln__log(vm->api.host.log, KILN_LOG_WARN, "%s; it is asked how it is", err->message);
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = ROOT "vm.info",
+					      .deadline_ms = INFO_MS,
+					      .done = on_late_info,
+					      .data = late,
+				      });
+}
+
 /* --- starting
  * ----------------------------------------------------------------------------------------- */
 
@@ -166,10 +216,16 @@ static void complete_start(struct kiln__instance *vm, const kiln_error *err)
 		done(vm->started_data, err ? err->code : 0, err);
 }
 
-static void on_booted(void *data, int result, const kiln_error *err)
+static void on_started(void *data, int result, const kiln_error *err)
 {
 	(void)result;
 	complete_start(data, err);
+}
+
+static void on_booted(void *data, int result, const kiln_error *err)
+{
+	(void)result;
+	settle(data, "Running", err, on_started, data);
 }
 
 static void create(struct kiln__instance *vm)
@@ -491,14 +547,52 @@ static void cloud_hypervisor_kill(struct kiln__instance *vm)
 	kiln__api_kill(&vm->api);
 }
 
+struct pausing {
+	struct kiln__instance *vm;
+	const char *wanted;
+	kiln_done_fn done;
+	void *data;
+};
+
+static void on_pause_answered(void *data, int result, const kiln_error *err)
+{
+	struct pausing pausing = *(struct pausing *)data;
+
+	(void)result;
+	free(data);
+	settle(pausing.vm, pausing.wanted, err, pausing.done, pausing.data);
+}
+
+static void call_pause(struct kiln__instance *vm, const char *target, const char *wanted,
+		       kiln_done_fn done, void *data)
+{
+	struct pausing *pausing = malloc(sizeof(*pausing));
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!pausing || !steps) {
+		free(pausing);
+		free(steps);
+		kiln__fail_nomem(&err);
+		done(data, err.code, &err);
+		return;
+	}
+	*pausing = (struct pausing){.vm = vm, .wanted = wanted, .done = done, .data = data};
+	kiln__api_add(steps, "PUT", NULL, ROOT "%s", target);
+	if (steps->count)
+		steps->items[0].deadline_ms = PAUSE_MS;
+	kiln__api_run(&vm->api, steps, on_pause_answered, pausing);
+	free(steps);
+}
+
 static void cloud_hypervisor_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_call(&vm->api, "PUT", ROOT "vm.pause", done, data);
+	call_pause(vm, "vm.pause", "Paused", done, data);
 }
 
 static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_call(&vm->api, "PUT", ROOT "vm.resume", done, data);
+	call_pause(vm, "vm.resume", "Running", done, data);
 }
 
 /* --- changes
