@@ -32,10 +32,9 @@ bench: ## boot figures beside those of QEMU, image figures beside those of skope
 	@$(MAKE) --no-print-directory all
 	@tests/bench/run.sh
 
-macos: ## build kiln-runner for macOS, both processors, in build-cross/kiln-runner; to be signed on a Mac
+macos: ## build kiln for macOS, universal and signed ad hoc, in build-cross/kiln-macos
 	@tools/cross.sh build macos macos-x86_64
-	@tools/cross/universal.py build-cross/kiln-runner build-cross/macos/kiln-runner build-cross/macos-x86_64/kiln-runner
-	@python3 tests/link/macho.py build-cross/kiln-runner
+	@tools/cross/macos.sh
 
 install: $(BUILD)/build.ninja ## install below DESTDIR and PREFIX
 	@$(if $(filter file,$(origin PREFIX)),,$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)) # one that is given counts, whenever

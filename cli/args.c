@@ -207,11 +207,13 @@ struct checking {
 	bool found;
 };
 
+/* A word that ends with a colon is followed by something. */
 static void check_word(void *data, const char *word, size_t len)
 {
 	struct checking *checking = data;
+	bool open = word[len - 1] == ':';
 
-	if (strlen(checking->value) == len && memcmp(checking->value, word, len) == 0)
+	if (strncmp(checking->value, word, len) == 0 && (open || !checking->value[len]))
 		checking->found = true;
 }
 

@@ -50,6 +50,7 @@ enum option_id {
 	OPT_INIT,
 	OPT_INITRD,
 	OPT_INTERACTIVE,
+	OPT_JAILER,
 	OPT_KERNEL,
 	OPT_LABEL,
 	OPT_MEMORY,
@@ -81,8 +82,10 @@ enum option_id {
 	OPT_SIZE,
 	OPT_SSH_KEY,
 	OPT_ROOTFS,
+	OPT_ROSETTA,
 	OPT_RUNNER,
 	OPT_SET,
+	OPT_SHARE,
 	OPT_TMPFS,
 	OPT_SIGNAL,
 	OPT_SINCE,
@@ -93,6 +96,7 @@ enum option_id {
 	OPT_HEALTH_RETRIES,
 	OPT_HEALTH_START_PERIOD,
 	OPT_HEALTH_TIMEOUT,
+	OPT_NESTED,
 	OPT_NO_HEALTHCHECK,
 	OPT_TAIL,
 	OPT_TIMEOUT,
@@ -131,7 +135,8 @@ struct option {
 	const char *arg;  /* what --help calls its argument; NULL: it takes none */
 	const char *help; /* one sentence without a full stop */
 	enum complete complete;
-	const char *words; /* "auto|none": nothing else is accepted; NULL: anything */
+	const char *words; /* "auto|tap:": nothing else is accepted, behind a colon anything; NULL:
+			      anything */
 	enum enters enters;
 	const char *key; /* the configuration's */
 };

@@ -129,6 +129,7 @@ void show_transfer(void *data, const struct kiln__transfer *transfer);
 /* --- configure_seed.c: options of seed and volumes, each by its rule --- */
 
 int enter_seed(kiln_config *config, const struct given *given, kiln_error *err);
+int enter_share(kiln_config *config, const char *value, kiln_error *err);
 int enter_volume(kiln_config *config, const char *value, kiln_error *err);
 
 /* A machine's configuration of a file of Firecracker's (fromvmm.c). */

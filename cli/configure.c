@@ -148,7 +148,11 @@ static int add_disk(kiln_config *config, const char *value, kiln_error *err)
 	struct kiln__os_stat st;
 	size_t len;
 	bool ro = false;
-	int r = absolute_path(value, &path, err);
+	int r;
+
+	if (strncmp(value, "nbd", 3) == 0 && strstr(value, "://"))
+		return config_set_json(config, "disks[]", json_pack("{s:s}", "url", value), err);
+	r = absolute_path(value, &path, err);
 
 	if (r < 0)
 		return r;
@@ -320,6 +324,10 @@ static int set_network(kiln_config *config, const char *value, kiln_error *err)
 		return config_set_json(
 			config, "networks[]",
 			json_pack("{s:s, s:s}", "kind", "tap", "interface", value + 4), err);
+	if (strncmp(value, "socket:", 7) == 0)
+		return config_set_json(
+			config, "networks[]",
+			json_pack("{s:s, s:s}", "kind", "socket", "socket", value + 7), err);
 	return config_set_json(config, "networks[]", json_pack("{s:s}", "kind", value), err);
 }
 
@@ -372,6 +380,30 @@ static int set_platform(kiln_config *config, const char *value, kiln_error *err)
 	return r < 0 ? r : kiln_config_set(config, "arch", arch, err);
 }
 
+/* Keys of firecracker.jailer, with commas between; what has a comma in it goes by --set. */
+static int set_jailer(kiln_config *config, const char *text, kiln_error *err)
+{
+	kiln__autofree char *copy = strdup(text);
+	char *save;
+	int r = copy ? kiln_config_set(config, "firecracker.jailer.enabled", "true", err)
+		     : kiln__fail_nomem(err);
+
+	for (char *part = r == 0 ? strtok_r(copy, ",", &save) : NULL; r == 0 && part;
+	     part = strtok_r(NULL, ",", &save)) {
+		char *equals = strchr(part, '=');
+		kiln__autofree char *key =
+			equals ? kiln__strf("firecracker.jailer.%.*s", (int)(equals - part), part)
+			       : NULL;
+
+		if (!equals)
+			r = kiln__fail(err, KILN_EINVAL, "%s: there is no '=' in it", part);
+		else
+			r = key ? kiln_config_set(config, key, equals + 1, err)
+				: kiln__fail_nomem(err);
+	}
+	return r;
+}
+
 static int enter_by_rule(kiln_config *config, const struct given *given, kiln_error *err)
 {
 	switch (given->option->id) {
@@ -391,6 +423,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 		return set_read_only(config, err);
 	case OPT_READY:
 		return set_ready(config, given->value, err);
+	case OPT_JAILER:
+		return set_jailer(config, given->value, err);
 	case OPT_KERNEL:
 		return set_kernel(config, given, err);
 	case OPT_PLATFORM:
@@ -404,6 +438,8 @@ static int enter_by_rule(kiln_config *config, const struct given *given, kiln_er
 				       json_pack("[s,s,s]", "/bin/sh", "-c", given->value), err);
 	case OPT_SET:
 		return set_pair(config, given->value, err);
+	case OPT_SHARE:
+		return enter_share(config, given->value, err);
 	case OPT_VOLUME:
 		return enter_volume(config, given->value, err);
 	default:

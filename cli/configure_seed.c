@@ -58,6 +58,42 @@ int enter_volume(kiln_config *config, const char *value, kiln_error *err)
 			       err);
 }
 
+/* --- directories of the host -------------------------------------------------- */
+
+/* SOURCE[:DIR][:ro]: without DIR the guest mounts it itself, by its tag. */
+int enter_share(kiln_config *config, const char *value, kiln_error *err)
+{
+	kiln__autofree char *text = strdup(value);
+	char *target = text ? strchr(text, ':') : NULL;
+	kiln__autofree char *source = NULL;
+	char *how = NULL;
+	json_t *share;
+	int r;
+
+	if (!text)
+		return kiln__fail_nomem(err);
+	if (target)
+		*target++ = '\0';
+	how = target ? strchr(target, ':') : NULL;
+	if (how)
+		*how++ = '\0';
+	if (target && strcmp(target, "ro") == 0 && !how) {
+		how = target;
+		target = NULL;
+	}
+	if (how && strcmp(how, "ro") != 0 && strcmp(how, "rw") != 0) {
+		kiln__fail(err, KILN_EINVAL, "must be SOURCE[:DIR][:ro], not \"%.80s\"", value);
+		return KILN_EINVAL;
+	}
+	r = absolute_path(text, &source, err);
+	if (r < 0)
+		return r;
+	share = json_pack("{s:s, s:b}", "source", source, "readonly", how && how[1] == 'o');
+	if (target)
+		json_object_set_new(share, "target", json_string(target));
+	return config_set_json(config, "shares[]", share, err);
+}
+
 /* --- the seed ---------------------------------------------------------------- */
 
 static size_t list_size(const kiln_config *config, const char *key)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doctor, backends, version, schema: what there is here. */
 #include "cli.h"
+#include "host.h"
 
 #include "backend.h"
 #include "buf.h"
 #include "err.h"
 #include "os.h"
-#include "preflight.h"
 #include "printable.h"
 #include "resolve.h"
 #include "timefmt.h"
@@ -54,82 +54,23 @@ void tell_emulation(const struct cli *cli, kiln_vm *vm)
 	kiln__os_open(&fd, told, KILN__OPEN_WRITE | KILN__OPEN_CREATE, NULL);
 }
 
+/* Prints a line of a report: a mark, what, and why; a hint behind it. */
+void print_line(const char *mark, const char *what, const char *detail, const char *hint)
+{
+	printf("  %-8s %s%s%s\n", mark, what, detail[0] ? ": " : "", detail);
+	if (hint[0])
+		printf("  %-8s   %s\n", "", hint);
+}
+
 /* --- doctor ------------------------------------------------------------------ */
 
 struct health {
-	struct kiln__hv_report kvm;
-	struct kiln__hv_facts facts;
+	struct host *host;
 	struct kernel_found {
 		struct kiln__default_kernel found; /* no path: none yet */
 		kiln_error why;
 	} kernel;
 };
-
-static const char *const states[] = {"ok", "failed", "skipped"};
-
-static const char *fact_name(enum kiln__hv_fact fact)
-{
-	static const char *const names[] = {"no", "yes", "unknown"};
-
-	return names[fact];
-}
-
-struct fact {
-	const char *key;
-	const char *text;
-	enum kiln__hv_fact value;
-};
-
-#define FACTS 7
-
-static void list_facts(const struct kiln__hv_facts *f, struct fact ret[FACTS])
-{
-	const struct fact facts[FACTS] = {
-		{"in_vm", "this host is a virtual machine", f->in_vm},
-		{"nests", "guests may run VMs themselves", f->nests},
-		{"cgroup2", "cgroup2 is mounted", f->cgroup2},
-		{"favordynmods", "... with favordynmods: VMs are made faster", f->favordynmods},
-		{"vhost_vsock", "/dev/vhost-vsock", f->vhost_vsock},
-		{"vhost_net", "/dev/vhost-net", f->vhost_net},
-		{"tun", "/dev/net/tun", f->tun},
-	};
-
-	memcpy(ret, facts, sizeof(facts));
-}
-
-static json_t *kvm_json(const struct kiln__hv_report *report)
-{
-	json_t *checks = json_array();
-
-	for (size_t i = 0; i < report->count; i++) {
-		const struct kiln__hv_check *check = &report->checks[i];
-
-		json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s}", "name", check->name,
-							"state", states[check->state], "detail",
-							check->detail, "hint", check->hint));
-	}
-	return json_pack("{s:b, s:b, s:b, s:s, s:s, s:o}", "usable", report->usable, "opens",
-			 report->opens, "cached", report->cached, "summary", report->summary,
-			 "hint", report->hint, "checks", checks);
-}
-
-static json_t *fact_json(enum kiln__hv_fact fact)
-{
-	return fact == KILN__HV_UNKNOWN ? json_null() : json_boolean(fact == KILN__HV_YES);
-}
-
-static json_t *facts_json(const struct kiln__hv_facts *facts)
-{
-	json_t *object =
-		json_pack("{s:s, s:s, s:s, s:s}", "cpu_vendor", facts->cpu_vendor, "cpu_model",
-			  facts->cpu_model, "extension", facts->extension, "module", facts->module);
-	struct fact list[FACTS];
-
-	list_facts(facts, list);
-	for (size_t i = 0; i < FACTS; i++)
-		json_object_set_new(object, list[i].key, fact_json(list[i].value));
-	return object;
-}
 
 /* What a running machine may be asked, by kiln_machine_change(). */
 static json_t *changes_json(const struct kiln__backend *backend)
@@ -165,35 +106,6 @@ static json_t *probe_json(const struct kiln__backend *backend)
 			 "version", probe.version, "accel", probe.accel, "reason",
 			 probe.reason.message, "hint", probe.reason.hint, "features", features,
 			 "changes", changes_json(backend), "devices", devices_json(backend));
-}
-
-/* Prints a line of a report: a mark, what, and why; a hint behind it. */
-static void print_line(const char *mark, const char *what, const char *detail, const char *hint)
-{
-	printf("  %-8s %s%s%s\n", mark, what, detail[0] ? ": " : "", detail);
-	if (hint[0])
-		printf("  %-8s   %s\n", "", hint);
-}
-
-static void print_kvm(const struct kiln__hv_report *report)
-{
-	printf("KVM: %s\n", report->summary);
-	for (size_t i = 0; i < report->count; i++)
-		print_line(states[report->checks[i].state], report->checks[i].name,
-			   report->checks[i].detail, report->checks[i].hint);
-}
-
-static void print_facts(const struct kiln__hv_facts *facts)
-{
-	struct fact list[FACTS];
-
-	printf("\nHost: %s, %u CPUs, %llu MiB of memory%s%s\n",
-	       facts->cpu_model[0] ? facts->cpu_model : kiln__os_arch(), kiln__os_cpu_count(),
-	       (unsigned long long)(kiln__os_total_memory() >> 20), facts->extension[0] ? ", " : "",
-	       facts->extension);
-	list_facts(facts, list);
-	for (size_t i = 0; i < FACTS; i++)
-		print_line(fact_name(list[i].value), list[i].text, "", "");
 }
 
 static void print_backends(void)
@@ -237,16 +149,14 @@ static void print_kernel(const struct kernel_found *kernel)
 
 static void print_health(const struct health *health)
 {
-	print_kvm(&health->kvm);
-	print_facts(&health->facts);
+	host_print(health->host);
 	print_backends();
 	print_kernel(&health->kernel);
 }
 
 static json_t *health_json(const struct health *health)
 {
-	json_t *object = json_pack("{s:o, s:o}", "kvm", kvm_json(&health->kvm), "facts",
-				   facts_json(&health->facts));
+	json_t *object = host_json(health->host);
 	const struct kiln__default_kernel *found = &health->kernel.found;
 	json_t *kernel = found->path ? json_string(found->path) : json_null();
 	char fetched[KILN__TIME_TEXT] = "";
@@ -296,15 +206,15 @@ int verb_doctor(struct cli *cli, const struct args *args)
 
 	(void)cli;
 	/* Asked by somebody who wonders: found out anew, not read from the record. */
-	if (kiln__hv_preflight(&health.kvm, NULL, &err) < 0)
+	if (host_look(&health.host, &err) < 0)
 		return complain("doctor", &err);
-	kiln__hv_facts(&health.facts, NULL);
 	find_kernel(&health.kernel);
 	if (args_is(args, OPT_FORMAT, "json"))
 		print_json(health_json(&health));
 	else
 		print_health(&health);
 	free(health.kernel.found.path);
+	free(health.host);
 	return verdict();
 }
 

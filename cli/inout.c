@@ -1,64 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Waiting: an epoll instance of our own holds the descriptor, and the loop watches that
- * instance. (The loop would make the descriptor itself non-blocking.) What epoll
- * refuses, files and some devices, is always ready.
+ * Waiting: the loop watches a descriptor of our own that tells when the shared one is ready. (It
+ * would make that itself non-blocking.) Files and some devices are always ready.
  *
- * Writing without waiting: a pipe or terminal is opened once more through /proc, which
- * gives an open file of our own that may be non-blocking; on a socket MSG_DONTWAIT does
- * it. Where that fails, pieces no longer than a pipe's guarantee are written when
- * poll(2) says that there is room.
+ * Writing without waiting: a pipe or terminal is opened once more, which gives an open file of our
+ * own that may be non-blocking; a socket is sent to without waiting. Where that fails, pieces no
+ * longer than a pipe's guarantee are written when poll(2) says that there is room.
  */
 #include "inout.h"
 
 #include "err.h"
+#include "inherited.h"
 #include "loop.h"
 #include "os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* --- waiting ----------------------------------------------------------------- */
 
 struct poller {
-	int epoll; /* -1: what it is for is always ready */
+	kiln_fd ready; /* KILN_FD_NONE: what it is for is always ready */
 	struct kiln__watch *watch;
 };
 
 static void poller_done(struct poller *poller)
 {
 	kiln__watch_free(poller->watch);
-	if (poller->epoll >= 0)
-		close(poller->epoll);
-	*poller = (struct poller){.epoll = -1};
+	kiln__os_close(poller->ready);
+	*poller = (struct poller){.ready = KILN_FD_NONE};
 }
 
-static int poller_init(struct poller *poller, kiln_loop *loop, int fd, uint32_t events,
+static int poller_init(struct poller *poller, kiln_loop *loop, int fd, bool writing,
 		       void (*fn)(void *data, int events), void *data, kiln_error *err)
 {
-	struct epoll_event event = {.events = events};
 	int r;
 
-	*poller = (struct poller){.epoll = epoll_create1(EPOLL_CLOEXEC)};
-	if (poller->epoll < 0)
-		return kiln__fail_errno(err, errno, "epoll_create1");
-	if (epoll_ctl(poller->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-		r = errno == EPERM
-			    ? 0
-			    : kiln__fail_errno(err, errno, "cannot wait for descriptor %d", fd);
-		poller_done(poller);
-		return r;
-	}
-	r = kiln__watch_new(&poller->watch, loop, poller->epoll, fn, data, err);
+	*poller = (struct poller){.ready = KILN_FD_NONE};
+	r = kiln__os_readiness(&poller->ready, fd, writing, err);
+	if (r < 0)
+		return r == KILN_ENOTSUP ? 0 : r;
+	r = kiln__watch_new(&poller->watch, loop, poller->ready, fn, data, err);
 	if (r < 0)
 		poller_done(poller);
 	return r;
@@ -185,7 +172,7 @@ int input_new(struct input **ret, kiln_loop *loop, const struct input_sink *sink
 		return kiln__fail_nomem(err);
 	input->sink = sink;
 	input->data = data;
-	r = poller_init(&input->poller, loop, STDIN_FILENO, EPOLLIN, on_input, input, err);
+	r = poller_init(&input->poller, loop, STDIN_FILENO, false, on_input, input, err);
 	if (r == 0 && !input->poller.watch)
 		r = kiln__deferred_new(&input->again, loop, on_again, input, err);
 	if (r < 0) {
@@ -240,7 +227,7 @@ int output_new(struct output **ret, kiln_loop *loop, int fd, void (*room)(void *
 	if (!output)
 		return kiln__fail_nomem(err);
 	*output = (struct output){.loop = loop, .fd = fd, .own = -1, .room = room, .data = data};
-	output->poller.epoll = -1;
+	output->poller.ready = KILN_FD_NONE;
 	*ret = output;
 	return 0;
 }
@@ -248,7 +235,6 @@ int output_new(struct output **ret, kiln_loop *loop, int fd, void (*room)(void *
 /* Before the first byte only: most runs write to one of the two, or to none. */
 static void prepare(struct output *output)
 {
-	char path[32];
 	struct stat st;
 
 	output->prepared = true;
@@ -258,16 +244,19 @@ static void prepare(struct output *output)
 	output->waits = output->is_socket || S_ISFIFO(st.st_mode) || isatty(output->fd);
 	if (!output->waits || output->is_socket)
 		return;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", output->fd);
-	output->own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	output->own = kiln__os_reopen_to_write(output->fd);
 }
 
 static ssize_t write_some(const struct output *output, const void *bytes, size_t len)
 {
 	struct pollfd room = {.fd = output->fd, .events = POLLOUT};
+	ssize_t n;
 
-	if (output->is_socket)
-		return send(output->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (output->is_socket) {
+		n = kiln__os_send_now(output->fd, bytes, len);
+		errno = n < 0 ? (int)-n : errno;
+		return n < 0 ? -1 : n;
+	}
 	if (output->own >= 0)
 		return write(output->own, bytes, len);
 	if (output->waits) {
@@ -294,7 +283,7 @@ static int wait_for_room(struct output *output)
 	int fd = output->own >= 0 ? output->own : output->fd;
 
 	if (!output->poller.watch &&
-	    poller_init(&output->poller, output->loop, fd, EPOLLOUT, on_room, output, NULL) < 0)
+	    poller_init(&output->poller, output->loop, fd, true, on_room, output, NULL) < 0)
 		return -ENOMEM;
 	if (!output->poller.watch)
 		return -EIO; /* not ready, and not to be waited for: there is no such thing */

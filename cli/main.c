@@ -3,10 +3,12 @@
 #include "cli.h"
 
 #include "err.h"
+#include "os.h"
 #include "signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,10 +46,12 @@ int cli_find(struct cli *cli, const char *name, kiln_vm **ret, kiln_error *err)
 
 void cli_progress(struct cli *cli, const struct args *args)
 {
+	bool plain = args_is(args, OPT_PROGRESS, "plain");
+	bool terminal = isatty(STDERR_FILENO);
+
 	cli->silent = args_is(args, OPT_PROGRESS, "none");
-	cli->bar = isatty(STDERR_FILENO) && !cli->silent && !args_is(args, OPT_PROGRESS, "plain");
-	cli->talks =
-		args_is(args, OPT_PROGRESS, "plain") || (isatty(STDERR_FILENO) && !cli->silent);
+	cli->bar = terminal && !cli->silent && !plain;
+	cli->talks = plain || (terminal && !cli->silent);
 }
 
 /* Data that could not be written is a failure, whatever else went well. */
@@ -117,8 +121,11 @@ int main(int argc, char **argv)
 	const char *name = argv[1];
 	const struct verb *verb;
 	kiln_error err = KILN_ERROR_INIT;
+	size_t seed;
 
 	hold_standard_descriptors();
+	kiln__os_random(&seed, sizeof(seed));
+	json_object_seed(seed);   /* it would open a device for one */
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	if (argc < 2) {
 		fputs("kiln: there is no command\n      see \"kiln --help\"\n", stderr);

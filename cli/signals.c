@@ -2,16 +2,16 @@
 #include "signals.h"
 
 #include "err.h"
+#include "inherited.h"
 #include "loop.h"
+#include "os.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 struct signals {
-	int fd;
+	kiln_fd fd;
 	struct kiln__watch *watch;
 	sigset_t before;
 	void (*fn)(void *data, int number);
@@ -21,48 +21,54 @@ struct signals {
 static void on_signal(void *data, int events)
 {
 	struct signals *signals = data;
-	struct signalfd_siginfo info;
+	int number = kiln__os_next_signal(signals->fd);
 
 	/* One a round: the function may free us. */
 	(void)events;
-	if (read(signals->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		signals->fn(signals->data, (int)info.ssi_signo);
+	if (number)
+		signals->fn(signals->data, number);
 }
 
-/* A blocked signal is queued even if it is ignored, so those must be left out. */
-static void choose(sigset_t *set)
-{
-	static const int numbers[] = {SIGHUP,  SIGINT,  SIGQUIT,  SIGUSR1,
-				      SIGUSR2, SIGTERM, SIGWINCH, SIGCONT};
-	struct sigaction action;
+static const int told[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH, SIGCONT};
+#define TOLD (sizeof(told) / sizeof(told[0]))
 
-	sigemptyset(set);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-			sigaddset(set, numbers[i]);
+/* A blocked signal is queued even if it is ignored, so those must be left out. */
+static size_t choose(int ret[TOLD], sigset_t *ret_set)
+{
+	struct sigaction action;
+	size_t count = 0;
+
+	sigemptyset(ret_set);
+	for (size_t i = 0; i < TOLD; i++)
+		if (sigaction(told[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) {
+			sigaddset(ret_set, told[i]);
+			ret[count++] = told[i];
+		}
+	return count;
 }
 
 int signals_new(struct signals **ret, kiln_loop *loop, void (*fn)(void *data, int number),
 		void *data, kiln_error *err)
 {
 	struct signals *signals = calloc(1, sizeof(*signals));
+	int numbers[TOLD];
 	sigset_t set;
+	size_t count;
 	int r;
 
 	if (!signals)
 		return kiln__fail_nomem(err);
 	signals->fn = fn;
 	signals->data = data;
-	choose(&set);
-	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (signals->fd < 0) {
-		r = kiln__fail_errno(err, errno, "signalfd");
+	count = choose(numbers, &set);
+	r = kiln__os_signal_events(&signals->fd, numbers, count, err);
+	if (r < 0) {
 		free(signals);
 		return r;
 	}
 	r = kiln__watch_new(&signals->watch, loop, signals->fd, on_signal, signals, err);
 	if (r < 0) {
-		close(signals->fd);
+		kiln__os_close(signals->fd);
 		free(signals);
 		return r;
 	}
@@ -77,7 +83,7 @@ void signals_free(struct signals *signals)
 	if (!signals)
 		return;
 	kiln__watch_free(signals->watch);
-	close(signals->fd);
+	kiln__os_close(signals->fd);
 	sigprocmask(SIG_SETMASK, &signals->before, NULL);
 	free(signals);
 }

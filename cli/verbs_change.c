@@ -136,16 +136,16 @@ static bool is_change(const struct given *given)
 /* --- update ------------------------------------------------------------------ */
 
 struct updating {
-	kiln_update sizes;
-	bool has_sizes;
+	kiln_update update;
+	bool has_update;
 	const struct args *args;
 };
 
-/* Sizes first, then devices in the order of their options. */
+/* What update() has first, then devices in the order of their options. */
 static int update_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
 	const struct updating *updating = data;
-	int r = updating->has_sizes ? kiln_vm_update_sync(vm, &updating->sizes, -1, err) : 0;
+	int r = updating->has_update ? kiln_vm_update_sync(vm, &updating->update, -1, err) : 0;
 
 	for (size_t i = 0; r == 0 && i < updating->args->given_count; i++)
 		if (is_change(&updating->args->given[i]))
@@ -175,26 +175,27 @@ static int get_update(const struct args *args, struct updating *ret, kiln_error 
 	for (size_t i = 0; i < args->given_count; i++)
 		devices = devices || is_change(&args->given[i]);
 	ret->args = args;
-	ret->has_sizes = cpus || memory || balloon;
-	if (!ret->has_sizes && !devices)
+	ret->update.config = args_value(args, OPT_CONFIG);
+	ret->has_update = cpus || memory || balloon || ret->update.config;
+	if (!ret->has_update && !devices)
 		r = kiln__fail(err, KILN_EINVAL, "nothing is to be changed");
 	if (r == 0 && cpus)
-		r = get_cpus(cpus, &ret->sizes.cpus, err);
+		r = get_cpus(cpus, &ret->update.cpus, err);
 	if (r == 0 && memory)
-		r = parse_size_of("--memory", memory, &ret->sizes.memory, err);
+		r = parse_size_of("--memory", memory, &ret->update.memory, err);
 	if (r == 0 && balloon)
-		r = parse_size_of("--balloon", balloon, &ret->sizes.balloon, err);
+		r = parse_size_of("--balloon", balloon, &ret->update.balloon, err);
 	return r;
 }
 
 int verb_update(struct cli *cli, const struct args *args)
 {
-	struct updating update = {.sizes = KILN_UPDATE_INIT};
+	struct updating updating = {.update = KILN_UPDATE_INIT};
 	kiln_error err = KILN_ERROR_INIT;
 
-	if (get_update(args, &update, &err) < 0)
+	if (get_update(args, &updating, &err) < 0)
 		return complain("update", &err);
-	return for_each_vm(cli, args, update_one, &update);
+	return for_each_vm(cli, args, update_one, &updating);
 }
 
 /* --- nmi, reset, the power button -------------------------------------------- */

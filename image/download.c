@@ -11,6 +11,7 @@
  *   digest   what it must be, if that is known: a file that goes on from before and then is
  *            something else is got anew, once
  */
+#include "hash.h"
 #include "http.h"
 #include "network.h"
 #include "program.h"
@@ -21,7 +22,6 @@
 #include "os.h"
 #include "syscalls.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,14 +29,13 @@
 KILN__SYSCALLS(pread64, pwrite64, ftruncate, fstat);
 
 #define CHUNK    ((size_t)1 << 18)
-#define MAX_HEX  (2 * EVP_MAX_MD_SIZE + 1)
+#define MAX_HEX  (2 * HASH_MAX + 1)
 #define MAX_SIZE (UINT64_C(1) << 50)
 
 struct download {
 	const struct request *request;
 	const char *url;
-	const EVP_MD *kind;
-	EVP_MD_CTX *digest;
+	struct hash *digest;
 	uint64_t size; /* bytes that are in the file, and in the digest */
 	uint64_t max;
 };
@@ -44,14 +43,14 @@ struct download {
 static int restart(struct download *download, kiln_error *err)
 {
 	download->size = 0;
-	if (!EVP_DigestInit_ex(download->digest, download->kind, NULL))
+	if (!hash_begin(download->digest))
 		return kiln__fail(err, KILN_ESYSTEM, "no digest can be computed");
 	return kiln__os_set_size(download->request->output, 0, err);
 }
 
 static int add_to_digest(struct download *download, const void *bytes, size_t len, kiln_error *err)
 {
-	if (!EVP_DigestUpdate(download->digest, bytes, len))
+	if (!hash_add(download->digest, bytes, len))
 		return kiln__fail(err, KILN_ESYSTEM, "no digest can be computed");
 	download->size += len;
 	return 0;
@@ -175,14 +174,10 @@ static int transfer(struct download *download, kiln_error *err)
 
 static int finish(struct download *download, char ret[MAX_HEX], kiln_error *err)
 {
-	unsigned char bytes[EVP_MAX_MD_SIZE];
+	unsigned char bytes[HASH_MAX];
 	unsigned len = 0;
-	EVP_MD_CTX *copy = EVP_MD_CTX_new();
-	bool good = copy && EVP_MD_CTX_copy_ex(copy, download->digest) &&
-		    EVP_DigestFinal_ex(copy, bytes, &len);
 
-	EVP_MD_CTX_free(copy);
-	if (!good)
+	if (!hash_so_far(download->digest, bytes, &len))
 		return kiln__fail(err, KILN_ESYSTEM, "no digest can be computed");
 	for (unsigned i = 0; i < len; i++)
 		snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
@@ -218,7 +213,6 @@ int command_download(const struct request *request, kiln_error *err)
 	struct download download = {
 		.request = request,
 		.url = json_string_value(json_object_get(asked, "url")),
-		.kind = kind && strcmp(kind, "sha256") == 0 ? EVP_sha256() : EVP_sha512(),
 	};
 	char hex[MAX_HEX] = "";
 	int r;
@@ -227,14 +221,14 @@ int command_download(const struct request *request, kiln_error *err)
 	    (uint64_t)max > MAX_SIZE)
 		return kiln__fail(err, KILN_EINVAL, "the request names nothing to be downloaded");
 	download.max = (uint64_t)max;
-	download.digest = EVP_MD_CTX_new();
-	if (!download.digest || !EVP_DigestInit_ex(download.digest, download.kind, NULL))
+	download.digest = hash_new(kind && strcmp(kind, "sha256") == 0 ? HASH_SHA256 : HASH_SHA512);
+	if (!download.digest)
 		r = kiln__fail_nomem(err);
 	else
 		r = run(&download, json_string_value(json_object_get(asked, "digest")), hex, err);
 	if (r < 0)
 		kiln__prefix(err, "%s", download.url);
-	EVP_MD_CTX_free(download.digest);
+	hash_free(download.digest);
 	return r < 0 ? r
 		     : report_result(json_pack("{s:I, s:s}", "size", (json_int_t)download.size,
 					       "digest", hex),

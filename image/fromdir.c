@@ -8,10 +8,10 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "files.h"
 #include "os.h"
 #include "syscalls.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,13 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 /* As fdopendir() and readdir() call, too. */
 KILN__SYSCALLS(openat, fstat, newfstatat, fcntl(1 = F_GETFL), getdents64, lseek, close);
-KILN__SYSCALLS(readlinkat, fchdir, llistxattr, lgetxattr);
+KILN__SYSCALLS(readlinkat, fchdir);
 
 #define MAX_LEVELS 128 /* each holds a descriptor; as in source.c of libkiln */
 #define COPY_SIZE  (1 << 18)
@@ -177,21 +175,21 @@ static int copy_xattrs(struct scan *scan, kiln_fd dir, const char *name, struct 
 
 	if (fchdir(dir))
 		return fail(scan, errno, "enter the directory of", err);
-	total = llistxattr(name, scan->xattr_names, XATTR_LIST_MAX);
-	if (total == 0 || (total < 0 && errno == ENOTSUP))
+	total = kiln__os_list_xattrs(name, scan->xattr_names, KILN__OS_XATTR_NAMES_MAX);
+	if (total == 0 || total == -ENOTSUP)
 		return 0;
 	if (total < 0)
-		return fail(scan, errno, "list the extended attributes of", err);
+		return fail(scan, (int)-total, "list the extended attributes of", err);
 	rc = squash_begin_xattrs(scan->making->squash, err);
 	for (ssize_t at = 0; rc >= 0 && at < total;) {
 		const char *key = scan->xattr_names + at;
 
 		at += (ssize_t)strlen(key) + 1;
-		size = lgetxattr(name, key, scan->xattr_value, XATTR_SIZE_MAX);
-		if (size < 0 && errno == ENODATA)
+		size = kiln__os_get_xattr(name, key, scan->xattr_value, KILN__OS_XATTR_VALUE_MAX);
+		if (size == -ENODATA)
 			continue;
 		if (size < 0)
-			return fail(scan, errno, "read the extended attributes of", err);
+			return fail(scan, (int)-size, "read the extended attributes of", err);
 		rc = squash_add_xattr(scan->making->squash, key, scan->xattr_value, (size_t)size,
 				      err);
 		scan->making->xattrs += rc == 1;
@@ -223,13 +221,14 @@ static void set_attributes(struct inode *inode, const struct stat *info)
 	inode->mode = (uint16_t)info->st_mode;
 	inode->uid = info->st_uid;
 	inode->gid = info->st_gid;
-	inode->mtime = root_time(info->st_mtim.tv_sec);
+	inode->mtime = root_time(info->st_mtime);
 	inode->implied = false;
 }
 
 static int add_new(struct scan *scan, kiln_fd dir, struct inode *parent, const char *name,
 		   const struct stat *info, struct inode **ret, kiln_error *err)
 {
+	uint32_t major, minor;
 	struct inode *inode;
 	int rc;
 
@@ -253,8 +252,8 @@ static int add_new(struct scan *scan, kiln_fd dir, struct inode *parent, const c
 		return copy_target(scan, dir, name, inode, err);
 	case S_IFBLK:
 	case S_IFCHR:
-		return root_device(scan->path, major(info->st_rdev), minor(info->st_rdev),
-				   &inode->device, err);
+		kiln__os_device_numbers(info, &major, &minor);
+		return root_device(scan->path, major, minor, &inode->device, err);
 	default:
 		return 0;
 	}
@@ -289,41 +288,24 @@ static int scan_entry(struct scan *scan, kiln_fd dir, struct inode *parent, cons
 	return rc;
 }
 
-/* The names in a directory, sorted; *ret_names and each of them to be freed. */
-static int list(struct scan *scan, kiln_fd dir, struct dirent ***ret_names, int *ret_count,
-		kiln_error *err)
-{
-	int count = scandirat(dir, ".", ret_names, NULL, alphasort);
-
-	if (count < 0)
-		return fail(scan, errno, "list", err);
-	*ret_count = count;
-	return 0;
-}
-
 static int scan_dir(struct scan *scan, kiln_fd dir, struct inode *inode, kiln_error *err)
 {
 	size_t path_len = strlen(scan->path);
-	struct dirent **names;
-	int count, rc;
+	char **names;
+	int rc;
 
-	rc = list(scan, dir, &names, &count, err);
+	rc = kiln__os_list_open(dir, *scan->path ? scan->path : scan->making->name, &names, err);
 	if (rc)
 		return rc;
 	scan->level++;
-	for (int i = 0; i < count; i++) {
-		const char *name = names[i]->d_name;
+	for (char **name = names; !rc && *name; name++) {
+		size_t room = (size_t)MAX_LEVELS * (NAME_MAX + 1) - path_len;
 
-		if (!rc && strcmp(name, ".") && strcmp(name, "..")) {
-			size_t room = (size_t)MAX_LEVELS * (NAME_MAX + 1) - path_len;
-
-			snprintf(scan->path + path_len, room, "%s%s", path_len ? "/" : "", name);
-			rc = scan_entry(scan, dir, inode, name, err);
-			scan->path[path_len] = '\0';
-		}
-		free(names[i]);
+		snprintf(scan->path + path_len, room, "%s%s", path_len ? "/" : "", *name);
+		rc = scan_entry(scan, dir, inode, *name, err);
+		scan->path[path_len] = '\0';
 	}
-	free(names);
+	kiln__os_free_names(names);
 	scan->level--;
 	return rc;
 }
@@ -339,8 +321,8 @@ int root_from_dir(struct making *making, kiln_fd dir, kiln_error *err)
 	scan.device = info.st_dev;
 	scan.path = calloc(MAX_LEVELS + 1, NAME_MAX + 1);
 	scan.copy_buffer = malloc(COPY_SIZE);
-	scan.xattr_names = malloc(XATTR_LIST_MAX);
-	scan.xattr_value = malloc(XATTR_SIZE_MAX);
+	scan.xattr_names = malloc(KILN__OS_XATTR_NAMES_MAX);
+	scan.xattr_value = malloc(KILN__OS_XATTR_VALUE_MAX);
 	if (scan.path && scan.copy_buffer && scan.xattr_names && scan.xattr_value) {
 		set_attributes(making->tree.root, &info);
 		rc = copy_xattrs(&scan, dir, ".", making->tree.root, err);

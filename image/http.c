@@ -38,6 +38,14 @@ struct transfer {
 	http_done_fn done; /* NULL: http_get() waits for it */
 	CURL *easy;
 	struct curl_slist *headers;
+	/* The call's, which are borrowed no longer than it begins. */
+	char *origin; /* its URL */
+	char *authorization;
+	char *accept;
+	char *url; /* where it is now: there, or where a redirection has led */
+	unsigned redirections;
+	bool away;      /* from the call's origin, and so nobody in particular */
+	char *location; /* of an answer that redirects */
 	struct http_answer answer;
 	bool begun;          /* the body of a success */
 	uint64_t range_from; /* as the answer says; UINT64_MAX: it says nothing */
@@ -70,12 +78,27 @@ int http_new(struct http **ret, const struct http_options *options, kiln_error *
 	return 0;
 }
 
-static void transfer_free(struct transfer *transfer)
+/* What one request of it has. */
+static void request_done(struct transfer *transfer)
 {
 	if (transfer->easy)
 		curl_easy_cleanup(transfer->easy);
 	curl_slist_free_all(transfer->headers);
 	http_answer_done(&transfer->answer);
+	transfer->easy = NULL;
+	transfer->headers = NULL;
+}
+
+static void transfer_free(struct transfer *transfer)
+{
+	request_done(transfer);
+	if (transfer->authorization)
+		kiln__wipe(transfer->authorization, strlen(transfer->authorization));
+	free(transfer->authorization);
+	free(transfer->accept);
+	free(transfer->origin);
+	free(transfer->url);
+	free(transfer->location);
 	free(transfer);
 }
 
@@ -137,11 +160,14 @@ static size_t on_header(char *line, size_t size, size_t count, void *data)
 
 	if (len > MAX_HEADER)
 		return 0;
-	/* Each answer of a chain of redirections begins anew. */
+	/* A proxy's answer, or one that is not the last, may come first. */
 	if (len > 5 && !strncmp(line, "HTTP/", 5)) {
 		http_answer_done(answer);
+		free(transfer->location);
+		transfer->location = NULL;
 		transfer->range_from = UINT64_MAX;
 	}
+	keep(&transfer->location, header_value(line, len, "Location"));
 	value = header_value(line, len, "Content-Type");
 	if (value)
 		value[strcspn(value, "; \t")] = '\0';
@@ -224,8 +250,7 @@ static void set_security(struct transfer *transfer, CURL *easy)
 	bool insecure = transfer->call.insecure;
 	struct curl_blob ca = {(void *)(uintptr_t)options->ca, options->ca_len, CURL_BLOB_NOCOPY};
 
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, insecure ? "http,https" : "https");
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, insecure ? "http,https" : "https");
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
 	curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
@@ -257,7 +282,7 @@ static int set_tls(struct transfer *transfer, CURL *easy, kiln_error *err)
 			return kiln__fail_nomem(err);
 		set_blob(easy, CURLOPT_CAINFO_BLOB, all.data);
 	}
-	if (tls->certificate && tls->key) {
+	if (tls->certificate && tls->key && !transfer->away) {
 		set_blob(easy, CURLOPT_SSLCERT_BLOB, tls->certificate);
 		set_blob(easy, CURLOPT_SSLKEY_BLOB, tls->key);
 	}
@@ -268,8 +293,7 @@ static void set_limits(struct transfer *transfer, CURL *easy)
 {
 	long timeout = (long)transfer->http->options.timeout_s;
 
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)MAX_REDIRECTIONS);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, timeout);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)SLOWEST);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, timeout);
@@ -289,9 +313,10 @@ static int prepare(struct transfer *transfer, kiln_error *err)
 	transfer->easy = easy;
 	if (!easy)
 		return kiln__fail_nomem(err);
-	r = add_header(transfer, "Authorization", call->authorization, err);
+	r = add_header(transfer, "Authorization", transfer->away ? NULL : transfer->authorization,
+		       err);
 	if (r == 0)
-		r = add_header(transfer, "Accept", call->accept, err);
+		r = add_header(transfer, "Accept", transfer->accept, err);
 	if (r < 0)
 		return r;
 	set_security(transfer, easy);
@@ -299,7 +324,7 @@ static int prepare(struct transfer *transfer, kiln_error *err)
 	if (r < 0)
 		return r;
 	set_limits(transfer, easy);
-	curl_easy_setopt(easy, CURLOPT_URL, call->url);
+	curl_easy_setopt(easy, CURLOPT_URL, transfer->url);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->text);
@@ -322,13 +347,101 @@ static struct transfer *transfer_new(struct http *http, const struct http_call *
 {
 	struct transfer *transfer = calloc(1, sizeof(*transfer));
 
-	if (transfer) {
-		transfer->http = http;
-		transfer->call = *call;
-		transfer->done = done;
-		transfer->range_from = UINT64_MAX;
-	}
-	return transfer;
+	if (!transfer)
+		return NULL;
+	transfer->http = http;
+	transfer->call = *call;
+	transfer->done = done;
+	transfer->range_from = UINT64_MAX;
+	transfer->origin = strdup(call->url);
+	transfer->url = strdup(call->url);
+	transfer->authorization = call->authorization ? strdup(call->authorization) : NULL;
+	transfer->accept = call->accept ? strdup(call->accept) : NULL;
+	transfer->call.url = transfer->call.authorization = transfer->call.accept = NULL;
+	if (transfer->origin && transfer->url && !call->authorization == !transfer->authorization &&
+	    !call->accept == !transfer->accept)
+		return transfer;
+	transfer_free(transfer);
+	return NULL;
+}
+
+/* --- redirections ---------------------------------------------------------------------------- */
+
+static bool same_part(CURLU *url, CURLU *other, CURLUPart part)
+{
+	char *a = NULL;
+	char *b = NULL;
+	bool same = curl_url_get(url, part, &a, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+		    curl_url_get(other, part, &b, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+		    strcasecmp(a, b) == 0;
+
+	curl_free(a);
+	curl_free(b);
+	return same;
+}
+
+bool http_same_origin(const char *url, const char *other)
+{
+	CURLU *a = curl_url();
+	CURLU *b = curl_url();
+	bool same = a && b && curl_url_set(a, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		    curl_url_set(b, CURLUPART_URL, other, 0) == CURLUE_OK &&
+		    same_part(a, b, CURLUPART_SCHEME) && same_part(a, b, CURLUPART_HOST) &&
+		    same_part(a, b, CURLUPART_PORT);
+
+	curl_url_cleanup(a);
+	curl_url_cleanup(b);
+	return same;
+}
+
+/* What @location means in an answer from @url (RFC 9110, section 10.2.2), malloc'ed. */
+static int resolve(const char *url, const char *location, char **ret, kiln_error *err)
+{
+	CURLU *parsed = curl_url();
+	char *text = NULL;
+	bool good = parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		    curl_url_set(parsed, CURLUPART_URL, location, 0) == CURLUE_OK &&
+		    curl_url_get(parsed, CURLUPART_URL, &text, 0) == CURLUE_OK;
+
+	curl_url_cleanup(parsed);
+	*ret = good ? strdup(text) : NULL;
+	curl_free(text);
+	if (good)
+		return *ret ? 0 : kiln__fail_nomem(err);
+	return kiln__fail(err, KILN_EPROTO, "it redirects to \"%.200s\", which is no such address",
+			  location);
+}
+
+static bool is_redirected(const struct transfer *transfer, CURLcode code)
+{
+	long status = 0;
+
+	/* What cut an endless page off has seen its header. */
+	if (code != CURLE_OK &&
+	    (code != CURLE_WRITE_ERROR || transfer->answer.text.len != MAX_ERROR_TEXT))
+		return false;
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	return transfer->location && !transfer->call.form &&
+	       (status == 301 || status == 302 || status == 303 || status == 307 || status == 308);
+}
+
+/* The next request of a transfer that was redirected. */
+static int follow(struct transfer *transfer, kiln_error *err)
+{
+	char *url;
+	int r;
+
+	if (++transfer->redirections > MAX_REDIRECTIONS)
+		return kiln__fail(err, KILN_EPROTO, "it redirects more than %d times",
+				  MAX_REDIRECTIONS);
+	r = resolve(transfer->url, transfer->location, &url, err);
+	if (r < 0)
+		return r;
+	transfer->away |= !http_same_origin(transfer->origin, url);
+	free(transfer->url);
+	transfer->url = url;
+	request_done(transfer);
+	return prepare(transfer, err);
 }
 
 /* --- how it ended ------------------------------------------------------------------------------
@@ -360,7 +473,6 @@ static int code_of(CURLcode code)
 	case CURLE_OUT_OF_MEMORY:
 		return KILN_ENOMEM;
 	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_TOO_MANY_REDIRECTS:
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_WEIRD_SERVER_REPLY:
 		return KILN_EPROTO;
@@ -388,9 +500,6 @@ static int judge(struct transfer *transfer, CURLcode code, bool *ret_transient, 
 	if (code == CURLE_OK)
 		return 0;
 	*ret_transient = is_transient(code);
-	if (code == CURLE_TOO_MANY_REDIRECTS)
-		return kiln__fail(err, KILN_EPROTO, "it redirects more than %d times",
-				  MAX_REDIRECTIONS);
 	if (proxy >= 400)
 		return kiln__fail(err, KILN_EIO, "the proxy refuses, with status %ld", proxy);
 	return kiln__fail(err, code_of(code), "%s", text);
@@ -400,14 +509,21 @@ int http_get(struct http *http, const struct http_call *call, struct http_answer
 	     bool *ret_transient, kiln_error *err)
 {
 	struct transfer *transfer = transfer_new(http, call, NULL);
+	CURLcode code = CURLE_OK;
 	int r;
 
 	*ret_transient = false;
 	if (!transfer)
 		return kiln__fail_nomem(err);
 	r = prepare(transfer, err);
+	while (r == 0) {
+		code = curl_easy_perform(transfer->easy);
+		if (!is_redirected(transfer, code))
+			break;
+		r = follow(transfer, err);
+	}
 	if (r == 0)
-		r = judge(transfer, curl_easy_perform(transfer->easy), ret_transient, err);
+		r = judge(transfer, code, ret_transient, err);
 	if (r == 0) {
 		*ret = transfer->answer;
 		transfer->answer = (struct http_answer){.status = 0};
@@ -435,18 +551,27 @@ int http_start(struct http *http, const struct http_call *call, http_done_fn don
 	return 0;
 }
 
+/* One request of a transfer is over, and with it the transfer unless it was redirected. */
 static void finish(struct http *http, struct transfer *transfer, CURLcode code)
 {
 	struct transfer **at = &http->transfers;
 	kiln_error err = KILN_ERROR_INIT;
-	bool transient;
+	bool transient = false;
 	int r;
 
+	curl_multi_remove_handle(http->multi, transfer->easy);
+	if (is_redirected(transfer, code)) {
+		r = follow(transfer, &err);
+		if (r == 0 && curl_multi_add_handle(http->multi, transfer->easy) != CURLM_OK)
+			r = kiln__fail_nomem(&err);
+		if (r == 0)
+			return;
+	} else {
+		r = judge(transfer, code, &transient, &err);
+	}
 	while (*at != transfer)
 		at = &(*at)->next;
 	*at = transfer->next;
-	curl_multi_remove_handle(http->multi, transfer->easy);
-	r = judge(transfer, code, &transient, &err);
 	transfer->done(transfer->call.data, &transfer->answer, transient, r < 0 ? &err : NULL);
 	transfer_free(transfer);
 }

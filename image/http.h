@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * HTTP as registries are spoken to, over libcurl: one document at a time, or several bodies at
- * once. Only http and https, a bounded number of redirections, never from https to http; proxies as
- * the environment names them (curl(1)). One thread, but for libcurl's resolver.
+ * once. https, and http where a call is insecure; proxies as the environment names them (curl(1)).
+ * One thread, but for libcurl's resolver.
+ *
+ * Redirections are followed here, a bounded number of them, and what says who we are (a call's
+ * authorization, its client certificate) stays at the origin that it was given for: a registry that
+ * sends us elsewhere for a layer sends us without it, also should we be sent back. A form, which
+ * has secrets in it, is not sent on at all.
  */
 #ifndef KILN_IMAGE_HTTP_H
 #define KILN_IMAGE_HTTP_H
@@ -39,19 +44,19 @@ struct http_answer {
 
 void http_answer_done(struct http_answer *answer);
 
-/* Besides the system's authorities, and in place of nobody: PEM, each may be NULL. */
+/* PEM, each may be NULL. */
 struct http_tls {
-	const char *authorities;
-	const char *certificate;
+	const char *authorities; /* besides the system's, and along redirections */
+	const char *certificate; /* who we are; not shown to other origins */
 	const char *key;
 };
 
 struct http_call {
 	const char *url;
 	const struct http_tls *tls; /* read until the transfer is over; may be NULL */
-	const char *authorization;  /* a header's value, or NULL; not sent on to other hosts */
+	const char *authorization;  /* a header's value, or NULL; not sent on to other origins */
 	const char *accept;         /* the same */
-	const char *form;           /* posted, if not NULL */
+	const char *form;           /* posted, if not NULL; then redirections are answers */
 	uint64_t from;              /* the first byte that is wanted of the body */
 	bool insecure;              /* certificates are not checked, and http is fine */
 	bool document;              /* is short: its whole transfer is bounded in time */
@@ -85,6 +90,9 @@ int http_step(struct http *http, int timeout_ms, kiln_error *err);
 
 /* The same until @ms are over: the pause before another attempt. */
 int http_pause(struct http *http, int ms, kiln_error *err);
+
+/* Whether scheme, host and port are the same (RFC 6454, section 5); false for what is no URL. */
+bool http_same_origin(const char *url, const char *other);
 
 KILN__DEFINE_AUTOPTR(struct http, http_free)
 

@@ -11,6 +11,36 @@
 
 #define BUFFER_SIZE (1u << 18)
 
+/*
+ * What no media type of a layer stands for (image-spec, layer.md: gzip and zstd; Docker's schema 2:
+ * gzip), and so no decoders that a stranger can reach but those.
+ */
+int layer_check_compression(const char *bytes, size_t len, kiln_error *err)
+{
+	static const struct {
+		const char *name;
+		size_t at;
+		const char *magic;
+		size_t len;
+	} others[] = {
+		{"bzip2", 4, "1AY&SY", 6}, /* behind "BZh" and a digit, which may begin a name */
+		{"xz", 0, "\3757zXZ", 6},
+		{"LZ4", 0, "\4\"M\30", 4},
+	};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		if (len < others[i].at + others[i].len ||
+		    memcmp(bytes + others[i].at, others[i].magic, others[i].len) != 0)
+			continue;
+		kiln__fail(err, KILN_ENOTSUP,
+			   "it is compressed by %s, which layers of images cannot be",
+			   others[i].name);
+		kiln__hint(err, "gzip and zstd are what image-spec has for layers");
+		return KILN_ENOTSUP;
+	}
+	return 0;
+}
+
 static ssize_t read_file(struct archive *archive, void *data, const void **ret)
 {
 	struct layer *layer = data;
@@ -20,6 +50,11 @@ static ssize_t read_file(struct archive *archive, void *data, const void **ret)
 		archive_set_error(archive, (int)-got, "%s", strerror((int)-got));
 		return ARCHIVE_FATAL;
 	}
+	if (!layer->begun && layer_check_compression(layer->buffer, (size_t)got, &layer->err) < 0) {
+		archive_set_error(archive, EIO, "%s", layer->err.message);
+		return ARCHIVE_FATAL;
+	}
+	layer->begun = true;
 	*ret = layer->buffer;
 	return got;
 }
@@ -101,10 +136,7 @@ int layer_open(struct layer *layer, kiln_fd fd, const char *name, uint64_t max, 
 	layer->tar = archive_read_new();
 	if (!layer->buffer || !layer->packed || !layer->tar)
 		return kiln__fail_nomem(err);
-	/* What the specification names, and what docker has always taken besides. */
-	archive_read_support_filter_bzip2(layer->packed);
 	archive_read_support_filter_gzip(layer->packed);
-	archive_read_support_filter_xz(layer->packed);
 	archive_read_support_filter_zstd(layer->packed);
 	archive_read_support_format_raw(layer->packed);
 	archive_read_support_format_empty(layer->packed);

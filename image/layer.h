@@ -15,6 +15,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct layer {
@@ -27,9 +28,17 @@ struct layer {
 	struct archive *tar;
 	char *buffer;   /* what is read of the file */
 	kiln_error err; /* of what the tar reader only knows as a failure */
+	bool begun;
 	bool ended;
 	bool padded;
 };
+
+/*
+ * By the first bytes of a layer (LAYER_HEAD are enough): KILN_ENOTSUP if it is compressed in a way
+ * that layers cannot be.
+ */
+#define LAYER_HEAD 10
+int layer_check_compression(const char *bytes, size_t len, kiln_error *err);
 
 /* Opens the layer at the start of @fd. layer_close() in any case. */
 int layer_open(struct layer *layer, kiln_fd fd, const char *name, uint64_t max, kiln_error *err);

@@ -448,12 +448,17 @@ static int choose_from_list(const json_t *list, const char *wanted, const json_t
 static int sniff(struct loading *loading, struct descriptor *layer, kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
-	uint8_t bytes[4] = {0};
+	char bytes[LAYER_HEAD] = {0};
 	int r = blob_open(loading->request->output_dir, layer->digest, &fd, err);
 	ssize_t got = r < 0 ? r : kiln__os_pread_full(fd, bytes, sizeof(bytes), 0, err);
 
 	if (got < 0)
 		return (int)got;
+	r = layer_check_compression(bytes, (size_t)got, err);
+	if (r < 0) {
+		kiln__prefix(err, "the layer %s", layer->digest);
+		return r;
+	}
 	strcpy(layer->media_type, !memcmp(bytes, "\x1f\x8b", 2)           ? LAYER_GZIP
 				  : !memcmp(bytes, "\x28\xb5\x2f\xfd", 4) ? LAYER_ZSTD
 									  : LAYER_TAR);

@@ -237,6 +237,7 @@ int main(int argc, char **argv)
 	/* A file that may not grow any more is an error like a full disk. */
 	signal(SIGXFSZ, SIG_IGN);
 	/* Names in pax archives are UTF-8; in the C locale libarchive could not hand them out. */
-	setlocale(LC_CTYPE, "C.UTF-8");
+	if (!setlocale(LC_CTYPE, "C.UTF-8"))
+		setlocale(LC_CTYPE, "UTF-8"); /* as macOS calls it */
 	return run(argc, argv, &err) ? report_failure(&err) : 0;
 }

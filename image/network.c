@@ -9,7 +9,6 @@
 #include "os.h"
 
 #include <curl/curl.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +37,7 @@ static const char *const ca_files[] = {
 
 static int load_ca(char **ret, size_t *ret_len, kiln_error *err)
 {
-	const char *given = secure_getenv("SSL_CERT_FILE");
+	kiln__autofree char *given = kiln__os_env("SSL_CERT_FILE");
 
 	if (given && *given)
 		return kiln__os_read_file(given, MAX_CA, ret, ret_len, err);
@@ -62,9 +61,9 @@ static int enter(const struct request *request, kiln_error *err)
 			request->dir, KILN__JAIL_READ | KILN__JAIL_MAKE | KILN__JAIL_REMOVE};
 	sandbox.place_count = kept;
 	for (size_t i = 0; i < RESOLVER_FILES; i++) {
-		kiln_fd fd = open(resolver_files[i], O_PATH | O_CLOEXEC);
+		kiln_fd fd = kiln__os_jail_place(resolver_files[i]);
 
-		if (fd >= 0)
+		if (fd != KILN_FD_NONE)
 			places[sandbox.place_count++] =
 				(struct kiln__jail_place){fd, KILN__JAIL_READ_FILE};
 	}

@@ -195,6 +195,18 @@ static const char *base_of(const char *path, char name[TREE_NAME_SIZE])
 	return name;
 }
 
+/* Whether a directory on the way to @path has a name that begins so. */
+static bool lies_below(const char *path, const char *prefix)
+{
+	size_t len = strlen(prefix);
+	const char *slash;
+
+	for (; (slash = strchr(path, '/')); path = slash + 1)
+		if (!strncmp(path, prefix, len) && slash[strspn(slash, "/")])
+			return true;
+	return false;
+}
+
 int plan_entry(struct plan *plan, struct archive_entry *entry, kiln_error *err)
 {
 	const char *path = archive_entry_pathname(entry);
@@ -205,6 +217,14 @@ int plan_entry(struct plan *plan, struct archive_entry *entry, kiln_error *err)
 	if (!path)
 		return kiln__fail(err, KILN_EFORMAT,
 				  "an entry has a name that is neither UTF-8 nor plain bytes");
+	/* aufs's own directories (.wh..wh.plnk) are left out with what is in them. */
+	if (lies_below(path, META))
+		return 0;
+	/* image-spec, layer.md, "Whiteouts": no file of an image has such a name. */
+	if (lies_below(path, WHITEOUT))
+		return kiln__fail(err, KILN_EFORMAT,
+				  "the entry '%.200s' lies below a whiteout, which is no directory",
+				  path);
 	base = base_of(path, name);
 	if (!strcmp(base, OPAQUE))
 		return apply_opaque(plan, path, err);

@@ -251,7 +251,10 @@ static int take_token(struct registry *registry, const struct kiln__buf *answer,
 	return r;
 }
 
-/* distribution's "Token Authentication Specification", and its OAuth2 variant for identity tokens.
+/*
+ * distribution's "Token Authentication Specification", and its OAuth2 variant for identity tokens.
+ * The name and password are for the token server, wherever the registry says that it is (Docker Hub
+ * has it on a host of its own); the client certificate is for the registry alone.
  */
 static int ask_token(struct registry *registry, const char *realm, const char *fields, bool post,
 		     kiln_error *err)
@@ -261,12 +264,19 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 		     : kiln__strf("%s%s%s", realm, strchr(realm, '?') ? "&" : "?", fields);
 	kiln__autofree char *user =
 		!post && registry->user ? basic(registry->user, registry->password) : NULL;
+	kiln__autofree char *base = registry_url(registry, NULL, NULL);
+	bool same = base && http_same_origin(base, realm);
+	const struct http_tls tls = {
+		.authorities = registry->tls.authorities,
+		.certificate = same ? registry->tls.certificate : NULL,
+		.key = same ? registry->tls.key : NULL,
+	};
 	kiln__autobuf body = KILN__BUF_INIT;
 	struct http_call call = {
 		.url = url,
 		.authorization = user,
 		.form = post ? fields : NULL,
-		.tls = &registry->tls,
+		.tls = &tls,
 		.insecure = registry->insecure,
 		.document = true,
 		.body = collect,
@@ -277,7 +287,7 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 	bool transient;
 	int r;
 
-	if (!url || (!post && registry->user && !user))
+	if (!url || !base || (!post && registry->user && !user))
 		return kiln__fail_nomem(err);
 	for (unsigned attempt = 0;; attempt++) {
 		kiln__buf_clear(&body);

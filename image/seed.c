@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "files.h"
 #include "os.h"
 #include "syscalls.h"
 
@@ -114,12 +115,13 @@ static int check(const struct request *request, kiln_error *err)
 int command_seed(const struct request *request, kiln_error *err)
 {
 	struct archive *archive;
-	char dir[64];
+	kiln__autofree char *dir = NULL;
 	int rc = check(request, err);
 
+	if (!rc)
+		rc = kiln__os_directory_path(&dir, request->output_dir, err);
 	if (rc)
 		return rc;
-	snprintf(dir, sizeof(dir), "/proc/self/fd/%d", request->output_dir);
 	if (setenv("TMPDIR", dir, 1))
 		return kiln__fail_nomem(err);
 	archive = archive_write_new();

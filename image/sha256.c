@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sha256.h"
 
+#include "hash.h"
+
 #include "err.h"
 
-#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct sha256 {
-	EVP_MD_CTX *context;
-	bool failed; /* libcrypto ran out of memory: no digest will match */
+	struct hash *hash;
+	bool failed; /* out of memory: no digest will match */
 };
 
 int sha256_new(struct sha256 **ret, kiln_error *err)
@@ -18,8 +19,8 @@ int sha256_new(struct sha256 **ret, kiln_error *err)
 	struct sha256 *sha = calloc(1, sizeof(*sha));
 
 	if (sha)
-		sha->context = EVP_MD_CTX_new();
-	if (!sha || !sha->context || !EVP_DigestInit_ex(sha->context, EVP_sha256(), NULL)) {
+		sha->hash = hash_new(HASH_SHA256);
+	if (!sha || !sha->hash) {
 		sha256_free(sha);
 		return kiln__fail_nomem(err);
 	}
@@ -30,23 +31,24 @@ int sha256_new(struct sha256 **ret, kiln_error *err)
 void sha256_free(struct sha256 *sha)
 {
 	if (sha)
-		EVP_MD_CTX_free(sha->context);
+		hash_free(sha->hash);
 	free(sha);
 }
 
 void sha256_add(struct sha256 *sha, const void *bytes, size_t len)
 {
-	if (!EVP_DigestUpdate(sha->context, bytes, len))
+	if (!hash_add(sha->hash, bytes, len))
 		sha->failed = true;
 }
 
 void sha256_finish(struct sha256 *sha, char ret[SHA256_TEXT])
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned char bytes[EVP_MAX_MD_SIZE] = {0};
+	unsigned char bytes[HASH_MAX] = {0};
+	unsigned len;
 	char *at = ret + 7;
 
-	if (!EVP_DigestFinal_ex(sha->context, bytes, NULL))
+	if (!hash_so_far(sha->hash, bytes, &len))
 		sha->failed = true;
 	memcpy(ret, "sha256:", 7);
 	for (size_t i = 0; i < 32; i++) {
@@ -54,7 +56,7 @@ void sha256_finish(struct sha256 *sha, char ret[SHA256_TEXT])
 		*at++ = digits[bytes[i] & 15];
 	}
 	*at = '\0';
-	if (!EVP_DigestInit_ex(sha->context, EVP_sha256(), NULL))
+	if (!hash_begin(sha->hash))
 		sha->failed = true;
 }
 

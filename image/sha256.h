@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SHA-256, which names what registries hold: libcrypto's, which uses the processor's instructions
- * for it. */
+/* SHA-256, which names what registries hold. */
 #ifndef KILN_IMAGE_SHA256_H
 #define KILN_IMAGE_SHA256_H
 

@@ -26,6 +26,7 @@
 #include <sqfs/error.h>
 #include <sqfs/frag_table.h>
 #include <sqfs/id_table.h>
+#include <sqfs/inode.h>
 #include <sqfs/io.h>
 #include <sqfs/meta_writer.h>
 #include <sqfs/super.h>
@@ -282,6 +283,12 @@ int squash_end_file(struct squash *squash, kiln_error *err)
 	int rc = sqfs_block_processor_end_file(squash->processor);
 
 	return rc ? fail(squash, rc, "file data", err) : 0;
+}
+
+void squash_free_file(struct inode *inode)
+{
+	sqfs_free(inode->sqfs);
+	inode->sqfs = NULL;
 }
 
 int squash_begin_xattrs(struct squash *squash, kiln_error *err)

@@ -37,6 +37,7 @@ void squash_free(struct squash *squash); /* NULL is allowed */
 int squash_begin_file(struct squash *squash, struct inode *inode, kiln_error *err);
 int squash_append(struct squash *squash, const void *bytes, size_t len, kiln_error *err);
 int squash_end_file(struct squash *squash, kiln_error *err);
+void squash_free_file(struct inode *inode); /* what it holds of libsquashfs's, if anything */
 
 /*
  * The extended attributes of one inode: begin, add, end, which sets inode->xattr.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tree.h"
+#include "squash.h"
 
 #include "cleanup.h"
 #include "err.h"
@@ -90,7 +91,7 @@ void tree_done(struct tree *tree)
 	while ((inode = tree->inodes)) {
 		tree->inodes = inode->next;
 		free(inode->target);
-		sqfs_free(inode->sqfs);
+		squash_free_file(inode);
 		free(inode);
 	}
 	*tree = (struct tree){0};

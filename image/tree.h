@@ -11,26 +11,25 @@
 
 #include <kiln/error.h>
 
-#include <sqfs/inode.h>
-#include <sqfs/predef.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct entry;
+struct sqfs_inode_generic_t;
 
 struct inode {
 	uint16_t mode; /* type and permissions */
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t mtime;
-	uint32_t device;            /* of a device node, as squashfs encodes it */
-	uint32_t xattr;             /* index in the image's table; 0xffffffff: none */
-	char *target;               /* of a symbolic link */
-	sqfs_inode_generic_t *sqfs; /* of a file: made and filled in by libsquashfs */
-	struct entry *children;     /* of a directory, unordered */
-	struct inode *parent;       /* of a directory; the root's is itself */
-	uint32_t links;             /* these are set by tree_order() */
+	uint32_t device;                   /* of a device node, as squashfs encodes it */
+	uint32_t xattr;                    /* index in the image's table; 0xffffffff: none */
+	char *target;                      /* of a symbolic link */
+	struct sqfs_inode_generic_t *sqfs; /* of a file: made and filled in by libsquashfs */
+	struct entry *children;            /* of a directory, unordered */
+	struct inode *parent;              /* of a directory; the root's is itself */
+	uint32_t links;                    /* these are set by tree_order() */
 	uint32_t number;
 	uint64_t reference; /* where squash.c wrote it */
 	bool implied;       /* a directory that no entry has described yet */

@@ -9,7 +9,6 @@
 #include "err.h"
 #include "input.h"
 
-#include <elf.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,9 @@
 #define MAX_WRAPPINGS 4 /* gzip around zboot around an Image is three */
 
 #define SIZE_BYTES 4
+
+#define PAGE      ((uint64_t)4096)
+#define GAP_PAGES 32 /* what makes a segment of its own worth while */
 
 /*
  * The vmlinux in a bzImage's payload, and the table of relocations behind it. Whatever the
@@ -80,6 +82,23 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
 	return 0;
 }
 
+/* The ELF-64 object file format, figures 1 and 9; <elf.h> is not everywhere. */
+struct elf_header {
+	uint8_t ident[16];
+	uint16_t type, machine;
+	uint32_t version;
+	uint64_t entry, segments_at, sections_at;
+	uint32_t flags;
+	uint16_t size, segment_size, segments, section_size, sections, names;
+};
+
+struct elf_segment {
+	uint32_t type, flags;
+	uint64_t offset, virtual, physical, file_size, memory_size, align;
+};
+
+#define ELF_LOAD 1 /* PT_LOAD */
+
 /*
  * The vmlinux of a build has its .bss in the file, as zeros. What a segment ends with in whole
  * pages of zeros is taken out of its file size (the bytes stay where they are): a VMM that maps
@@ -88,25 +107,105 @@ static int unwrap(const char *name, const struct kiln__kernel_info *info, uint8_
  */
 static void trim_segments(uint8_t *bytes)
 {
-	const uint64_t page = 4096;
-	Elf64_Ehdr header;
-	Elf64_Phdr segment;
+	struct elf_header header;
+	struct elf_segment segment;
 
 	memcpy(&header, bytes, sizeof(header));
-	for (unsigned i = 0; i < header.e_phnum; i++) {
-		uint8_t *at = bytes + header.e_phoff + i * sizeof(segment);
+	for (unsigned i = 0; i < header.segments; i++) {
+		uint8_t *at = bytes + header.segments_at + i * sizeof(segment);
 		uint64_t size;
 
 		memcpy(&segment, at, sizeof(segment));
-		if (segment.p_type != PT_LOAD || segment.p_filesz > segment.p_memsz)
+		if (segment.type != ELF_LOAD || segment.file_size > segment.memory_size)
 			continue;
-		size = segment.p_filesz;
-		while (size && !bytes[segment.p_offset + size - 1])
+		size = segment.file_size;
+		while (size && !bytes[segment.offset + size - 1])
 			size--;
-		size = (size + page - 1) / page * page;
-		if (size < segment.p_filesz)
-			segment.p_filesz = size;
+		size = (size + PAGE - 1) / PAGE * PAGE;
+		if (size < segment.file_size)
+			segment.file_size = size;
 		memcpy(at, &segment, sizeof(segment));
+	}
+}
+
+/* Of a segment that lies at pages, the first long run of pages of zeros: its end, or 0. */
+static uint64_t find_gap(const uint8_t *bytes, const struct elf_segment *segment,
+			 uint64_t *ret_begin)
+{
+	static const uint8_t zeros[PAGE];
+	uint64_t run = 0;
+
+	if (segment->offset % PAGE || segment->physical % PAGE)
+		return 0;
+	for (uint64_t at = 0; at + PAGE <= segment->file_size; at += PAGE) {
+		if (!memcmp(bytes + segment->offset + at, zeros, PAGE)) {
+			run++;
+			continue;
+		}
+		if (run >= GAP_PAGES) {
+			*ret_begin = at - run * PAGE;
+			return at;
+		}
+		run = 0;
+	}
+	return 0;
+}
+
+/* Whether the table of segments can have one more: nothing lies behind it. */
+static bool has_room(const uint8_t *bytes, size_t len, const struct elf_header *header)
+{
+	static const uint8_t zeros[sizeof(struct elf_segment)];
+	uint64_t end = header->segments_at + header->segments * sizeof(struct elf_segment);
+	struct elf_segment segment;
+
+	if (header->segments == UINT16_MAX || len - end < sizeof(zeros) ||
+	    memcmp(bytes + end, zeros, sizeof(zeros)) ||
+	    (header->sections_at >= header->segments_at &&
+	     header->sections_at < end + sizeof(zeros)))
+		return false;
+	for (unsigned i = 0; i < header->segments; i++) {
+		memcpy(&segment, bytes + header->segments_at + i * sizeof(segment),
+		       sizeof(segment));
+		if (segment.file_size && segment.offset < end + sizeof(zeros))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Between a kernel's text and its constants there are up to two MiB of zeros, in one segment, which
+ * it frees when it has booted, and writes to for that. Such a segment becomes two, for the same
+ * reason as above.
+ */
+static void split_segments(uint8_t *bytes, size_t len)
+{
+	struct elf_header header;
+	struct elf_segment segment, rest;
+
+	memcpy(&header, bytes, sizeof(header));
+	for (unsigned i = 0; i < header.segments; i++) {
+		uint8_t *table = bytes + header.segments_at;
+		uint64_t begin, end;
+
+		memcpy(&segment, table + i * sizeof(segment), sizeof(segment));
+		if (segment.type != ELF_LOAD || segment.file_size > segment.memory_size ||
+		    !has_room(bytes, len, &header))
+			continue;
+		end = find_gap(bytes, &segment, &begin);
+		if (!end)
+			continue;
+		rest = segment;
+		rest.offset += end;
+		rest.virtual += end;
+		rest.physical += end;
+		rest.file_size -= end;
+		rest.memory_size -= end;
+		segment.file_size = begin;
+		segment.memory_size = end;
+		memcpy(table + i * sizeof(segment), &segment, sizeof(segment));
+		memcpy(table + header.segments * sizeof(rest), &rest, sizeof(rest));
+		header.segments++;
+		memcpy(bytes, &header, sizeof(header));
 	}
 }
 
@@ -127,13 +226,16 @@ static int finish(const char *name, uint8_t **bytes, size_t len, struct kiln__ke
 			return rc;
 		if (!rc && inner.info.format == KILN__KERNEL_ELF && inner.info.pvh) {
 			trim_segments(inner.bytes);
+			split_segments(inner.bytes, inner.len);
 			*ret = inner;
 			return 0;
 		}
 		free(inner.bytes);
 	}
-	if (info->format == KILN__KERNEL_ELF)
+	if (info->format == KILN__KERNEL_ELF) {
 		trim_segments(*bytes);
+		split_segments(*bytes, len);
+	}
 	if (!info->release[0])
 		kiln__kernel_find_release(*bytes, len, info->release);
 	*ret = (struct unpacked){kiln__take(*bytes), len, *info};

@@ -34,8 +34,8 @@ extern const struct kiln__jail_filter runner_filter; /* made at build time */
 /* In a root of its own, jail.h: what writes to these directories looks where they are each time. */
 static int move_to_root(struct runner *runner, kiln_error *err)
 {
-	char *dir = strdup("");
-	char *runtime_dir = kiln__strf("%s", strrchr(runner->runtime_dir, '/'));
+	char *dir = strdup(strrchr(runner->dir, '/'));
+	char *runtime_dir = strdup("");
 	int r;
 
 	if (!dir || !runtime_dir) {
@@ -53,13 +53,15 @@ static int move_to_root(struct runner *runner, kiln_error *err)
 
 int runner_jail(struct runner *runner, kiln_error *err)
 {
-	const char *const writable[] = {runner->dir, runner->runtime_dir};
+	const char *const writable[] = {runner->runtime_dir, runner->dir};
 	const char *const readable[] = {"/proc"};
 	const struct kiln__jail jail = {
 		.writable = writable,
 		.writable_count = 2,
 		.readable = readable,
 		.readable_count = 1,
+		/* Of the calls that signal, the filter has the one by descriptor alone. */
+		.kills_all = kiln__machine_leaves(runner->machine) != NULL,
 		.filter = &runner_filter,
 	};
 	int r = kiln__os_jail(&jail, &runner->jail, err);

@@ -337,8 +337,19 @@ static int add_own_disks(struct runner *runner, json_t *params, kiln_error *err)
 	return r;
 }
 
+/* What who started us has found out about KVM. */
+static struct kiln__kvm_verdict kvm_verdict(const json_t *kvm)
+{
+	struct kiln__kvm_verdict verdict = {.known = json_is_true(kvm) || json_is_object(kvm)};
+
+	if (json_is_object(kvm))
+		kiln__control_error_parse(kvm, &verdict.why);
+	return verdict;
+}
+
 static int launch(struct runner *runner, json_t *params, kiln_error *err)
 {
+	const struct kiln__kvm_verdict kvm = kvm_verdict(json_object_get(params, "kvm"));
 	kiln_machine_options options = KILN_MACHINE_OPTIONS_INIT;
 	int r = take_params(runner, params, err);
 
@@ -353,8 +364,7 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	options.data = runner;
 	runner->logger = (kiln_log){.fn = on_log, .data = runner, .level = KILN_LOG_INFO};
 	options.log = runner->logger;
-	r = kiln__machine_new(&runner->machine, runner->loop, runner->config, &options,
-			      json_is_true(json_object_get(params, "kvm")), err);
+	r = kiln__machine_new(&runner->machine, runner->loop, runner->config, &options, &kvm, err);
 	if (r == 0) {
 		vouch(runner, params);
 		kiln__machine_keep_in(runner->machine, runner->dir);

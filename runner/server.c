@@ -294,6 +294,7 @@ static void do_update(struct client *client, struct kiln__control_call *call, js
 		kiln__control_fail(call, &err);
 		return;
 	}
+	update.config = json_string_value(json_object_get(params, "config"));
 	kiln_machine_update(client->server->runner->machine, &update, answer_done, call);
 }
 

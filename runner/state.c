@@ -126,6 +126,15 @@ json_t *runner_state(const struct runner *runner)
 	return state;
 }
 
+static int record_leaves(kiln_fd lock, const char *leaves, kiln_error *err)
+{
+	if (!leaves)
+		return 0;
+	if (strlen(leaves) >= KILN__VM_LEAVES_SIZE)
+		return kiln__fail(err, KILN_EOVERFLOW, "too many cgroups of one VM");
+	return kiln__os_pwrite_full(lock, leaves, strlen(leaves) + 1, KILN__VM_LEAVES_AT, err);
+}
+
 int runner_record_processes(const struct runner *runner, bool recorded, kiln_error *err)
 {
 	kiln__autofree char *path = kiln__strf("%s/lock", runner->vm_dir);
@@ -141,7 +150,9 @@ int runner_record_processes(const struct runner *runner, bool recorded, kiln_err
 		 (long long)kiln__machine_vmm_pid(runner->machine));
 	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE, err);
 	/* With the zeros behind it, so that a longer one of an earlier life is gone. */
-	return r < 0 ? r : kiln__os_pwrite_full(fd, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
+	if (r == 0)
+		r = kiln__os_pwrite_full(fd, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
+	return r < 0 ? r : record_leaves(fd, kiln__machine_leaves(runner->machine), err);
 }
 
 json_t *runner_event_json(const kiln_event *event)
@@ -213,7 +224,8 @@ void runner_diagnose(struct runner *runner, enum kiln_log_level level, const cha
 
 static void write_state(struct runner *runner, bool durable)
 {
-	kiln__autofree char *path = kiln__strf("%s/state.json", runner->dir);
+	kiln__autofree char *path = kiln__strf(
+		"%s/" KILN__VM_STATE_FILE, runner->ephemeral ? runner->runtime_dir : runner->dir);
 	json_t *state = runner_state(runner);
 	char *text = json_dumps(state, JSON_INDENT(1));
 	kiln_error err;

@@ -3,8 +3,8 @@
 # Builds kiln's portable part for other systems, and runs its tests where Wine can.
 # usage: tools/cross.sh [check|build|deps] [macos|macos-x86_64|windows]...
 #
-# The compiler is the zig of PyPI's package ziglang; libuv, jansson and cmocka are
-# built from this distribution's own source packages, which apt verifies. All of it is
+# The compiler is the zig of PyPI's package ziglang; the libraries are built from this
+# distribution's own source packages, which apt verifies. All of it is
 # kept in $KILN_CACHE/cross (.cache/cross by default), so that a second run only
 # builds what changed. Builds are in build-cross/NAME.
 set -eu
@@ -15,9 +15,10 @@ ZIG_VERSION=0.17.0
 
 cache=${KILN_CACHE:-$root/.cache}/cross
 mkdir -p "$cache"
-cache=$(cd "$cache" && pwd)
+cache=$(cd "$cache" && pwd -P) # shared by links, it has one name: libraries remember theirs
 export ZIG_GLOBAL_CACHE_DIR=$cache/zig ZIG_LOCAL_CACHE_DIR=$cache/zig
 # Wine's prefix is part of the cache too, and it makes no menu entries in the home directory.
+optional=squashfs-tools-ng
 export WINEPREFIX=$cache/wine WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES='winemenubuilder.exe,mscoree,mshtml='
 
 say() {
@@ -48,7 +49,7 @@ find_zig() {
 # of the distribution's suites only, since others need not carry source packages.
 write_sources_list() {
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-	[ -n "$codename" ] || fail "this is not Debian or Ubuntu: cannot get libuv, jansson and cmocka"
+	[ -n "$codename" ] || fail "this is not Debian or Ubuntu: cannot get the libraries' sources"
 	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
 		[ -f "$file" ] || continue
 		sed -n 's/^deb-src /deb /; s/^deb /deb-src /p' "$file" | grep " $codename" || true
@@ -77,25 +78,49 @@ apt_own() {
 		-o Dir::Cache="$cache/apt/cache" -o APT::Sandbox::User= "$@"
 }
 
+# A package's newest source; where the mirror has lost that of an update, its release's.
+fetch_source() {
+	apt_own source --download-only "$1" 2>"$cache/src.new/log" ||
+		apt_own source --download-only "$1/$codename" 2>>"$cache/src.new/log" ||
+		{ cat "$cache/src.new/log" >&2; return 1; }
+	dpkg-source --no-check -x "$1"_*.dsc "$1" >/dev/null
+	rm -rf "$cache/src/$1"
+	mv "$1" "$cache/src/$1"
+}
+
+# A mirror that had no source of an optional package is asked again a day later.
+asked_lately() {
+	[ -n "$(find "$cache/src/$1.none" -mtime -1 2>/dev/null)" ]
+}
+
+# The sources of the packages named, those that are not there yet, each in a directory of its
+# own: one that a later kiln needs comes to those of an earlier one. Not having one that is
+# optional is said.
 fetch_sources() {
-	[ -d "$cache/src" ] && return
+	missing=
+	for name in "$@"; do
+		[ -d "$cache/src/$name" ] || asked_lately "$name" || missing="$missing $name"
+	done
+	[ -n "$missing" ] || return 0
 	command -v apt-get >/dev/null && command -v dpkg-source >/dev/null ||
 		fail "needs apt-get and dpkg-source (package dpkg-dev)"
-	say "fetching the sources of libuv, jansson and cmocka"
+	say "fetching the sources of$missing"
 	rm -rf "$cache/src.new" "$cache/apt"
-	mkdir -p "$cache/src.new" "$cache/apt/sources" "$cache/apt/state/lists/partial" \
+	mkdir -p "$cache/src" "$cache/src.new" "$cache/apt/sources" "$cache/apt/state/lists/partial" \
 		"$cache/apt/cache/archives/partial"
 	write_sources_list "$cache/apt/sources"
 	apt_own update
-	(
-		cd "$cache/src.new"
-		apt_own source --download-only libuv1 jansson cmocka
-		for name in libuv1 jansson cmocka; do
-			dpkg-source --no-check -x "$name"_*.dsc "$name" >/dev/null
-		done
-	)
-	rm -rf "$cache/apt"
-	mv "$cache/src.new" "$cache/src"
+	for name in $missing; do
+		(cd "$cache/src.new" && fetch_source "$name") && continue
+		case " $optional " in
+		*" $name "*)
+			say "no source of $name is to be had: what needs it is left out"
+			mkdir -p "$cache/src" && touch "$cache/src/$name.none"
+			;;
+		*) fail "cannot fetch the source of $name" ;;
+		esac
+	done
+	rm -rf "$cache/apt" "$cache/src.new"
 }
 
 # --- targets ---------------------------------------------------------------------------
@@ -108,6 +133,10 @@ describe() {
 	windows) triple=x86_64-windows-gnu system=windows cpu=x86_64 ;;
 	*) fail "unknown target $1: macos, macos-x86_64 or windows" ;;
 	esac
+	# Those of kiln-image last, each after what it is built on.
+	libraries="libuv1 jansson cmocka"
+	[ "$system" = windows ] ||
+		libraries="$libraries zlib bzip2 lz4 xz-utils libzstd libarchive squashfs-tools-ng mbedtls curl"
 	dir=$cache/$1
 	prefix=$dir/prefix
 }
@@ -149,25 +178,26 @@ write_cross_file() {
 
 # A library from its source, with a meson.build of ours in place of its own build system.
 build_library() {
+	[ -d "$cache/src/$1" ] || return 0 # an optional one
 	[ -e "$dir/$1.done" ] && [ "$dir/$1.done" -nt "tools/cross/$1.build" ] && return
 	say "building $1 for $triple"
 	rm -rf "$dir/$1"
 	cp -r "$cache/src/$1" "$dir/$1"
 	cp "tools/cross/$1.build" "$dir/$1/meson.build"
 	meson setup --cross-file "$dir/meson.ini" --prefix "$prefix" --libdir lib \
-		--default-library static --buildtype release "$dir/$1/build" "$dir/$1" >"$dir/$1.log" 2>&1 &&
+		--default-library static -Ddebug=false -Doptimization=2 "$dir/$1/build" "$dir/$1" >"$dir/$1.log" 2>&1 &&
 		ninja -C "$dir/$1/build" install >>"$dir/$1.log" 2>&1 || { cat "$dir/$1.log" >&2; exit 1; }
 	rm -rf "$dir/$1"
-	touch "$dir/$1.done"
+	touch "$dir/$1.done" "$dir/meson.ini" # Meson looks for libraries anew
 }
 
 deps() {
 	describe "$1"
 	find_zig
-	fetch_sources
+	fetch_sources $libraries
 	write_tools
 	write_cross_file
-	for library in libuv1 jansson cmocka; do
+	for library in $libraries; do
 		build_library $library
 	done
 }
@@ -180,7 +210,12 @@ build() {
 		{ cat "$dir/kiln.log" >&2; exit 1; }
 	ninja -C "$build" >"$dir/kiln.log" 2>&1 || { cat "$dir/kiln.log" >&2; exit 1; }
 	# What is linked for a Mac needs of it what it has: see the script.
-	case $1 in macos*) python3 tests/link/macho.py "$build/tests/link/link-test" "$build/kiln-runner" ;; esac
+	case $1 in
+	macos*)
+		python3 tests/link/macho.py "$build/tests/link/link-test" "$build/kiln" "$build/kiln-runner" \
+			"$build/kiln-image"
+		;;
+	esac
 	say "built and linked for $triple"
 }
 

@@ -9,13 +9,13 @@ what=${1:-build}
 build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev musl-tools scdoc
   libuv1-dev libjansson-dev libseccomp-dev libarchive-dev libcurl4-openssl-dev libssl-dev libsquashfs-dev libcap-ng-dev libcmocka-dev e2fsprogs"
 demo="qemu-system-x86 mmdebstrap passt"
-check="acpica-tools lz4 zstd qemu-system-arm qemu-utils xfsprogs clang libclang-rt-dev clang-format python3 python3-pip python3-venv
+check="acpica-tools lz4 zstd qemu-system-arm qemu-utils xfsprogs clang libclang-rt-dev clang-format python3 python3-pip python3-venv fio iperf3
   docker-registry skopeo umoci buildah apache2-utils squashfs-tools cpio kmod busybox-static strace tmux wine64 dpkg-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross
   gobjc libgnustep-base-dev libblocksruntime-dev
   ovmf qemu-efi-aarch64 mtools grub-pc-bin grub-efi-amd64-bin grub-common fdisk openssh-client
   python3-yaml python3-jsonschema python3-oauthlib python3-configobj python3-jinja2 python3-requests python3-netifaces
   python3-jsonpatch python3-serial"
-bench="flex bison bc libelf-dev busybox-static cpio kmod docker-registry skopeo umoci squashfs-tools python3 valgrind"
+bench="fio iperf3 flex bison bc libelf-dev busybox-static cpio kmod docker-registry skopeo umoci squashfs-tools python3 valgrind"
 
 case $what in
 build) wanted=$build ;;

@@ -170,11 +170,16 @@ typedef struct kiln_update {
 	uint64_t cpus;
 	uint64_t memory;  /* bytes, all in all */
 	uint64_t balloon; /* bytes that the balloon takes from the guest */
+	/*
+	 * JSON in the VMM's own words, for what kiln has no word for; borrowed for the call. NULL:
+	 * nothing. kiln-update(1) lists what each VMM has.
+	 */
+	const char *config;
 } kiln_update;
 
 #define KILN_UPDATE_INIT                                                                           \
 	{                                                                                          \
-		sizeof(kiln_update), KILN_UPDATE_KEEP, KILN_UPDATE_KEEP, KILN_UPDATE_KEEP          \
+		sizeof(kiln_update), KILN_UPDATE_KEEP, KILN_UPDATE_KEEP, KILN_UPDATE_KEEP, NULL    \
 	}
 
 /*

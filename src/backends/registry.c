@@ -41,5 +41,8 @@ const struct kiln__feature kiln__features[] = {
 	{KILN__CAN_FOREIGN, "foreign"}, {KILN__CAN_NETWORK, "network"},
 	{KILN__CAN_PORTS, "ports"},     {KILN__CAN_FIRMWARE, "firmware"},
 	{KILN__CAN_UPDATE, "update"},   {KILN__CAN_SNAPSHOT, "snapshot"},
-	{KILN__CAN_VZ, "vz"},           {0, NULL},
+	{KILN__CAN_VZ, "vz"},           {KILN__CAN_SHARE, "shares"},
+	{KILN__CAN_ROSETTA, "rosetta"}, {KILN__CAN_NEST, "nested"},
+	{KILN__CAN_NBD, "nbd"},         {KILN__CAN_CONSOLE_PORTS, "console-ports"},
+	{KILN__CAN_SWITCH, "switch"},   {0, NULL},
 };

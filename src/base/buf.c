@@ -155,3 +155,10 @@ char *kiln__strf(const char *fmt, ...)
 	va_end(args);
 	return kiln__buf_steal(&buf);
 }
+
+const char *kiln__buf_behind_last(const char *text, char c, size_t len)
+{
+	while (len && text[len - 1] != c)
+		len--;
+	return text + len;
+}

@@ -59,4 +59,7 @@ char *kiln__strf(const char *fmt, ...) KILN_PRINTF(1, 2);
 
 #define kiln__autobuf kiln__cleanup(kiln__buf_done) struct kiln__buf
 
+/* What is behind the last @c of @len bytes; all of them if there is none. */
+const char *kiln__buf_behind_last(const char *text, char c, size_t len);
+
 #endif

@@ -48,6 +48,18 @@ const char *kiln__check_host_path(const char *text)
 	return text[0] == '/' ? NULL : "must be an absolute path on the host";
 }
 
+const char *kiln__check_nbd_url(const char *text)
+{
+	static const char *const schemes[] = {"nbd://", "nbds://", "nbd+unix://", "nbds+unix://"};
+	bool printable = !kiln__check_printable(text) && !strchr(text, ' ');
+
+	for (size_t i = 0; printable && i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strncmp(text, schemes[i], strlen(schemes[i])) == 0 && text[strlen(schemes[i])])
+			return NULL;
+	return "must be an NBD server's URL: nbd://HOST[:PORT][/EXPORT], nbds:, nbd+unix: or "
+	       "nbds+unix:";
+}
+
 const char *kiln__check_guest_path(const char *text)
 {
 	return text[0] == '/' ? NULL : "must be an absolute path in the guest";

@@ -25,6 +25,7 @@ const char *kiln__check_signal(const char *text);   /* a name or number of Linux
 const char *kiln__check_env_name(const char *text); /* printable ASCII without space and '=' */
 const char *kiln__check_label_key(const char *text);
 const char *kiln__check_json_object(const char *text);
+const char *kiln__check_nbd_url(const char *text); /* by its scheme; the rest is its server's */
 bool kiln__is_utf8(const char *text);
 
 /*

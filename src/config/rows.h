@@ -82,7 +82,15 @@
 /* Of a file, or a range of one, into a struct kiln__source. */
 extern const struct kiln__key kiln__source_keys[];
 
+/* Of "firecracker.jailer", by struct kiln__spec (schema_jailer.c). */
+extern const struct kiln__key kiln__jailer_keys[];
+
 /* Of "seed", whose struct is struct kiln__seed (schema_seed.c). */
 extern const struct kiln__key kiln__seed_keys[];
+
+/* Of "shares", "rosetta" and "console.ports" (schema_host.c). */
+extern const struct kiln__key kiln__share_element;
+extern const struct kiln__key kiln__rosetta_keys[];
+extern const struct kiln__key kiln__console_port_element;
 
 #endif

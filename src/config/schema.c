@@ -168,6 +168,19 @@ static const struct kiln__key disk_keys[] = {
 		       "for "
 		       "guests without virtio drivers.",
 	},
+	{
+		.name = "url",
+		.type = KILN__TYPE_STRING,
+		.min = 7,
+		.max = 2048,
+		.check = kiln__check_nbd_url,
+		.pattern = "^nbds?(\\+unix)?://[!-~]+$",
+		.exclusive = true,
+		.field = FIELD(struct kiln__disk, url),
+		.doc = "Instead of a path, a disk of the network's: an NBD server's URL, such as "
+		       "nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH; with the backend "
+		       "vz (macOS 14).",
+	},
 	LATER("sync"),
 	END,
 };
@@ -262,22 +275,36 @@ static const struct kiln__key network_keys[] = {
 	{
 		.name = "kind",
 		.type = KILN__TYPE_ENUM,
-		.choices = CHOICES("user", "tap", "bridged"), /* enum kiln__network_kind */
+		/* enum kiln__network_kind */
+		.choices = CHOICES("user", "tap", "bridged", "socket"),
 		.def = "user",
 		.field = FIELD(struct kiln__network, kind),
 		.doc = "How it reaches the world: by address translation that needs no rights on "
 		       "the host (user), by which the guest also reaches the host's loopback, as "
 		       "10.0.2.2; by a TAP interface of the host's, which whoever administers "
-		       "that has made (tap); or as a machine of its own on the network of a "
-		       "physical interface of a Mac (bridged).",
+		       "that has made (tap); as a machine of its own on the network of a "
+		       "physical interface of a Mac (bridged); or by a switch that takes frames "
+		       "as datagrams (socket; with the backend vz).",
 	},
 	{
 		.name = "interface",
 		.type = KILN__TYPE_STRING,
 		.min = 1,
 		.max = 15, /* IFNAMSIZ */
+		.check = kiln__check_interface,
+		.pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$",
 		.field = FIELD(struct kiln__network, interface),
 		.doc = "The name of the TAP interface, or of the one that is bridged, on the host.",
+	},
+	{
+		.name = "socket",
+		.type = KILN__TYPE_STRING,
+		.min = 1,
+		.max = 103, /* sockaddr_un.sun_path of macOS */
+		.check = kiln__check_host_path,
+		.pattern = "^/",
+		.field = FIELD(struct kiln__network, socket),
+		.doc = "For socket: absolute path of the switch's Unix datagram socket.",
 	},
 	{
 		.name = "mac",
@@ -371,6 +398,17 @@ static const struct kiln__key console_keys[] = {
 		       "too, "
 		       "which has a virtio console (hvc0) otherwise. On QEMU it always is one "
 		       "(on arm64 a PL011, ttyAMA0), whatever stands here.",
+	},
+	{
+		.name = "ports",
+		.type = KILN__TYPE_LIST,
+		.max = 16,
+		.element = &kiln__console_port_element,
+		.field = FIELD(struct kiln__spec, console_ports),
+		.count = FIELD(struct kiln__spec, console_port_count),
+		.stride = sizeof(struct kiln__console_port),
+		.doc = "Ports of a virtio console device besides the console, for programs of the "
+		       "guest's; with the backend vz.",
 	},
 	END,
 };
@@ -671,6 +709,12 @@ static const struct kiln__key firecracker_keys[] = {
 		       "cannot "
 		       "pause, nor be asked by Ctrl-Alt-Del to stop.",
 	},
+	{
+		.name = "jailer",
+		.type = KILN__TYPE_OBJECT,
+		.keys = kiln__jailer_keys,
+		.doc = "Firecracker's own jailer, which takes root.",
+	},
 	OWN_CONFIG(firecracker.config,
 		   "What kiln has no key for, as JSON in the form of Firecracker's configuration "
 		   "file, merged into what kiln tells it: drives and network interfaces by their "
@@ -916,7 +960,33 @@ static const struct kiln__key top_keys[] = {
 		.keys = vsock_keys,
 		.doc = "The socket device by which host and guest talk.",
 	},
-	LATER("shares"),
+	{
+		.name = "shares",
+		.type = KILN__TYPE_LIST,
+		.max = 24,
+		.element = &kiln__share_element,
+		.field = FIELD(struct kiln__spec, shares),
+		.count = FIELD(struct kiln__spec, share_count),
+		.stride = sizeof(struct kiln__share),
+		.doc = "Directories of the host, by virtiofs; with the backend vz.",
+	},
+	{
+		.name = "rosetta",
+		.type = KILN__TYPE_OBJECT,
+		.keys = kiln__rosetta_keys,
+		.field = FIELD(struct kiln__spec, rosetta),
+		.doc = "Apple's translator, by which a guest of Apple silicon runs x86-64 "
+		       "programs; "
+		       "with the backend vz.",
+	},
+	{
+		.name = "nested",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, nested),
+		.doc = "The guest can run virtual machines itself; with the backend vz (macOS 15, "
+		       "and a processor that can).",
+	},
 	{
 		.name = "console",
 		.type = KILN__TYPE_OBJECT,

@@ -13,6 +13,7 @@
 #include "handle.h"
 #include "schema.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,15 @@ int kiln__spec_add_disk(struct kiln__spec *spec, const struct kiln__disk *disk, 
 	spec->disks = disks;
 	spec->disk_count++;
 	return 0;
+}
+
+const char *kiln__spec_share_tag(const struct kiln__spec *spec, size_t index, char *text)
+{
+	if (spec->shares[index].tag)
+		snprintf(text, KILN__TAG_MAX, "%s", spec->shares[index].tag);
+	else
+		snprintf(text, KILN__TAG_MAX, "share%zu", index);
+	return text;
 }
 
 int kiln__spec_add_scratch(struct kiln__spec *spec, const char *path, kiln_error *err)

@@ -18,6 +18,12 @@
 #include <stdint.h>
 
 /* Where bytes come from: a file, an inherited descriptor, or a range of either. */
+/* What is known of KVM on this host. */
+struct kiln__kvm_verdict {
+	bool known;
+	kiln_error why; /* of one that does not work; code 0: it works */
+};
+
 struct kiln__source {
 	const char *path; /* absolute, or NULL */
 	kiln_fd fd;       /* or KILN_FD_NONE */
@@ -87,8 +93,9 @@ struct kiln__disk {
 	const char *cache;  /* "writeback" (default), "none", "unsafe" */
 	bool discard;
 	enum kiln__disk_bus bus;
-	bool scratch; /* the root's overlay, new for this life: nothing on it is to last */
-	bool own;     /* put in by kiln (overlay, volume, seed): no firmware boots from it */
+	const char *url; /* of an NBD server, instead of a source; or NULL */
+	bool scratch;    /* the root's overlay, new for this life: nothing on it is to last */
+	bool own;        /* put in by kiln (overlay, volume, seed): no firmware boots from it */
 };
 
 /* By these serial numbers the guest knows kiln's own disks; no other may have them. */
@@ -118,12 +125,37 @@ enum kiln__network_kind {
 	KILN__NETWORK_USER,    /* unprivileged NAT, no rights on the host needed */
 	KILN__NETWORK_TAP,     /* a TAP interface that is there */
 	KILN__NETWORK_BRIDGED, /* on the network of a Mac's interface */
+	KILN__NETWORK_SOCKET,  /* frames as datagrams, to a switch's socket */
 };
 
 struct kiln__network {
 	enum kiln__network_kind kind;
 	const char *interface; /* of TAP and BRIDGED */
+	const char *socket;    /* of SOCKET: its path */
 	uint8_t mac[6];        /* all zero: made from the machine's id */
+};
+
+/* A directory of the host, by virtiofs. */
+struct kiln__share {
+	const char *source;
+	const char *target; /* in the guest; NULL: the guest mounts it itself */
+	const char *tag;    /* NULL: "share" and its number */
+	const char *name;   /* one of several directories of the same tag; NULL: the tag's own */
+	bool readonly;
+};
+
+struct kiln__rosetta {
+	bool enabled;
+	const char *target; /* NULL: the guest mounts it itself */
+	bool install;
+	const char *cache; /* a socket's path, or '@' and an abstract one's name; NULL: none */
+};
+
+/* Besides the console; with exactly one of file and socket. */
+struct kiln__console_port {
+	const char *name;
+	const char *file;
+	const char *socket;
 };
 
 struct kiln__port {
@@ -253,15 +285,21 @@ struct kiln__spec {
 	size_t network_count;
 	struct kiln__port *ports;
 	size_t port_count;
+	struct kiln__share *shares;
+	size_t share_count;
+	struct kiln__rosetta rosetta;
+	struct kiln__console_port *console_ports;
+	size_t console_port_count;
+	bool nested; /* the guest runs virtual machines itself; default false */
 
-	bool kvm_works; /* not of the configuration: whoever launches this has found it out */
-	bool vsock;     /* default true */
-	uint32_t cid;   /* guest context id; 0: chosen */
-	bool rng;       /* default true */
-	bool balloon;   /* default false */
-	bool serial;    /* the console is a 16550 in any case; default false */
-	uint64_t console_limit; /* bytes of console.log kept; default 1 MiB */
-	uint64_t log_limit;     /* bytes of the process log kept; default 10 MiB */
+	struct kiln__kvm_verdict kvm; /* not of the configuration: whoever launches this may know */
+	bool vsock;                   /* default true */
+	uint32_t cid;                 /* guest context id; 0: chosen */
+	bool rng;                     /* default true */
+	bool balloon;                 /* default false */
+	bool serial;                  /* the console is a 16550 in any case; default false */
+	uint64_t console_limit;       /* bytes of console.log kept; default 1 MiB */
+	uint64_t log_limit;           /* bytes of the process log kept; default 10 MiB */
 
 	const char *hostname;   /* default: the machine's name or short id */
 	const char *machine_id; /* 32 hex digits; default: from the machine's id */
@@ -287,6 +325,19 @@ struct kiln__spec {
 		bool pci;       /* devices are on PCI */
 		bool api;       /* default true; false: one configuration file, no requests */
 		const char *config; /* JSON: what of its own configuration kiln has no key for */
+		struct kiln__jailer {
+			bool enabled;
+			const char *binary; /* path; default by PATH */
+			uint32_t uid;       /* who the VMM is to be; 0: not said */
+			uint32_t gid;
+			const char *chroot_base;    /* default /srv/jailer */
+			unsigned cgroup_version;    /* 1 or 2 (default) */
+			const char *parent_cgroup;  /* NULL: the program's name */
+			const char *const *cgroups; /* "FILE=VALUE"; NULL-terminated, or NULL */
+			const char *netns;          /* path; NULL: this process's */
+			bool new_pid_ns;
+			const char *const *resource_limits; /* "NAME=VALUE"; as cgroups */
+		} jailer;
 	} firecracker;
 	struct kiln__cloud_hypervisor {
 		const char *binary;
@@ -330,6 +381,11 @@ static inline bool kiln__spec_has_seed(const struct kiln__spec *spec)
 		return spec->seed.asked || spec->firmware != KILN__FIRMWARE_NONE;
 	return spec->seed.use == KILN__SEED_ALWAYS;
 }
+
+/* The tag of shares[@index], in @text of KILN__TAG_MAX. */
+#define KILN__TAG_MAX 40
+const char *kiln__spec_share_tag(const struct kiln__spec *spec, size_t index, char *text);
+#define KILN__ROSETTA_TAG "rosetta"
 
 KILN__DEFINE_AUTOPTR(struct kiln__spec, kiln__spec_free)
 KILN__DEFINE_AUTOPTR(kiln_config, kiln_config_free)

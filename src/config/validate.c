@@ -338,6 +338,43 @@ static int networks_differ(const struct kiln__spec *spec, json_t *doc, kiln_erro
 	return 0;
 }
 
+/* One tag is one directory, or several that have names. */
+static int shares_are_possible(const struct kiln__spec *spec, json_t *doc, kiln_error *err)
+{
+	char tag[KILN__TAG_MAX];
+	char other[KILN__TAG_MAX];
+
+	(void)doc;
+	for (size_t i = 0; i < spec->share_count; i++) {
+		const struct kiln__share *share = &spec->shares[i];
+
+		kiln__spec_share_tag(spec, i, tag);
+		if (spec->rosetta.enabled && strcmp(tag, KILN__ROSETTA_TAG) == 0)
+			return refuse(err, "shares[%zu].tag: \"%s\" is Rosetta's", i, tag);
+		if (share->target && !spec->vsock)
+			return refuse(err, "vsock.enabled: shares[%zu].target needs it", i);
+		for (size_t k = 0; k < i; k++) {
+			const char *name = spec->shares[k].name;
+
+			if (strcmp(tag, kiln__spec_share_tag(spec, k, other)) != 0)
+				continue;
+			if (!name || !share->name || strcmp(name, share->name) == 0)
+				return refuse(err,
+					      "shares[%zu].tag: shares[%zu] has the same, and only "
+					      "directories of different names may",
+					      i, k);
+		}
+	}
+	for (size_t i = 0; i < spec->console_port_count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(spec->console_ports[i].name, spec->console_ports[k].name) == 0)
+				return refuse(
+					err,
+					"console.ports[%zu].name: console.ports[%zu] has the same",
+					i, k);
+	return 0;
+}
+
 static bool same_port(const struct kiln__port *a, const struct kiln__port *b)
 {
 	return a->host_port != 0 && a->host_port == b->host_port && a->udp == b->udp &&
@@ -439,7 +476,7 @@ int kiln__check_spec(const struct kiln__spec *spec, json_t *doc, kiln_error *err
 		disks_differ,        tmpfs_are_possible,   networks_differ,
 		ports_are_possible,  vsock_is_there,       readiness_is_possible,
 		process_is_possible, firmware_is_possible, volumes_are_possible,
-		seed_is_possible,
+		seed_is_possible,    shares_are_possible,
 	};
 	int rc = 0;
 

@@ -47,6 +47,7 @@ struct kiln__hv_preflight_options {
 	const char *device;   /* the hypervisor's device node; NULL: the system's own */
 	const char *root;     /* put before /proc and /sys paths; NULL: none. For tests */
 	unsigned deadline_ms; /* of each step that runs guest code; 0: 1000 */
+	bool only_recorded;   /* of a device that can be opened: KILN_EBUSY if there is no record */
 };
 
 /*

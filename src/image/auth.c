@@ -4,6 +4,7 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "err.h"
+#include "files.h"
 #include "os.h"
 #include "run.h"
 
@@ -157,11 +158,13 @@ static int load(const char *path, json_t **ret, kiln_error *err)
 
 static int helper_input(const char *text, kiln_fd *ret, kiln_error *err)
 {
-	int pipes[2];
+	kiln_fd pipes[2];
 	ssize_t put;
+	int r;
 
-	if (pipe2(pipes, O_CLOEXEC))
-		return kiln__fail_errno(err, errno, "cannot make a pipe");
+	r = kiln__os_pipe(pipes, err);
+	if (r < 0)
+		return r;
 	/* It fits into the pipe's buffer: nobody need read it meanwhile. */
 	put = write(pipes[1], text, strlen(text));
 	close(pipes[1]);

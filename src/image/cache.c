@@ -3,6 +3,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "files.h"
 #include "os.h"
 
 #include <errno.h>
@@ -125,7 +126,7 @@ int64_t kiln__cache_record_time(const struct kiln__cache *cache, const char *rec
 
 	if (path_of(cache, "index", record, &link, NULL) < 0 || lstat(link, &info))
 		return 0;
-	return (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+	return kiln__os_written_ns(&info);
 }
 
 /* --- locks ------------------------------------------------------------------------- */
@@ -204,9 +205,7 @@ static int sync_object(const char *path, kiln_error *err)
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &info))
 		return kiln__fail_errno(err, errno, "cannot open %s", path);
-	if (S_ISDIR(info.st_mode) ? syncfs(fd) : fsync(fd))
-		return kiln__fail_errno(err, errno, "cannot write %s to the disk", path);
-	return 0;
+	return S_ISDIR(info.st_mode) ? kiln__os_sync_volume(fd, err) : kiln__os_sync(fd, err);
 }
 
 static int make_locked(const struct kiln__cache *cache, const char *name, kiln__cache_make_fn make,

@@ -3,6 +3,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "files.h"
 #include "os.h"
 #include "run.h"
 
@@ -12,10 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-#include <linux/fs.h>
 
 /* --- formats ---------------------------------------------------------------------------- */
 
@@ -179,12 +177,9 @@ static int begin(struct making *making, const char *path, kiln_error *err)
 	/* Before the work, not only after it. */
 	if (kiln__os_stat(path, &st, NULL) == 0)
 		return kiln__fail(err, KILN_EEXIST, "%s is there already", path);
-	making->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (making->fd >= 0)
-		return 0;
-	making->fd = KILN_FD_NONE;
-	if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
-		return kiln__fail_errno(err, errno, "cannot make a file in %s", dir);
+	r = kiln__os_open_unnamed(&making->fd, dir, err);
+	if (r != KILN_ENOTSUP)
+		return r;
 	kiln__os_random(&number, sizeof(number));
 	making->aside = kiln__strf("%s" KILN__OS_TEMPORARY "%016" PRIx64, dir, number);
 	if (!making->aside)
@@ -195,14 +190,9 @@ static int begin(struct making *making, const char *path, kiln_error *err)
 
 static int publish(struct making *making, kiln_error *err)
 {
-	char of_fd[64];
-	int r = 0;
+	int r = making->aside ? kiln__os_link_new(making->aside, making->path, err)
+			      : kiln__os_give_name(making->fd, making->path, err);
 
-	snprintf(of_fd, sizeof(of_fd), "/proc/self/fd/%d", making->fd);
-	if (making->aside)
-		r = kiln__os_link_new(making->aside, making->path, err);
-	else if (linkat(AT_FDCWD, of_fd, AT_FDCWD, making->path, AT_SYMLINK_FOLLOW))
-		r = kiln__fail_errno(err, errno, "cannot make %s", making->path);
 	if (r == KILN_EEXIST)
 		kiln__fail(err, r, "%s is there already", making->path);
 	return r;
@@ -274,17 +264,14 @@ static int copy_by_hand(kiln_fd from, kiln_fd to, off_t at, off_t end, kiln_erro
 static int copy_run(kiln_fd from, kiln_fd to, off_t at, off_t end, kiln_error *err)
 {
 	while (at < end) {
-		off_t in = at, out = at;
-		ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - at), 0);
+		ssize_t n = kiln__os_copy_range(from, to, (uint64_t)at, (size_t)(end - at));
 
 		if (n > 0) {
 			at += n;
 			continue;
 		}
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EFBIG))
-			return kiln__fail_errno(err, errno, "cannot copy");
+		if (n == -ENOSPC || n == -EDQUOT || n == -EIO || n == -EFBIG)
+			return kiln__fail_errno(err, (int)-n, "cannot copy");
 		return copy_by_hand(from, to, at, end, err);
 	}
 	return 0;
@@ -308,13 +295,14 @@ static int copy_sparse(kiln_fd from, kiln_fd to, uint64_t size, kiln_error *err)
 	return r;
 }
 
-static int copy_raw(kiln_fd from, kiln_fd to, uint64_t size, bool *ret_shared, kiln_error *err)
+static int copy_raw(kiln_fd from, struct making *making, uint64_t size, bool *ret_shared,
+		    kiln_error *err)
 {
 	int r;
 
-	*ret_shared = ioctl(to, FICLONE, from) == 0;
-	r = kiln__os_set_size(to, whole_sectors(size), err);
-	return r < 0 || *ret_shared ? r : copy_sparse(from, to, size, err);
+	*ret_shared = kiln__os_share_contents(&making->fd, making->aside, from);
+	r = kiln__os_set_size(making->fd, whole_sectors(size), err);
+	return r < 0 || *ret_shared ? r : copy_sparse(from, making->fd, size, err);
 }
 
 /* --- qcow2 ----------------------------------------------------------------------------------- */
@@ -336,15 +324,12 @@ static const char *last_line(struct kiln__buf *text)
  */
 static int convert_qcow2(kiln_fd from, const char *name, kiln_fd to, kiln_error *err)
 {
-	static const char source[] =
-		"json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":"
-		"\"file\",\"locking\":\"off\",\"filename\":\"/proc/self/fd/3\"}}";
+	char input[KILN__OS_FD_PATH], output[KILN__OS_FD_PATH], source[160];
 	kiln__autofree char *program = NULL;
 	kiln__autobuf out = KILN__BUF_INIT, diagnostics = KILN__BUF_INIT;
 	const struct kiln__spawn_fd fds[] = {{from, 3}, {to, 4}};
-	const char *const argv[] = {"qemu-img", "convert", "-n",   "--target-is-zero",
-				    "-O",       "raw",     source, "/proc/self/fd/4",
-				    NULL};
+	const char *const argv[] = {"qemu-img", "convert", "-n", "--target-is-zero", "-O", "raw",
+				    source,     output,    NULL};
 	struct kiln__run run = {.argv = argv, .fds = fds, .fd_count = 2, .confined = true};
 	struct kiln__exit how;
 	int r = kiln__os_find_program(&program, "qemu-img", NULL);
@@ -357,6 +342,12 @@ static int convert_qcow2(kiln_fd from, const char *name, kiln_fd to, kiln_error 
 		kiln__hint(err, "install it (Debian and Ubuntu: apt-get install qemu-utils)");
 		return KILN_ENOTSUP;
 	}
+	kiln__os_fd_path(3, input);
+	kiln__os_fd_path(4, output);
+	snprintf(source, sizeof(source),
+		 "json:{\"driver\":\"qcow2\",\"backing\":null,\"file\":{\"driver\":"
+		 "\"file\",\"locking\":\"off\",\"filename\":\"%s\"}}",
+		 input);
 	run.path = program;
 	r = kiln__run(&run, &out, &diagnostics, &how, err);
 	if (r == 0 && (how.signaled || how.code))
@@ -374,7 +365,7 @@ static int fill(struct making *making, kiln_fd from, const char *name, const str
 
 	*ret_shared = false;
 	if (strcmp(look->format, "qcow2"))
-		return copy_raw(from, making->fd, look->size, ret_shared, err);
+		return copy_raw(from, making, look->size, ret_shared, err);
 	r = kiln__os_set_size(making->fd, whole_sectors(look->size), err);
 	return r < 0 ? r : convert_qcow2(from, name, making->fd, err);
 }

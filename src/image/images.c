@@ -23,6 +23,12 @@ void kiln__images_progress(const struct kiln__images *images, const char *fmt, .
 		images->progress(images->data, text.data);
 }
 
+int kiln__images_may_take_time(const struct kiln__images *images, kiln_error *err)
+{
+	return images->only_cached ? kiln__fail(err, KILN_EBUSY, "that is not in the image cache")
+				   : 0;
+}
+
 void kiln__images_notes(const struct kiln__images *images, const json_t *result)
 {
 	const json_t *notes = json_object_get(result, "notes"), *note;

@@ -28,6 +28,11 @@ struct kiln__images {
 	 */
 	void (*progress)(void *data, const char *text);
 	void *data;
+	/*
+	 * For who must not wait: what is not there, or takes longer than looking for it, fails with
+	 * KILN_EBUSY.
+	 */
+	bool only_cached;
 };
 
 /* --- kernels ---------------------------------------------------------------------- */

@@ -146,6 +146,9 @@ static int get(const struct kiln__images *images, const struct kiln__kernel *ker
 	char hex[KILN__DIGEST_HEX];
 	int rc;
 
+	rc = kiln__images_may_take_time(images, err);
+	if (rc)
+		return rc;
 	kiln__digest_init(&digest);
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && files[i]; i++) {
 		rc = add_contents(&digest, files[i], err);

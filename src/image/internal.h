@@ -13,6 +13,9 @@
 void kiln__images_progress(const struct kiln__images *images, const char *fmt, ...)
 	KILN_PRINTF(2, 3);
 
+/* KILN_EBUSY if only what is there was asked for: before anything that takes time. */
+int kiln__images_may_take_time(const struct kiln__images *images, kiln_error *err);
+
 /* Passes on the "notes" of kiln-image's result. */
 void kiln__images_notes(const struct kiln__images *images, const json_t *result);
 

@@ -131,7 +131,9 @@ static int make_from_fd(struct making *making, const char *record,
 	struct kiln__source_id after;
 	int rc;
 
-	rc = kiln__digest_file(making->fd, digest, err);
+	rc = kiln__images_may_take_time(making->images, err);
+	if (!rc)
+		rc = kiln__digest_file(making->fd, digest, err);
 	if (rc)
 		return rc;
 	making->digest = digest;
@@ -296,6 +298,7 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 		      const char *path, char **ret, kiln_error *err)
 {
 	kiln__autofree char *record = NULL;
+	int rc;
 
 	if (request->origin != KILN__KERNEL_DISTRO)
 		return from_file(images, request, path, ret, err);
@@ -306,7 +309,9 @@ static int get_object(const struct kiln__images *images, const struct kiln__kern
 		return 0;
 	if (request->only_cached)
 		return kiln__fail(err, KILN_ENOENT, "no kernel has been downloaded yet");
-	return kiln__apt_kernel(images, request->arch, request->refresh, record, ret, err);
+	rc = kiln__images_may_take_time(images, err);
+	return rc ? rc
+		  : kiln__apt_kernel(images, request->arch, request->refresh, record, ret, err);
 }
 
 int kiln__kernel_get(const struct kiln__images *images, const struct kiln__kernel_request *request,

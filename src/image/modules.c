@@ -6,6 +6,7 @@
  */
 #include "modules.h"
 
+#include "buf.h"
 #include "err.h"
 
 #include <stdlib.h>
@@ -64,8 +65,7 @@ void kiln__modules_free(struct kiln__modules *modules)
 /* "kernel/fs/9p/9p.ko.xz" and "virtio-net" both become a bare name with underscores. */
 static int name_of(const char *path, size_t len, char ret[MAX_NAME], kiln_error *err)
 {
-	const char *slash = memrchr(path, '/', len);
-	const char *base = slash ? slash + 1 : path;
+	const char *base = kiln__buf_behind_last(path, '/', len);
 	size_t base_len = len - (size_t)(base - path);
 	const char *dot = memmem(base, base_len, ".ko", 3);
 
@@ -112,7 +112,7 @@ static int add(struct kiln__modules *modules, const char *path, size_t len, bool
 			return kiln__fail(err, KILN_EOVERFLOW,
 					  "the module lists name more than %d modules",
 					  MAX_MODULES);
-		table = reallocarray(modules->table, cap, sizeof(*table));
+		table = realloc(modules->table, cap * sizeof(*table)); /* bounded above */
 		if (!table)
 			return kiln__fail_nomem(err);
 		modules->table = table;

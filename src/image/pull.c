@@ -21,9 +21,6 @@
 #define MAX_PLACES 12
 #define PARALLEL   4 /* layers at a time */
 
-KILN__DEFINE_AUTOPTR(json_t, json_decref)
-#define autojson kiln__cleanup(json_decref_autop) json_t
-
 void kiln__image_done(struct kiln__image *image)
 {
 	json_decref(image->about);
@@ -129,8 +126,10 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 	autojson *places = json_array();
 	autojson *asked = NULL;
 	json_t *about = NULL;
-	int r = list_places(registries, reference, places, err);
+	int r = kiln__images_may_take_time(images, err);
 
+	if (r == 0)
+		r = list_places(registries, reference, places, err);
 	kiln__store_name(reference, ret->name);
 	if (r < 0)
 		return r;
@@ -349,7 +348,9 @@ static int get_root(struct making *making, const char *name, char **ret_path, ki
 		*ret_path = kiln__take(path);
 		return 0;
 	}
-	r = kiln__store_hold(making->images, &held, err);
+	r = kiln__images_may_take_time(making->images, err);
+	if (r == 0)
+		r = kiln__store_hold(making->images, &held, err);
 	if (r < 0)
 		return r;
 	return kiln__cache_get(making->images->cache, name, make_root, making, ret_path, err);

@@ -2,9 +2,9 @@
 /* The grammar is that of distribution's "reference" (regexp.go), which the OCI's has taken over. */
 #include "reference.h"
 
+#include "buf.h"
 #include "err.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static bool is_lower(char c)
@@ -172,11 +172,18 @@ static bool is_tag(const char *text, size_t len)
 	return true;
 }
 
+/* The first @len bytes, as a text; whoever calls has seen that there is room. */
+static void copy(char *to, const char *from, size_t len)
+{
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
 static int set_digest(struct kiln__reference *ret, const char *text, const char *whole,
 		      kiln_error *err)
 {
 	if (kiln__is_sha256(text)) {
-		snprintf(ret->digest, sizeof(ret->digest), "%s", text);
+		copy(ret->digest, text, KILN__SHA256_TEXT);
 		return 0;
 	}
 	if (strncmp(text, "sha512:", 7) == 0) {
@@ -215,7 +222,7 @@ static int set_name(struct kiln__reference *ret, const char *name, size_t len, c
 				     err);
 		if (domain > KILN__REFERENCE_NAME_MAX)
 			return wrong(text, "it is too long", err);
-		snprintf(ret->domain, sizeof(ret->domain), "%.*s", (int)domain, name);
+		copy(ret->domain, name, domain);
 		name += domain + 1;
 		len -= domain + 1;
 		if (strcmp(ret->domain, "index.docker.io") == 0)
@@ -229,7 +236,7 @@ static int set_name(struct kiln__reference *ret, const char *name, size_t len, c
 		prefix = "library/";
 	if (strlen(ret->domain) + 1 + strlen(prefix) + len > KILN__REFERENCE_NAME_MAX)
 		return wrong(text, "its name has more than 255 bytes", err);
-	snprintf(ret->path, sizeof(ret->path), "%s%.*s", prefix, (int)len, name);
+	copy(stpcpy(ret->path, prefix), name, len);
 	return 0;
 }
 
@@ -255,13 +262,13 @@ int kiln__reference_parse(struct kiln__reference *ret, const char *text, kiln_er
 			return r;
 	}
 	/* A colon behind the last slash begins the tag; one before it, a port. */
-	last = memrchr(text, '/', name);
-	last = memchr(last ? last : text, ':', name - (size_t)((last ? last : text) - text));
+	last = kiln__buf_behind_last(text, '/', name);
+	last = memchr(last, ':', name - (size_t)(last - text));
 	if (last) {
 		tag = name - (size_t)(last - text) - 1;
 		if (!is_tag(last + 1, tag))
 			return wrong(text, "a tag has up to 128 letters, digits, and _ . -", err);
-		snprintf(found.tag, sizeof(found.tag), "%.*s", (int)tag, last + 1);
+		copy(found.tag, last + 1, tag);
 		name = (size_t)(last - text);
 	} else if (!found.digest[0]) {
 		strcpy(found.tag, "latest");

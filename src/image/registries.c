@@ -3,6 +3,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "join.h"
 #include "os.h"
 
 #include <stdlib.h>
@@ -372,8 +373,9 @@ static char *own_file(void)
 	kiln__autofree char *home = kiln__os_env("HOME");
 
 	if (config && config[0] == '/')
-		return kiln__strf("%s/kiln/registries.conf", config);
-	return home && home[0] == '/' ? kiln__strf("%s/.config/kiln/registries.conf", home) : NULL;
+		return kiln__join(config, "/kiln/registries.conf", NULL);
+	return home && home[0] == '/' ? kiln__join(home, "/.config/kiln/registries.conf", NULL)
+				      : NULL;
 }
 
 int kiln__registries_load(struct kiln__registries **ret, kiln_error *err)
@@ -386,15 +388,17 @@ int kiln__registries_load(struct kiln__registries **ret, kiln_error *err)
 	size_t len;
 
 	for (size_t i = 0; i < 2; i++) {
-		int r = paths[i] ? kiln__os_read_file(paths[i], MAX_FILE, &text, &len, err)
-				 : KILN_ENOENT;
+		struct kiln__os_stat st;
+		int r;
 
+		/* That there is none is usual, and no message is made of it. */
+		if (!paths[i] ||
+		    (paths[i] != given && kiln__os_stat(paths[i], &st, NULL) == KILN_ENOENT))
+			continue;
+		r = kiln__os_read_file(paths[i], MAX_FILE, &text, &len, err);
 		if (r == 0 && strlen(text) != len)
 			return kiln__fail(err, KILN_EFORMAT, "%s has NUL bytes", paths[i]);
-		if (r == 0)
-			return kiln__registries_parse(ret, text, paths[i], err);
-		if (r != KILN_ENOENT || (given && *given))
-			return r;
+		return r < 0 ? r : kiln__registries_parse(ret, text, paths[i], err);
 	}
 	return kiln__registries_parse(ret, "", "", err);
 }

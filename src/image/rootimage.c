@@ -69,7 +69,10 @@ static int from_dir(struct making *making, char **ret, kiln_error *err)
 	struct kiln__source_id id;
 	int rc;
 
-	rc = kiln__source_tree(making->fd, making->name, &id, err);
+	/* To look whether it is there is to walk all of it. */
+	rc = kiln__images_may_take_time(making->images, err);
+	if (!rc)
+		rc = kiln__source_tree(making->fd, making->name, &id, err);
 	if (rc)
 		return rc;
 	making->tree = id.hex;
@@ -94,7 +97,9 @@ static int from_file(struct making *making, char **ret, kiln_error *err)
 		return kiln__fail_nomem(err);
 	if (kiln__cache_find(making->images->cache, record, ret, NULL) == 0)
 		return 0;
-	rc = kiln__digest_file(making->fd, digest, err);
+	rc = kiln__images_may_take_time(making->images, err);
+	if (!rc)
+		rc = kiln__digest_file(making->fd, digest, err);
 	if (rc)
 		return rc;
 	making->digest = digest;

@@ -2,9 +2,9 @@
 #include "run.h"
 
 #include "err.h"
+#include "files.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -124,12 +124,11 @@ static int spawn(const struct kiln__run *run, struct reading *reading, struct ki
 	if (run->fd_count)
 		memcpy(fds, run->fds, run->fd_count * sizeof(*fds));
 	for (; r == 0 && made < count; made++) {
-		int pair[2];
+		kiln_fd pair[2];
 
-		if (pipe2(pair, O_CLOEXEC)) {
-			r = kiln__fail_errno(err, errno, "cannot make a pipe");
+		r = kiln__os_pipe(pair, err);
+		if (r < 0)
 			break;
-		}
 		reading->fds[made] = pair[0];
 		ends[made] = pair[1];
 		fds[spawn.fd_count++] = (struct kiln__spawn_fd){pair[1], numbers[made]};

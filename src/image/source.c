@@ -3,41 +3,25 @@
 
 #include "cleanup.h"
 #include "err.h"
+#include "files.h"
 #include "os.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Deeper trees than this are refused: each level holds a descriptor while it is walked. */
 #define MAX_LEVELS 128
-
-static int64_t nanoseconds(const struct timespec *time)
-{
-	return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
-}
-
-/* The clock that the kernel stamps files with: it moves once a tick. */
-static int64_t stamp_clock(void)
-{
-	struct timespec now = {0};
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return nanoseconds(&now);
-}
 
 static void add_stat(struct kiln__digest *digest, const struct stat *info)
 {
 	const uint64_t fields[8] = {
 		(uint64_t)info->st_ino,
 		(uint64_t)info->st_size,
-		(uint64_t)nanoseconds(&info->st_mtim),
-		(uint64_t)nanoseconds(&info->st_ctim),
+		(uint64_t)kiln__os_written_ns(info),
+		(uint64_t)kiln__os_changed_ns(info),
 		(uint64_t)info->st_mode << 32 | (uint64_t)info->st_nlink,
 		(uint64_t)info->st_uid << 32 | info->st_gid,
 		(uint64_t)info->st_dev,
@@ -61,13 +45,13 @@ static int of_stat(const struct stat *info, int64_t now, const char *name,
 	kiln__digest_init(&digest);
 	add_stat(&digest, info);
 	kiln__digest_final_hex(&digest, ret->hex);
-	ret->settled = nanoseconds(&info->st_ctim) < now;
+	ret->settled = kiln__os_changed_ns(info) < now;
 	return 0;
 }
 
 int kiln__source_file(const char *path, struct kiln__source_id *ret, kiln_error *err)
 {
-	int64_t now = stamp_clock();
+	int64_t now = kiln__os_stamp_ns();
 	struct stat info;
 
 	if (stat(path, &info))
@@ -77,7 +61,7 @@ int kiln__source_file(const char *path, struct kiln__source_id *ret, kiln_error 
 
 int kiln__source_fd(kiln_fd fd, const char *name, struct kiln__source_id *ret, kiln_error *err)
 {
-	int64_t now = stamp_clock();
+	int64_t now = kiln__os_stamp_ns();
 	struct stat info;
 
 	if (fstat(fd, &info))
@@ -86,14 +70,6 @@ int kiln__source_fd(kiln_fd fd, const char *name, struct kiln__source_id *ret, k
 }
 
 /* --- trees --------------------------------------------------------------------------- */
-
-struct entry64 { /* struct linux_dirent64, getdents(2) */
-	uint64_t inode;
-	int64_t offset;
-	uint16_t size;
-	uint8_t type;
-	char name[];
-};
 
 struct walk {
 	struct kiln__digest digest;
@@ -104,7 +80,6 @@ struct walk {
 	char *buffers; /* one a level: a directory is read on after its subdirectories were walked
 			*/
 };
-#define BUFFER_SIZE 32768
 
 static int walk_dir(struct walk *walk, kiln_fd dir, kiln_error *err);
 
@@ -117,8 +92,8 @@ static int walk_entry(struct walk *walk, kiln_fd dir, const char *name, kiln_err
 		return kiln__fail_errno(err, errno, "cannot look at '%s' in %s", name, walk->name);
 	kiln__digest_adds(&walk->digest, name);
 	add_stat(&walk->digest, &info);
-	if (nanoseconds(&info.st_ctim) > walk->newest)
-		walk->newest = nanoseconds(&info.st_ctim);
+	if (kiln__os_changed_ns(&info) > walk->newest)
+		walk->newest = kiln__os_changed_ns(&info);
 	if (!S_ISDIR(info.st_mode) || info.st_dev != walk->device)
 		return 0;
 	if (walk->level == MAX_LEVELS)
@@ -134,23 +109,20 @@ static int walk_entry(struct walk *walk, kiln_fd dir, const char *name, kiln_err
 
 static int walk_dir(struct walk *walk, kiln_fd dir, kiln_error *err)
 {
-	char *buffer = walk->buffers + (size_t)walk->level * BUFFER_SIZE;
-	ssize_t got;
+	struct kiln__os_entries entries = {
+		.dir = dir,
+		.buffer = walk->buffers + (size_t)walk->level * KILN__OS_ENTRIES_SIZE,
+	};
+	const char *name;
+	int more = 0;
 	int rc = 0;
 
 	walk->level++;
-	while (!rc && (got = syscall(SYS_getdents64, dir, buffer, BUFFER_SIZE)) != 0) {
-		if (got < 0)
-			return kiln__fail_errno(err, errno, "cannot list a directory in %s",
-						walk->name);
-		for (ssize_t at = 0; at < got && !rc;) {
-			const struct entry64 *entry = (const void *)(buffer + at);
-
-			at += entry->size;
-			if (strcmp(entry->name, ".") && strcmp(entry->name, ".."))
-				rc = walk_entry(walk, dir, entry->name, err);
-		}
-	}
+	while (!rc && (more = kiln__os_next_entry(&entries, &name)) > 0)
+		rc = walk_entry(walk, dir, name, err);
+	kiln__os_entries_done(&entries);
+	if (more < 0)
+		return kiln__fail_errno(err, -more, "cannot list a directory in %s", walk->name);
 	walk->level--;
 	kiln__digest_adds(&walk->digest, "/"); /* no name is that: the end of a directory */
 	return rc;
@@ -160,7 +132,7 @@ static int walk_tree(kiln_fd dir, const char *name, char *buffers, struct kiln__
 		     kiln_error *err)
 {
 	struct walk walk = {.name = name, .buffers = buffers};
-	int64_t before = stamp_clock();
+	int64_t before = kiln__os_stamp_ns();
 	struct stat info;
 	int rc;
 
@@ -168,7 +140,7 @@ static int walk_tree(kiln_fd dir, const char *name, char *buffers, struct kiln__
 	if (fstat(dir, &info) || lseek(dir, 0, SEEK_SET) < 0)
 		return kiln__fail_errno(err, errno, "%s", name);
 	walk.device = info.st_dev;
-	walk.newest = nanoseconds(&info.st_ctim);
+	walk.newest = kiln__os_changed_ns(&info);
 	add_stat(&walk.digest, &info);
 	rc = walk_dir(&walk, dir, err);
 	if (rc)
@@ -180,7 +152,7 @@ static int walk_tree(kiln_fd dir, const char *name, char *buffers, struct kiln__
 
 int kiln__source_tree(kiln_fd dir, const char *name, struct kiln__source_id *ret, kiln_error *err)
 {
-	kiln__autofree char *buffers = malloc((MAX_LEVELS + 1) * BUFFER_SIZE);
+	kiln__autofree char *buffers = malloc((MAX_LEVELS + 1) * KILN__OS_ENTRIES_SIZE);
 	int64_t start = kiln__os_monotonic_ns();
 	int rc;
 

@@ -7,11 +7,11 @@
  *   blobs/sha256/HEX           manifests, configurations, layers: complete and verified
  *   images/HEX                 what kiln-image told of the manifest HEX (image/manifest.h)
  *   images/HEX.run             its "process" alone, which is all that a warm run needs of it,
- *                              as fields that cost little to be read (store.c)
+ *                              as fields that cost little to be read (storerecord.c)
  *   images/HEX.root            a symbolic link that says the name of its root in the cache
  *   refs/KEY                   a symbolic link to ../images/HEX: what a name meant when it was last
- *                              asked for; made of index.json, so that nothing need be parsed or
- * hashed lock                       part 0: held by all who add blobs, locked by who removes them;
+ *                              asked for; made of index.json, so that nothing need be parsed
+ *   lock                       part 0: held by all who add blobs, locked by who removes them;
  *                              part 1: locked by who writes index.json
  *
  * Registries and archives are kiln-image's business: here are only names, digests and its answers.

@@ -1,14 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What store.c, pull.c and archive.c share: the store's directory (store.h). */
+/*
+ * The store's directory (store.h), as its parts see it: storedir.c (paths, the lock), storerecord.c
+ * (what is known of an image), storeindex.c (names), storelist.c, storesweep.c; pull.c and
+ * archive.c put into it.
+ */
 #ifndef KILN_IMAGE_STOREDIR_H
 #define KILN_IMAGE_STOREDIR_H
 
 #include "store.h"
 
+#include "cleanup.h"
 #include "os.h"
 
-/* A path in the store, malloc'ed; NULL when out of memory. */
-char *kiln__store_path(const struct kiln__images *images, const char *fmt, ...) KILN_PRINTF(2, 3);
+KILN__DEFINE_AUTOPTR(json_t, json_decref)
+#define autojson kiln__cleanup(json_decref_autop) json_t
+
+/* --- the directory --------------------------------------------------------------------------- */
+
+/* FOLDER/NAMESUFFIX in the store, malloc'ed; @name NULL: the folder. NULL when out of memory. */
+char *kiln__store_path(const struct kiln__images *images, const char *folder, const char *name,
+		       const char *suffix);
+
+/* Parts of the lock file. */
+#define PART_BLOBS 0
+#define PART_INDEX 1
+
+/* Makes the store, and locks that part of it until *@ret is closed. */
+int kiln__store_lock(const struct kiln__images *images, unsigned part, kiln_fd *ret,
+		     kiln_error *err);
 
 /* Makes the store, and keeps who removes from it away until *@ret_lock is closed. */
 int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_error *err);
@@ -16,12 +35,42 @@ int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_
 /* The directory of blobs. */
 int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_error *err);
 
+/* A JSON object of at most @max bytes. */
+int kiln__store_load_json(const char *path, size_t max, json_t **ret, kiln_error *err);
+
+/* --- names ----------------------------------------------------------------------------------- */
+
 /* The name that an image of this reference is kept under: by its digest, if it names one. */
 void kiln__store_name(const struct kiln__reference *reference, char ret[KILN__REFERENCE_TEXT_MAX]);
 
-/* What is known of an image, by name or by the digest of its manifest. KILN_ENOENT. */
+/* The digest of the manifest that a name means. KILN_ENOENT. */
 int kiln__store_digest_of(const struct kiln__images *images, const char *name, const char *arch,
 			  char ret[KILN__SHA256_TEXT + 1], kiln_error *err);
+
+/* index.json, empty if there is none; with PART_INDEX locked, if it is to be changed. */
+int kiln__index_load(const struct kiln__images *images, json_t **ret, kiln_error *err);
+int kiln__index_save(const struct kiln__images *images, const json_t *index, kiln_error *err);
+
+/* Of one of its descriptors: NULL if it has none, or no good one. The architecture: "". */
+const char *kiln__index_name(const json_t *descriptor);
+const char *kiln__index_digest(const json_t *descriptor);
+const char *kiln__index_arch(const json_t *descriptor); /* as uname has it */
+
+/* How uname calls what images call so. */
+const char *kiln__index_uname_arch(const char *arch);
+
+/* A name's link goes: before the index changes. */
+int kiln__index_drop_ref(const struct kiln__images *images, const char *name, const char *arch,
+			 kiln_error *err);
+
+/* Puts an image whose blobs are all there on record, under @name for @arch. */
+int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
+		       const json_t *about, kiln_error *err);
+
+/* --- what is known of an image -----------------------------------------------------------------
+ */
+
+/* By the digest of its manifest. KILN_ENOENT. */
 int kiln__store_about(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err);
 
@@ -33,9 +82,7 @@ int kiln__store_brief(const struct kiln__images *images, const char *digest, jso
 int kiln__store_made_root(const struct kiln__images *images, const char *digest, char **ret,
 			  kiln_error *err);
 
-/* Puts an image whose blobs are all there on record, under @name for @arch. */
-int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
-		       const json_t *about, kiln_error *err);
+int kiln__store_save_about(const struct kiln__images *images, const json_t *about, kiln_error *err);
 
 /* "root-1-chain-HEX", malloc'ed: the cache's object that an image's root is. */
 char *kiln__store_root_name(const json_t *about);

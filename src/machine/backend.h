@@ -47,6 +47,13 @@
 #define KILN__CAN_UPDATE    0x2000u /* some of it can be changed while it runs */
 #define KILN__CAN_SNAPSHOT  0x4000u /* and begins from one (spec->snapshot) */
 #define KILN__CAN_VZ        0x8000u /* Apple's Virtualization.framework accelerates it */
+/* Keys that only some have: see lacks.c. */
+#define KILN__CAN_SHARE         0x010000u
+#define KILN__CAN_ROSETTA       0x020000u
+#define KILN__CAN_NEST          0x040000u
+#define KILN__CAN_NBD           0x080000u
+#define KILN__CAN_CONSOLE_PORTS 0x100000u
+#define KILN__CAN_SWITCH        0x200000u /* networks of kind socket */
 
 struct kiln__feature {
 	unsigned bit;
@@ -139,10 +146,10 @@ struct kiln__backend {
 	void (*probe)(const char *arch, struct kiln__probe *ret);
 
 	/*
-	 * Whether "auto" may take it for guests of @arch: a quick answer, from a record, or why
-	 * not. NULL: whether it works shows in prepare().
+	 * Whether "auto" may take it for guests of @arch, or why not: from a record, or found out
+	 * now; if @quick, KILN_EBUSY where that would take time. NULL: it shows in prepare().
 	 */
-	int (*works)(const char *arch, kiln_error *why);
+	int (*works)(const char *arch, bool quick, kiln_error *why);
 
 	/* Is this configuration possible? What cannot be done is refused by its key's path. No side
 	 * effects. */
@@ -211,6 +218,13 @@ struct kiln__backend {
 	 */
 	int (*moved)(struct kiln__instance *instance, const char *dir, kiln_error *err);
 
+	/*
+	 * What of it on disk the instance removes at its end, but may not any more once this
+	 * process has given up its rights: lines as leaves.h has them, for whoever comes next; or
+	 * NULL. Known when it is prepared; valid until its end. NULL: there is never such.
+	 */
+	const char *(*leaves)(const struct kiln__instance *instance);
+
 	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial
 	 * line. */
 	size_t (*console_write)(struct kiln__instance *instance, const void *bytes, size_t len);
@@ -241,6 +255,10 @@ int kiln__change_check(const struct kiln__backend *backend, const kiln_change *c
 /* Every backend there is, in the order in which "auto" tries them; ends with NULL.
  * src/backends/registry.c. */
 extern const struct kiln__backend *const kiln__backends[];
+
+/* Is it possible with this backend: what it has no feature for, and its own check(). */
+int kiln__backend_check(const struct kiln__backend *backend, const struct kiln__spec *spec,
+			kiln_error *err);
 
 /* The backend of that name; KILN_EINVAL names those that exist. */
 int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_error *err);

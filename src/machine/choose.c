@@ -29,6 +29,19 @@ int kiln__backend_find(const char *name, const struct kiln__backend **ret, kiln_
 	return no_such_backend(name, err);
 }
 
+/* Only what needs KVM tells whether it works, where a verdict can be known: on Linux. */
+static int works(const struct kiln__backend *backend, const struct kiln__spec *spec,
+		 kiln_error *why)
+{
+	if (!backend->works)
+		return 0;
+	if (!spec->kvm.known)
+		return backend->works(spec->arch, false, why);
+	if (spec->kvm.why.code)
+		*why = spec->kvm.why;
+	return spec->kvm.why.code;
+}
+
 /*
  * "auto" never means the fake backend, which runs nothing. Whether a backend's
  * program is there shows when it is prepared; asking each for a probe here would put
@@ -49,8 +62,8 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 			continue;
 		if (first && why.code && !why_first.code)
 			why_first = why;
-		if (backend->check(spec, &why) == 0 &&
-		    (spec->kvm_works || !backend->works || backend->works(spec->arch, &why) == 0)) {
+		if (kiln__backend_check(backend, spec, &why) == 0 &&
+		    works(backend, spec, &why) == 0) {
 			*ret = backend;
 			return 0;
 		}
@@ -67,12 +80,16 @@ int kiln__backend_choose(const struct kiln__spec *spec, const struct kiln__backe
 	return why.code;
 }
 
-bool kiln__backend_kvm_works(const struct kiln__spec *spec)
+int kiln__backend_ask_kvm(const struct kiln__spec *spec, bool quick, struct kiln__kvm_verdict *ret)
 {
 	const char *name = strcmp(spec->backend, "auto") == 0 ? "builtin" : spec->backend;
 	const struct kiln__backend *backend;
-	kiln_error why;
+	int r;
 
-	return kiln__backend_find(name, &backend, &why) == 0 && backend->works &&
-	       backend->works(spec->arch, &why) == 0;
+	*ret = (struct kiln__kvm_verdict){.known = false};
+	if (kiln__backend_find(name, &backend, NULL) < 0 || !backend->works)
+		return 0;
+	r = backend->works(spec->arch, quick, &ret->why);
+	ret->known = r != KILN_EBUSY || !quick;
+	return ret->known ? 0 : r;
 }

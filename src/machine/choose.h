@@ -2,14 +2,13 @@
 #ifndef KILN_MACHINE_CHOOSE_H
 #define KILN_MACHINE_CHOOSE_H
 
-#include <stdbool.h>
-
-struct kiln__spec;
+#include "spec.h"
 
 /*
- * Whether a backend that needs KVM for it will be asked for, and works here: what was found out
- * once is handed on to who makes the machine (kiln__machine_new()).
+ * Whether KVM works here, if a backend that needs it will be asked for: what was found out once is
+ * handed on to who makes the machine (kiln__machine_new()). KILN_EBUSY: not @quick, which it was to
+ * be.
  */
-bool kiln__backend_kvm_works(const struct kiln__spec *spec);
+int kiln__backend_ask_kvm(const struct kiln__spec *spec, bool quick, struct kiln__kvm_verdict *ret);
 
 #endif

@@ -145,6 +145,11 @@ int64_t kiln__machine_vmm_pid(const kiln_machine *m)
 	return m->instance ? m->backend->pid(m->instance) : 0;
 }
 
+const char *kiln__machine_leaves(const kiln_machine *m)
+{
+	return m->instance && m->backend->leaves ? m->backend->leaves(m->instance) : NULL;
+}
+
 void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)
 {
 	m->main_exit = exit;

@@ -498,7 +498,7 @@ static int choose_backend(kiln_machine *m, kiln_error *err)
 		r = kiln__fail(err, KILN_ENOTSUP,
 			       "snapshot: root.overlay.kind is disk, and that is made anew");
 	if (r == 0)
-		r = m->backend->check(m->spec, err);
+		r = kiln__backend_check(m->backend, m->spec, err);
 	return r;
 }
 
@@ -520,18 +520,16 @@ static int make_handles(kiln_machine *m, kiln_error *err)
 int kiln_machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
 		     const kiln_machine_options *options, kiln_error *err)
 {
-	return kiln__machine_new(ret_machine, loop, config, options, false, err);
+	return kiln__machine_new(ret_machine, loop, config, options, NULL, err);
 }
 
 int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
-		      const kiln_machine_options *options, bool kvm_works, kiln_error *err)
+		      const kiln_machine_options *options, const struct kiln__kvm_verdict *kvm,
+		      kiln_error *err)
 {
-	kiln_machine *m;
-	int r = kiln_config_validate(config, err);
+	kiln_machine *m = calloc(1, sizeof(*m));
+	int r;
 
-	if (r < 0)
-		return kiln__stage(err, "config"), r;
-	m = calloc(1, sizeof(*m));
 	if (!m)
 		return kiln__fail_nomem(err);
 	m->loop = loop;
@@ -542,7 +540,8 @@ int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_co
 	set_names(m);
 	r = kiln__config_spec(config, &m->spec, err);
 	if (r == 0) {
-		m->spec->kvm_works = kvm_works;
+		if (kvm)
+			m->spec->kvm = *kvm;
 		kiln__machine_set_macs(m->spec, m->id);
 	}
 	if (r == 0)

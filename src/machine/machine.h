@@ -9,11 +9,12 @@
 #include "backend.h"
 
 /*
- * kiln_machine_new() for who may know already that KVM works here (@kvm_works), so that it is
- * not looked for again.
+ * kiln_machine_new() for who may know already whether KVM works here (@kvm), so that it is
+ * not looked for again. NULL: nothing is known.
  */
 int kiln__machine_new(kiln_machine **ret_machine, kiln_loop *loop, const kiln_config *config,
-		      const kiln_machine_options *options, bool kvm_works, kiln_error *err);
+		      const kiln_machine_options *options, const struct kiln__kvm_verdict *kvm,
+		      kiln_error *err);
 
 /*
  * The half of a start that needs the file system and execve: opens the backend's
@@ -100,6 +101,9 @@ const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
 bool kiln__machine_counters(kiln_machine *machine, kiln__text_fn done, void *data);
 const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
+
+/* backend.h, leaves(): NULL if there is nothing. */
+const char *kiln__machine_leaves(const kiln_machine *machine);
 
 /* The main process ended: how, for kiln_machine_exit() once the VM has stopped. */
 void kiln__machine_set_exit(kiln_machine *machine, kiln_exit exit);

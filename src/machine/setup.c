@@ -118,6 +118,31 @@ static void set_volumes(struct kiln__agent_setup *setup, const kiln_machine *mac
 	}
 }
 
+static void add_share(struct kiln__agent_setup *setup, const char *tag, const char *target,
+		      uint32_t flags)
+{
+	if (target && setup->mount_count < KILN__AGENT_MAX_MOUNTS)
+		setup->mounts[setup->mount_count++] = (struct kiln__agent_mount){
+			.source = tag,
+			.fstype = "virtiofs",
+			.target = target,
+			.flags = flags,
+		};
+}
+
+/* What is read-only the host sees to; said to the guest too, it knows why. */
+static void set_shares(struct kiln__agent_setup *setup, const struct kiln__spec *spec,
+		       char tags[][KILN__TAG_MAX])
+{
+	for (size_t i = 0; i < spec->share_count && i < KILN__AGENT_MAX_MOUNTS; i++)
+		add_share(setup, kiln__spec_share_tag(spec, i, tags[i]), spec->shares[i].target,
+			  spec->shares[i].readonly && !spec->shares[i].name
+				  ? KILN__AGENT_MOUNT_RDONLY
+				  : 0);
+	if (spec->rosetta.enabled)
+		add_share(setup, KILN__ROSETTA_TAG, spec->rosetta.target, KILN__AGENT_MOUNT_RDONLY);
+}
+
 int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		     const struct kiln__agent_hello *hello, kiln__agent_reply_fn reply, void *data,
 		     kiln_error *err)
@@ -126,6 +151,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 	struct kiln__agent_setup setup = {.root = {.kind = KILN__AGENT_ROOT_NONE}};
 	char options[KILN__AGENT_MAX_MOUNTS][TMPFS_OPTIONS];
 	char serials[KILN__MAX_VOLUMES][VOLUME_SERIAL];
+	char tags[KILN__AGENT_MAX_MOUNTS][KILN__TAG_MAX];
 	uint8_t entropy[64];
 	int r;
 
@@ -143,6 +169,7 @@ int kiln__setup_send(struct kiln__agent *agent, const kiln_machine *machine,
 		if (!spec->snapshot) {
 			set_tmpfs(&setup, spec, options);
 			set_volumes(&setup, machine, serials);
+			set_shares(&setup, spec, tags);
 		}
 		if (spec->process.stop_signal)
 			setup.stop_signal = kiln__signal_number(spec->process.stop_signal);

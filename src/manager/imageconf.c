@@ -5,6 +5,7 @@
 #include "cleanup.h"
 #include "err.h"
 #include "handle.h"
+#include "join.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -227,8 +228,8 @@ static int merge_process(const struct kiln__imageconf *how, kiln_config *config,
 /* NAME@DIGEST */
 static int set_root(kiln_config *config, const struct kiln__image *image, kiln_error *err)
 {
-	kiln__autofree char *pinned =
-		kiln__strf("%.*s@%s", (int)strcspn(image->name, "@"), image->name, image->digest);
+	kiln__autofree char *name = strndup(image->name, strcspn(image->name, "@"));
+	kiln__autofree char *pinned = name ? kiln__join(name, "@", image->digest, NULL) : NULL;
 	autojson *root = member(config, "root");
 
 	if (!pinned || json_object_set_new(root, "image", json_string(pinned)) ||

@@ -25,6 +25,7 @@ struct kiln__resolving {
 	struct kiln__work *work;
 	struct kiln__spec *spec;
 	char *config; /* the document of @spec, where its image is to be applied; NULL: it is not */
+	bool applied; /* it has been */
 	struct kiln__cache *cache;
 	/* Whose: copies, for the thread may outlive who asked. */
 	struct kiln__home home;
@@ -37,13 +38,13 @@ struct kiln__resolving {
 	json_t *resolved;
 	kiln_error err;
 	bool failed;
-	bool kvm_works; /* for a backend that needs it */
+	struct kiln__kvm_verdict kvm;
 };
 
 /* $KILN_IMAGE_CACHE, or "images" in the home. */
 int kiln__resolve_cache(const struct kiln__home *home, struct kiln__cache **ret, kiln_error *err)
 {
-	const char *given = secure_getenv("KILN_IMAGE_CACHE");
+	kiln__autofree char *given = kiln__os_env("KILN_IMAGE_CACHE");
 	kiln__autofree char *path =
 		given && *given ? strdup(given) : kiln__strf("%s/images", home->dir);
 
@@ -159,6 +160,8 @@ static int stage(const struct kiln__images *images, const struct kiln__source *s
 	*ret = KILN_FD_NONE;
 	if (!kiln__source_is_range(source))
 		return 0;
+	if (images->only_cached)
+		return kiln__fail(err, KILN_EBUSY, "a range is copied each time");
 	kiln__os_random(&number, sizeof(number));
 	path = kiln__strf("%s/" KILN__OS_TEMPORARY "%016llx", kiln__cache_path(images->cache),
 			  (unsigned long long)number);
@@ -290,13 +293,17 @@ static int resolve_boot(const struct kiln__images *images, const struct kiln__sp
 	return r;
 }
 
-static int resolve_own(const struct kiln__own_disks *own, struct kiln__spec *spec, json_t *resolved,
-		       kiln_error *err)
+static int resolve_own(const struct kiln__images *images, const struct kiln__own_disks *own,
+		       struct kiln__spec *spec, json_t *resolved, kiln_error *err)
 {
 	struct kiln__own_disks with = *own;
 	kiln__autofree char *guest = NULL;
-	int r = kiln__spec_has_seed(spec) ? find_guest(spec->arch, &guest, err) : 0;
+	int r = 0;
 
+	if (images->only_cached && (kiln__spec_has_seed(spec) || spec->volume_count))
+		return kiln__fail(err, KILN_EBUSY, "seeds and volumes are made ready each time");
+	if (kiln__spec_has_seed(spec))
+		r = find_guest(spec->arch, &guest, err);
 	with.guest = guest;
 	return r < 0 ? r : kiln__own_disks_make(&with, spec, resolved, err);
 }
@@ -348,7 +355,31 @@ static int apply_image(const struct kiln__images *images, struct kiln__resolving
 	free(resolving->config);
 	resolving->spec = spec;
 	resolving->config = kiln__take(text);
+	resolving->applied = true;
 	return 0;
+}
+
+static int resolve_all(struct kiln__resolving *resolving, const struct kiln__images *images,
+		       kiln_error *err)
+{
+	const struct kiln__own_disks own = {
+		.home = &resolving->home,
+		.id = resolving->id,
+		.name = resolving->name,
+		.dir = resolving->dir,
+	};
+	struct kiln__spec *spec;
+	int r = 0;
+
+	if (resolving->config && !resolving->applied)
+		r = apply_image(images, resolving, err);
+	spec = resolving->spec;
+	if (r == 0 && spec->firmware == KILN__FIRMWARE_NONE)
+		r = resolve_boot(images, spec, resolving->resolved, err);
+	if (r == 0)
+		r = resolve_own(images, &own, spec, resolving->resolved, err);
+	/* Here, since what is not on record is found out by running guest code. */
+	return r < 0 ? r : kiln__backend_ask_kvm(spec, images->only_cached, &resolving->kvm);
 }
 
 /* On the thread, by what makes images. */
@@ -366,24 +397,7 @@ static void run(struct kiln__work *work, void *data)
 		.data = work,
 	};
 
-	const struct kiln__own_disks own = {
-		.home = &resolving->home,
-		.id = resolving->id,
-		.name = resolving->name,
-		.dir = resolving->dir,
-	};
-	struct kiln__spec *spec;
-	int r = resolving->config ? apply_image(&images, resolving, &resolving->err) : 0;
-
-	spec = resolving->spec;
-	if (r == 0 && spec->firmware == KILN__FIRMWARE_NONE)
-		r = resolve_boot(&images, spec, resolving->resolved, &resolving->err);
-	if (r == 0)
-		r = resolve_own(&own, spec, resolving->resolved, &resolving->err);
-	/* Here, since what is not on record is found out by running guest code. */
-	if (r == 0)
-		resolving->kvm_works = kiln__backend_kvm_works(spec);
-	resolving->failed = r < 0;
+	resolving->failed = resolve_all(resolving, &images, &resolving->err) < 0;
 }
 
 static void told(void *data, const char *text)
@@ -399,7 +413,7 @@ static void done(void *data)
 	bool failed = resolving->failed;
 
 	resolving->handler->done(resolving->data, resolving->spec, resolving->config,
-				 failed ? NULL : resolving->resolved, resolving->kvm_works,
+				 failed ? NULL : resolving->resolved, &resolving->kvm,
 				 failed ? &resolving->err : NULL);
 	resolving_free(resolving);
 }
@@ -410,6 +424,20 @@ static void drop(void *data)
 }
 
 static const struct kiln__work_ops work_ops = {run, told, done, drop};
+
+/*
+ * On the caller's thread: what most starts need is in the cache, and found in less time than it
+ * takes to make a thread. Whatever fails here is done again there, with time.
+ */
+static bool resolve_at_once(struct kiln__resolving *resolving)
+{
+	const struct kiln__images images = {.cache = resolving->cache, .only_cached = true};
+
+	if (resolve_all(resolving, &images, NULL) == 0)
+		return true;
+	json_object_clear(resolving->resolved);
+	return false;
+}
 
 bool kiln__resolve_is_needless(const struct kiln__spec *spec)
 {
@@ -455,6 +483,10 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 		r = kiln__resolve_cache(vm->home, &resolving->cache, err);
 	if (r == 0)
 		r = copy_owner(resolving, vm, err);
+	if (r == 0 && resolve_at_once(resolving)) {
+		done(resolving);
+		return 1;
+	}
 	if (r == 0)
 		r = kiln__work_start(&resolving->work, loop, &work_ops, resolving, err);
 	if (r < 0) {

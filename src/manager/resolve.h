@@ -2,7 +2,7 @@
 /*
  * From what a configuration asks for to files that a VMM can open: the kernel, an
  * initramfs with the modules that this configuration needs, and the root as a squashfs.
- * Found in the image cache, or made, which takes seconds: on a thread of its own.
+ * Found in the image cache, at once, or made, which takes seconds: on a thread of its own.
  */
 #ifndef KILN_MANAGER_RESOLVE_H
 #define KILN_MANAGER_RESOLVE_H
@@ -26,10 +26,10 @@ struct kiln__resolving_handler {
 	 * @resolved is the "resolved" object of docs/control-protocol.md; NULL on failure. It and
 	 * @spec are valid during the call. @config is the VM's new document, if what its image
 	 * says of the process was filled in, which @spec is made of then; else NULL.
-	 * @kvm_works: of a backend that needs it. The resolving is freed.
+	 * @kvm: whether it works, for a backend that needs it. The resolving is freed.
 	 */
 	void (*done)(void *data, const struct kiln__spec *spec, const char *config,
-		     json_t *resolved, bool kvm_works, const kiln_error *err);
+		     json_t *resolved, const struct kiln__kvm_verdict *kvm, const kiln_error *err);
 };
 
 /* True of a machine that boots nothing. */
@@ -37,7 +37,8 @@ bool kiln__resolve_is_needless(const struct kiln__spec *spec);
 
 /*
  * For the VM @vm, whose document is @config. Takes @spec, which was made of it, also on failure.
- * Handlers are called on the loop's thread.
+ * Handlers are called on the loop's thread. Returns 1 if @done has been called already, since all
+ * was there: then *ret is untouched.
  */
 int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct kiln__vmdir *vm,
 		  struct kiln__spec *spec, const char *config,

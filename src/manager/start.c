@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bringing a runner up: what it needs is resolved, on a thread; the VM's lock is taken, the
- * runner is spawned with one end of a socket pair and the lock, and told what to run.
+ * Bringing a runner up: what it needs is resolved, on a thread where that takes time; the VM's lock
+ * is taken, the runner is spawned with one end of a socket pair and the lock, and told what to run.
  *
  * Until the runner has answered, this process holds the lock too: should the runner
  * fail, nobody can get between its end and the record of why. From its answer on
@@ -32,7 +32,7 @@ struct kiln__start {
 	struct kiln__op *op;
 	bool foreground;
 	bool attach;
-	bool kvm_works;
+	struct kiln__kvm_verdict kvm;
 	char *config; /* the document, */
 	json_t *doc;  /* parsed */
 	struct kiln__resolving *resolving;
@@ -214,6 +214,28 @@ static bool utf8(const char *text)
 	return good;
 }
 
+/* A new reference: true, why not, or false where nobody has asked. */
+static json_t *kvm_json(const struct kiln__kvm_verdict *kvm)
+{
+	if (kvm->known && kvm->why.code)
+		return kiln__control_error_json(&kvm->why);
+	return json_boolean(kvm->known);
+}
+
+/*
+ * A runner that is told the root made of an image has no use for the image's name, which takes its
+ * time to be printed, sent and parsed. The document is nobody else's by now.
+ */
+static void leave_out_image(json_t *doc, const json_t *resolved)
+{
+	json_t *root = json_object_get(doc, "root");
+
+	if (!json_object_get(resolved, "root"))
+		return;
+	json_object_del(root, "image");
+	json_object_del(root, "image_applied");
+}
+
 /* What the runner is told. A new reference. */
 static int launch_params(const struct kiln__start *start, json_t *resolved, json_t **ret,
 			 kiln_error *err)
@@ -222,11 +244,11 @@ static int launch_params(const struct kiln__start *start, json_t *resolved, json
 	char created[KILN__TIME_TEXT];
 
 	kiln__time_format(dir->created_ns, created);
-	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:O, s:O}", "id",
+	*ret = json_pack("{s:s, s:s*, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:o, s:O, s:O}", "id",
 			 dir->id, "name", dir->name, "created", created, "dir", dir->path,
 			 "runtime_dir", dir->runtime, "foreground", start->foreground, "attach",
 			 start->attach, "ephemeral", dir->ephemeral, "recorded", true, "kvm",
-			 start->kvm_works, "config", start->doc, "resolved", resolved);
+			 kvm_json(&start->kvm), "config", start->doc, "resolved", resolved);
 	if (*ret)
 		return 0;
 	if (!utf8(dir->path) || !utf8(dir->runtime))
@@ -303,8 +325,10 @@ static int launch(struct kiln__start *start, const struct kiln__spec *spec, cons
 		r = take_config(start, config, err);
 	if (r == 0)
 		r = kiln__resolve_overlay(spec, dir->path, resolved, err);
-	if (r == 0)
+	if (r == 0) {
+		leave_out_image(start->doc, resolved);
 		r = launch_params(start, resolved, &params, err);
+	}
 	if (r == 0)
 		r = kiln__os_socket_pair(pair, err);
 	if (r < 0) {
@@ -341,13 +365,14 @@ static void on_progress(void *data, const char *text)
 
 /* All is there that the VM boots from, or not. */
 static void on_resolved(void *data, const struct kiln__spec *spec, const char *config,
-			json_t *resolved, bool kvm_works, const kiln_error *err)
+			json_t *resolved, const struct kiln__kvm_verdict *kvm,
+			const kiln_error *err)
 {
 	struct kiln__start *start = data;
 	kiln_error why;
 
 	start->resolving = NULL;
-	start->kvm_works = kvm_works;
+	start->kvm = *kvm;
 	if (err)
 		fail(start, err);
 	else if (launch(start, spec, config, resolved, &why) < 0)

@@ -230,6 +230,8 @@ void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done, v
 	set_change(params, "cpus", whole.cpus);
 	set_change(params, "memory", whole.memory);
 	set_change(params, "balloon", whole.balloon);
+	if (whole.config)
+		json_object_set_new(params, "config", json_string(whole.config));
 	ask(vm, &update_kind, params, done, data);
 }
 

@@ -286,15 +286,15 @@ static int make_directories(const struct kiln__vmdir *dir, kiln_error *err)
 }
 
 /*
- * Where a runner whose root directory is its state directory finds the others (os/jail.h). It makes
- * them itself where they are missing.
+ * Where a runner whose root directory is its runtime directory finds the others (os/jail.h). It
+ * makes them itself where they are missing.
  */
 static void make_mount_points(const struct kiln__vmdir *dir)
 {
-	kiln__autofree char *runtime = kiln__strf("%s/%s", dir->state, dir->id);
-	kiln__autofree char *proc = kiln__strf("%s/proc", dir->state);
+	kiln__autofree char *state = kiln__strf("%s/" KILN__VM_STATE, dir->runtime);
+	kiln__autofree char *proc = kiln__strf("%s/proc", dir->runtime);
 
-	if (runtime && proc && kiln__os_mkdir(runtime, 0700, NULL) == 0)
+	if (state && proc && kiln__os_mkdir(state, 0700, NULL) == 0)
 		kiln__os_mkdir(proc, 0700, NULL);
 }
 
@@ -312,7 +312,7 @@ static int make_guarded(const struct kiln__vmdir *dir, kiln_fd *ret_guard, kiln_
 	if (r < 0)
 		return r;
 	r = make_directories(dir, err);
-	if (r == 0)
+	if (r == 0 && dir->ephemeral) /* which keeps it until it is started */
 		make_mount_points(dir);
 	if (r == 0)
 		r = kiln__vmdir_open_lock(
@@ -431,33 +431,41 @@ int kiln__vmdir_remove_any(const char *path, kiln_error *err)
 	return kiln__os_remove(path, NULL) == 0 ? 0 : kiln__os_remove_tree(path, err);
 }
 
+/* Removes all but @kept from the directory @path. KILN_ENOENT: it is not there. */
+static int remove_all_but(const char *path, const char *kept, kiln_error *err)
+{
+	char **names;
+	int r = kiln__os_list_dir(path, &names, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; names[i] && r == 0; i++) {
+		kiln__autofree char *file = kiln__strf("%s/%s", path, names[i]);
+
+		if (!file)
+			r = kiln__fail_nomem(err);
+		else if (strcmp(names[i], kept) != 0)
+			r = kiln__vmdir_remove_any(file, err);
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
 int kiln__vmdir_empty_runtime(const struct kiln__vmdir *dir, kiln_error *err)
 {
-	int r = kiln__vmdir_remove_any(dir->runtime, err);
+	int r = remove_all_but(dir->runtime, dir->ephemeral ? KILN__VM_STATE_FILE : "", err);
 
-	return r < 0 ? r : kiln__os_mkdir(dir->runtime, 0700, err);
+	return r == KILN_ENOENT ? kiln__os_mkdir(dir->runtime, 0700, err) : r;
 }
 
 /* Removes what is in the VM's directory, but for the lock file. */
 static int remove_contents(const struct kiln__vmdir *dir, kiln_error *err)
 {
-	char **names;
-	int r = kiln__os_list_dir(dir->path, &names, err);
+	int r = kiln__os_remove_tree(dir->state, err);
 
-	if (r < 0)
-		return r == KILN_ENOENT ? 0 : r;
-	for (size_t i = 0; names[i] && r == 0; i++) {
-		kiln__autofree char *path = kiln__vmdir_file(dir, names[i]);
-
-		if (!path)
-			r = kiln__fail_nomem(err);
-		else if (strcmp(names[i], KILN__VM_STATE) == 0)
-			r = kiln__os_remove_tree(path, err);
-		else if (strcmp(names[i], "lock") != 0)
-			r = kiln__vmdir_remove_any(path, err);
-	}
-	kiln__os_free_names(names);
-	return r;
+	if (r == 0)
+		r = remove_all_but(dir->path, "lock", err);
+	return r == KILN_ENOENT ? 0 : r;
 }
 
 /*

@@ -8,7 +8,8 @@
  *   config.json  the configuration. A VM exists if and only if this does: it is made
  *                last and removed first, each in one step
  *   state/       the runner's, and all that it can write there once it is jailed:
- *     state.json   what it last wrote; missing until the first start
+ *     state.json   what it last wrote; missing until the first start. Of an ephemeral VM it is in
+ *                  the runtime directory
  *     events, console.log, log, runner.log
  *
  * A runner that its guest has taken over writes into state/ what it likes. So nothing there is
@@ -83,6 +84,9 @@ int kiln__vmdir_is_alive(const struct kiln__vmdir *dir, kiln_error *err);
 /* Calls @fn, once, on the loop's thread, when LIFE is not held (any more). Costs a thread. */
 int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (*fn)(void *data),
 			  void *data, struct kiln__lockwait **ret, kiln_error *err);
+
+/* The path of state.json, malloc'ed; NULL without memory. */
+char *kiln__vmdir_state_file(const struct kiln__vmdir *dir);
 
 /* state.json as it stands; an empty object if there is none. A new reference. */
 int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err);

@@ -39,6 +39,7 @@ int kiln__vmdir_read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 int kiln__vmdir_own_runtime(struct kiln__vmdir *dir, kiln_error *err);
 int kiln__vmdir_write_runtime(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
 int kiln__vmdir_make_runtime(const struct kiln__vmdir *dir, kiln_error *err);
+/* Also where it is not there. An ephemeral VM's state stays in it. */
 int kiln__vmdir_empty_runtime(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* The lock on HOME/vms; see vmdir.h. */
@@ -54,6 +55,12 @@ int kiln__vmdir_destroy(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* The processes of the last runner, as it wrote them down before its guest ran; 0: none. */
 void kiln__vmdir_read_processes(kiln_fd lock, int64_t *ret_runner, int64_t *ret_vmm);
+
+/* --- vmdir_leaves.c, with GUARD held and LIFE free ---------------------------------------- */
+
+/* What the last runner could not remove: whether there is any; removes it, as far as it may. */
+bool kiln__vmdir_has_leaves(kiln_fd lock);
+void kiln__vmdir_remove_leaves(const struct kiln__vmdir *dir, kiln_fd lock);
 
 /* --- vmdir_start.c --------------------------------------------------------------------- */
 

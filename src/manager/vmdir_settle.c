@@ -55,7 +55,11 @@ int kiln__vmdir_end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_
 	snprintf(word, sizeof(word), "%.*s", KILN__VMM_WORD, dir->id);
 	kiln__vmdir_read_processes(lock, &runner, &vmm);
 	r = end_process(dir, "runner", runner, dir->id, err);
-	return r < 0 ? r : end_process(dir, "VMM", vmm, word, err);
+	if (r == 0)
+		r = end_process(dir, "VMM", vmm, word, err);
+	if (r == 0)
+		kiln__vmdir_remove_leaves(dir, lock);
+	return r;
 }
 
 /* What an atomic replacement leaves that was killed in the middle. */
@@ -78,6 +82,8 @@ void kiln__vmdir_remove_temporaries(const struct kiln__vmdir *dir)
 {
 	remove_temporaries_in(dir->path);
 	remove_temporaries_in(dir->state);
+	if (dir->ephemeral)
+		remove_temporaries_in(dir->runtime);
 }
 
 /* Why a VM has failed whose runner was killed in the state @from. */
@@ -178,6 +184,8 @@ static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kil
 	r = kiln__vmdir_read_identity(dir, lock, err);
 	if (r < 0)
 		return r;
+	if (kiln__vmdir_has_leaves(lock))
+		kiln__vmdir_end_processes(dir, lock, NULL);
 	if (!kiln__vmdir_has_config(dir)) {
 		r = kiln__vmdir_destroy(dir, err);
 		return r < 0 ? r : kiln__vmdir_gone(dir->id, err);

@@ -37,7 +37,7 @@ static int take_life(const struct kiln__vmdir *dir, kiln_fd *ret, kiln_error *er
  */
 static int write_starting(const struct kiln__vmdir *dir, kiln_error *err)
 {
-	kiln__autofree char *path = kiln__vmdir_file(dir, KILN__VM_STATE "/state.json");
+	kiln__autofree char *path = kiln__vmdir_state_file(dir);
 	json_t *object;
 	char *text;
 	int r = path ? kiln__vmdir_read_state(dir, &object, err) : kiln__fail_nomem(err);
@@ -132,7 +132,7 @@ static int append_event(const struct kiln__vmdir *dir, const char *line)
 int kiln__vmdir_write_failed(const struct kiln__vmdir *dir, json_t *object, const char *from,
 			     const kiln_error *why, kiln_error *err)
 {
-	kiln__autofree char *path = kiln__vmdir_file(dir, KILN__VM_STATE "/state.json");
+	kiln__autofree char *path = kiln__vmdir_state_file(dir);
 	kiln__autofree char *event = NULL;
 	int64_t now = kiln__os_realtime_ns();
 	char *text;

@@ -5,6 +5,7 @@
  */
 #include "vmdir_internal.h"
 
+#include "buf.h"
 #include "err.h"
 #include "log.h"
 #include "loop.h"
@@ -36,9 +37,14 @@ int kiln__vmdir_wait_dead(const struct kiln__vmdir *dir, kiln_loop *loop, void (
 		    : kiln__fail_nomem(err);
 }
 
+char *kiln__vmdir_state_file(const struct kiln__vmdir *dir)
+{
+	return kiln__strf("%s/" KILN__VM_STATE_FILE, dir->ephemeral ? dir->runtime : dir->state);
+}
+
 int kiln__vmdir_read_state(const struct kiln__vmdir *dir, json_t **ret, kiln_error *err)
 {
-	kiln__autofree char *path = kiln__vmdir_file(dir, KILN__VM_STATE "/state.json");
+	kiln__autofree char *path = kiln__vmdir_state_file(dir);
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	kiln__autofree char *text = NULL;
 	json_t *object = NULL;
@@ -108,14 +114,14 @@ static void on_late(void *data)
 /* The VMM has ended, and its runner is about to put on record how: waits for that. */
 static void await_record(const struct kiln__vmdir *dir)
 {
-	kiln__autofree char *path = kiln__vmdir_file(dir, KILN__VM_STATE);
+	const char *path = dir->ephemeral ? dir->runtime : dir->state;
 	struct awaited awaited = {.dir = dir};
 	struct kiln__dirwatch *watch = NULL;
 	struct kiln__timer *timer = NULL;
 	kiln_loop *loop = NULL;
 	int directory;
 
-	if (path && kiln_loop_new(&loop, NULL) == 0 &&
+	if (kiln_loop_new(&loop, NULL) == 0 &&
 	    kiln__dirwatch_new(&watch, loop, on_changed, &awaited, NULL) == 0 &&
 	    kiln__dirwatch_add(watch, path, &directory, NULL) == 0 &&
 	    kiln__timer_new(&timer, loop, on_late, &awaited, NULL) == 0) {

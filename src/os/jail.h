@@ -43,6 +43,8 @@ struct kiln__jail {
 	bool keeps_root; /* no mount namespace, for one without sockets: Landlock alone confines
 			    files */
 	bool reads_all;  /* keeps the capability to read other users' files, as far as it has it */
+	bool kills_all;  /* keeps the capability to signal other users' processes: the VMM in a jail
+			    of another's, by a descriptor, if the filter has no other way */
 	bool network;    /* may connect to the Internet, as far as the filter lets it */
 	const struct kiln__jail_filter *filter;
 };
@@ -62,6 +64,10 @@ struct kiln__jail_report {
  * tables, which was had without opening anything.
  */
 size_t kiln__os_jail_begin(void);
+
+/* A file or directory as a place of a jail: it need not be one that may be read. KILN_FD_NONE if it
+ * is not there. */
+kiln_fd kiln__os_jail_place(const char *path);
 
 /*
  * In this order: a mount namespace with nothing but the directories named (where this user

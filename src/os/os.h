@@ -249,6 +249,12 @@ int kiln__os_local_connect(kiln_fd *ret, const char *path, kiln_error *err);
 /* The same without waiting: KILN_EBUSY if the listener does not keep up with its connections. */
 int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
+/*
+ * A datagram socket that is connected to that at @path and itself at @own, which must not exist and
+ * is the caller's to remove. Linux and macOS only.
+ */
+int kiln__os_datagram_connect(kiln_fd *ret, const char *own, const char *path, kiln_error *err);
+
 /* A waiting connection (itself in blocking mode). Never waits: KILN_ENOENT if there is none (any
  * more). */
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err);
@@ -279,6 +285,12 @@ ssize_t kiln__os_recv_fds(kiln_fd socket, void *bytes, size_t len, kiln_fd *fds,
 struct kiln__spawn_fd {
 	kiln_fd from; /* borrowed */
 	int to;       /* its number in the child, at most 255 */
+};
+
+/* A mount (mount.h) at an existing path. */
+struct kiln__spawn_mount {
+	kiln_fd tree; /* borrowed */
+	const char *at;
 };
 
 struct kiln__spawn {
@@ -319,6 +331,13 @@ struct kiln__spawn {
 	 * far as the kernel has that, and seccomp; elsewhere without effect.
 	 */
 	bool confined;
+	/*
+	 * On Linux, with the right to: mounts that only the child and what it starts see, in a
+	 * mount namespace with which they go away.
+	 */
+	const struct kiln__spawn_mount *mounts;
+	size_t mount_count;
+	bool open_umask; /* what it makes may be used by all, as far as they get there */
 };
 
 struct kiln__exit {
@@ -352,6 +371,14 @@ int kiln__child_wait(struct kiln__child *child, int timeout_ms, struct kiln__exi
 		     kiln_error *err);
 void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes near */
 void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
+
+/*
+ * Orphans among what this process has started become its children (Linux; for good), and one of
+ * them is taken for one: by its number, which is its own until it is reaped. KILN_ENOENT if it is
+ * no child of this process.
+ */
+int kiln__os_adopt_orphans(kiln_error *err);
+int kiln__child_adopt(struct kiln__child **ret, int64_t pid, kiln_error *err);
 
 /*
  * Forgets the child, reaping it if it has ended; one still running goes on, and once

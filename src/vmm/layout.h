@@ -10,7 +10,7 @@
  *	1 MiB        3 GiB    RAM: kernel from 16 MiB up, initramfs at the end
  *	3 GiB        +512 MiB window for PCI BARs
  *	+512 MiB     +1 MiB   PCI configuration space (ECAM) of bus 0
- *	0xfec00000            I/O APIC
+ *	+1 MiB       +4 KiB   I/O APIC
  *	0xfee00000            local APICs
  *	4 GiB        ...      RAM beyond 3 GiB
  */
@@ -19,6 +19,7 @@
 
 #include <stdint.h>
 
+#define KILN__MP_BASE      0x00000010u /* the first KiB is looked at first, from its beginning */
 #define KILN__LOW_RAM_END  0x000a0000u /* the end of conventional memory */
 #define KILN__ACPI_BASE    0x000e0000u /* where ACPI 6.4, 5.2.5.1 has the RSDP looked for */
 #define KILN__ACPI_SIZE    0x00020000u
@@ -32,9 +33,13 @@
 #define KILN__ECAM_BASE     0xe0000000u
 #define KILN__ECAM_SIZE     0x00100000u /* one bus: 32 devices of 8 functions of 4 KiB */
 
-#define KILN__IOAPIC_BASE 0xfec00000u
+#define KILN__IOAPIC_BASE (KILN__ECAM_BASE + KILN__ECAM_SIZE)
+#define KILN__IOAPIC_SIZE 0x1000u
+#define KILN__IOAPIC_PINS 2
 #define KILN__LAPIC_BASE  0xfee00000u
-#define KILN__IOAPIC_PINS 24
+
+/* Interrupts that are no messages: none of those below 16, which kernels have notions of. */
+#define KILN__FIRST_GSI 16u
 
 /* Fixed registers of hardware-reduced ACPI (ACPI 6.4, 4.8.3.6 and 4.8.3.7) and the generic
  * event device's selector (5.6.9). */
@@ -52,14 +57,14 @@
 #define KILN__EVENT_POWER 0x1u /* the power button */
 #define KILN__EVENT_SLEEP 0x2u /* the sleep button */
 
-#define KILN__GED_GSI 9u /* edge-triggered, active high */
+#define KILN__GED_GSI 16u /* edge-triggered, active high */
 
 /* pvpanic (QEMU's docs/specs/pvpanic.txt): one port. */
 #define KILN__PVPANIC_PORT 0x505u
 
 /* A 16550, where one is asked for. */
 #define KILN__COM1_PORT 0x3f8u
-#define KILN__COM1_GSI  4u
+#define KILN__COM1_GSI  17u
 
 /* A CMOS clock, where one is asked for: index and data. */
 #define KILN__RTC_PORT 0x70u

@@ -26,6 +26,10 @@ KILN__SYSCALLS(fstat, newfstatat, pread64, mmap(2 & 4 = 0), madvise, munmap, fal
 /* A 46-bit space of addresses is what any x86-64 host's process has half of. */
 #define MAX_SIZE ((uint64_t)1 << 45)
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 /* Segments of a kernel and an initramfs, and pieces of them after the guest gave part back. */
 #define MAX_MAPS 64
 
@@ -84,17 +88,16 @@ static int add_range(struct kiln__ram *ram, uint64_t gpa, unsigned char *host, u
 }
 
 /*
- * Large pages, but not for the first: the few pages that are written there before the guest
- * runs, tables and parameters, shall not cost two MiB of zeroing, and few are written after.
- * A host that has no large pages, or allows none, is no reason to fail. All addresses are left
- * out of core dumps: what a guest remembers is not ours to write to a disk.
+ * Large pages, the first too: what is written there before the guest runs is a few pages, but a
+ * kernel uses nearly all of them, each a fault. A host that has no large pages, or allows none, is
+ * no reason to fail. All addresses are left out of core dumps: what a guest remembers is not ours
+ * to write to a disk.
  */
 static void advise(struct kiln__ram *ram, unsigned char *low)
 {
 	unsigned char *end = ram->reserved + ram->reserved_len;
 
-	madvise(low, LARGE_PAGE, MADV_NOHUGEPAGE);
-	madvise(low + LARGE_PAGE, (size_t)(end - low) - LARGE_PAGE, MADV_HUGEPAGE);
+	madvise(low, (size_t)(end - low), MADV_HUGEPAGE);
 	madvise(ram->reserved, ram->reserved_len, MADV_DONTDUMP);
 }
 
@@ -287,6 +290,14 @@ int kiln__ram_copy_file(struct kiln__ram *ram, uint64_t gpa, const struct kiln__
 	int rc = locate(ram, gpa, file, offset, len, &host, err);
 
 	return rc ? rc : copy(host, file, offset, len, err);
+}
+
+void kiln__ram_populate(struct kiln__ram *ram, uint64_t gpa, uint64_t len)
+{
+	unsigned char *host = kiln__gmem_ptr(&ram->gmem, gpa, (size_t)len);
+
+	if (host)
+		madvise(host, (size_t)len, MADV_POPULATE_WRITE);
 }
 
 /* --- giving back ------------------------------------------------------------------- */

@@ -78,6 +78,13 @@ int kiln__ram_copy_file(struct kiln__ram *ram, uint64_t gpa, const struct kiln__
 			uint64_t offset, uint64_t len, kiln_error *err);
 
 /*
+ * Has the memory of whole pages there now, in one go: for what a guest is known to write, page by
+ * page, where no large page can be. A host that cannot (before Linux 5.14) does so at each first
+ * touch.
+ */
+void kiln__ram_populate(struct kiln__ram *ram, uint64_t gpa, uint64_t len);
+
+/*
  * Gives the whole pages within [@gpa, @gpa + @len) back to the host: they read as zero and cost
  * nothing until they are written again. KILN_EOVERFLOW if that is not all RAM in one range. Where a
  * guest has cut a file's map into more pieces than are kept count of, its pages there read as the

@@ -85,7 +85,7 @@ static void host_open(struct host *host)
 	subject->configure(config);
 	kiln_ok(kiln__config_spec(config, &host->spec, &err), &err);
 	kiln_config_free(config);
-	kiln_ok(kiln__backend_find(subject->name, &host->backend, &err), &err);
+	kiln_ok(kiln__backend_find(subject_backend(), &host->backend, &err), &err);
 	kiln_ok(host->backend->check(host->spec, &err), &err);
 	table.loop = host->loop;
 	table.spec = host->spec;

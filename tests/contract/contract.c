@@ -146,6 +146,8 @@ static void find_vmm(kiln_config *config, const char *section, const char *progr
 	snprintf(key, sizeof(key), "%s.binary", section);
 	snprintf(value, sizeof(value), "%s/%s", CONTRACT_STANDINS, program);
 	set(config, key, value);
+	if (strcmp(program, "jailer") == 0)
+		return;
 	snprintf(key, sizeof(key), "%s.preflight", section);
 	set(config, key, "false");
 }
@@ -173,6 +175,79 @@ static const struct subject firecracker = {
 	.has_standin = true,
 	.missing = qemu_missing,
 	.configure = firecracker_configure,
+	.never_ready = qemu_never_ready,
+	.cannot_prepare = firecracker_cannot_prepare,
+	.crash = qemu_crash,
+	.will_ignore_stop = nothing,
+	.ignore_stop = qemu_ignore_stop,
+};
+
+/* In its jailer's jail, as somebody else. */
+static const char *jail_missing(void)
+{
+	const char *missing = qemu_missing();
+
+	return !missing && geteuid() != 0 ? "only root can make a jail" : missing;
+}
+
+static void jailed_configure(kiln_config *config)
+{
+	kiln__autofree char *base = kiln__strf("%s/jails", kiln_test_dir());
+
+	firecracker_configure(config);
+	kiln_ok(kiln__os_mkdir_p(base, 0700, NULL), NULL);
+	set(config, "firecracker.jailer.enabled", "true");
+	set(config, "firecracker.jailer.uid", "54321");
+	set(config, "firecracker.jailer.gid", "54322");
+	set(config, "firecracker.jailer.chroot_base", base);
+	find_vmm(config, "firecracker.jailer", "jailer");
+}
+
+/* Which cgroups have the controller "pids" here; 0: none that could be written to. */
+static unsigned pids_version(void)
+{
+	if (access("/sys/fs/cgroup/pids/cgroup.procs", W_OK) == 0)
+		return 1;
+	return access("/sys/fs/cgroup/pids.max", F_OK) == 0 ||
+			       access("/sys/fs/cgroup/cgroup.kill", W_OK) == 0
+		       ? 2
+		       : 0;
+}
+
+static void jailed_apart_configure(kiln_config *config)
+{
+	jailed_configure(config);
+	set(config, "firecracker.jailer.new_pid_ns", "true");
+	set(config, "firecracker.jailer.resource_limits", "[\"no-file=1000\"]");
+	if (!pids_version())
+		return;
+	set(config, "firecracker.jailer.cgroup_version", pids_version() == 1 ? "1" : "2");
+	set(config, "firecracker.jailer.cgroups", "[\"pids.max=500\"]");
+	set(config, "firecracker.jailer.parent_cgroup", "kiln-contract");
+}
+
+static const struct subject jailed = {
+	.name = "firecracker-jailed",
+	.backend = "firecracker",
+	.no_reset = true,
+	.has_standin = true,
+	.missing = jail_missing,
+	.configure = jailed_configure,
+	.never_ready = qemu_never_ready,
+	.cannot_prepare = firecracker_cannot_prepare,
+	.crash = qemu_crash,
+	.will_ignore_stop = nothing,
+	.ignore_stop = qemu_ignore_stop,
+};
+
+/* With process numbers of its own: not the jailer is the VMM, but what it starts. */
+static const struct subject jailed_apart = {
+	.name = "firecracker-jailed-apart",
+	.backend = "firecracker",
+	.no_reset = true,
+	.has_standin = true,
+	.missing = jail_missing,
+	.configure = jailed_apart_configure,
 	.never_ready = qemu_never_ready,
 	.cannot_prepare = firecracker_cannot_prepare,
 	.crash = qemu_crash,
@@ -214,7 +289,7 @@ static const char *builtin_missing(void)
 {
 	static kiln_error why;
 
-	return kiln__kvm_reason("x86_64", &why) < 0 ? why.message : NULL;
+	return kiln__kvm_reason("x86_64", false, &why) < 0 ? why.message : NULL;
 }
 
 static void builtin_configure(kiln_config *config)
@@ -302,7 +377,7 @@ static const struct subject *const subjects[] = {
 	&qemu,        &builtin,
 #endif
 #ifdef CONTRACT_STANDINS
-	&firecracker, &cloud_hypervisor,
+	&firecracker, &jailed,  &jailed_apart, &cloud_hypervisor,
 #endif
 };
 

@@ -23,7 +23,8 @@ struct vm;
 
 struct subject {
 	const char *name;
-	bool no_reset; /* a guest's reset is not told from a power-off */
+	const char *backend; /* NULL: of that name */
+	bool no_reset;       /* a guest's reset is not told from a power-off */
 	/* A stand-in may run in its place: then it is not usable here itself, and says why. */
 	bool has_standin;
 	/* Why it cannot be tested here, or NULL. */
@@ -42,6 +43,11 @@ struct subject {
 };
 
 extern const struct subject *subject;
+
+static inline const char *subject_backend(void)
+{
+	return subject->backend ? subject->backend : subject->name;
+}
 
 /* Chooses the subject. Yields 0, or what main() is to return. */
 int contract_choose(int argc, char **argv);

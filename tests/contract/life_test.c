@@ -16,7 +16,7 @@ static void a_life_passes_through_its_states_in_order(void **state)
 	vm_open(&vm);
 	vm_make(&vm);
 	assert_string_equal(kiln_machine_accel(vm.machine), "");
-	assert_string_equal(kiln_machine_backend(vm.machine), subject->name);
+	assert_string_equal(kiln_machine_backend(vm.machine), subject_backend());
 	op_begin(&start, &vm, kiln_machine_start);
 	op_begin(&ready, &vm, kiln_machine_wait_ready);
 	op_begin(&stopped, &vm, kiln_machine_wait_stopped);
@@ -312,7 +312,7 @@ static void a_probe_tells_what_would_run_it(void **state)
 	kiln_error err;
 
 	(void)state;
-	kiln_ok(kiln__backend_find(subject->name, &backend, &err), &err);
+	kiln_ok(kiln__backend_find(subject_backend(), &backend, &err), &err);
 	assert_true(backend->summary[0]);
 	backend->probe("x86_64", &probe);
 	if (subject->has_standin && !probe.usable)
@@ -336,7 +336,7 @@ static void what_cannot_be_changed_is_refused_by_name(void **state)
 	kiln_machine_update(vm.machine, &update, op_done, &op);
 	assert_int_equal(op.count, 0);
 	op_await_code(&op, KILN_ENOTSUP);
-	assert_true(strstr(op.err.message, "cpus") || strstr(op.err.message, subject->name));
+	assert_true(strstr(op.err.message, "cpus") || strstr(op.err.message, subject_backend()));
 	vm_close(&vm);
 }
 
@@ -372,8 +372,8 @@ static void a_snapshot_is_begun_from_or_refused_by_name(void **state)
 	struct vm vm;
 
 	(void)state;
-	if (subject->has_standin)
-		return; /* api_test.c */
+	if (subject->has_standin || strcmp(subject->name, "vz") == 0)
+		return; /* api_test.c, vz_test.c */
 	vm_open(&vm);
 	vm_set(&vm, "snapshot", "/nonexistent");
 	assert_int_equal(kiln_machine_new(&machine, vm.loop, vm.config, NULL, &err), KILN_ENOTSUP);
@@ -389,7 +389,7 @@ static void an_unknown_backend_is_refused_with_those_there_are(void **state)
 	(void)state;
 	assert_int_equal(kiln__backend_find("nonesuch", &backend, &err), KILN_EINVAL);
 	assert_null(backend);
-	assert_non_null(strstr(err.hint, subject->name));
+	assert_non_null(strstr(err.hint, subject_backend()));
 }
 
 static void a_port_without_a_network_is_refused_by_its_key(void **state)

@@ -35,7 +35,8 @@ static size_t output(void *data, unsigned port, const void *bytes, size_t len)
 		taken = len / 2;
 	if (f->mood & 2)
 		kiln__console_write(f->console, port, bytes, len < 64 ? len : 64);
-	f->stopped[port] = taken < len;
+	if (len != 1) /* one may be the emergency's, which stops nothing */
+		f->stopped[port] = taken < len;
 	if (f->mood & 4) {
 		f->stopped[port] = false;
 		kiln__console_resume(f->console, port);

@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct kiln__rng *rng = NULL;
 	kiln_loop *loop = NULL;
 
-	if (kiln_loop_new(&loop, NULL) < 0 || kiln__rng_new(&rng, loop, NULL) < 0)
+	if (kiln_loop_new(&loop, NULL) < 0 || kiln__rng_new(&rng, loop, NULL, NULL) < 0)
 		abort();
 	hostile_run(&hostile, kiln__rng_device(rng), loop, bytes, len);
 	kiln__rng_free(rng);

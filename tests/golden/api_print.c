@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a VMM with an API is told of a machine, for api_test.py:
- *	api-print BACKEND minimal|full [CONFIG]	its requests as a JSON array; CONFIG as in the
- *machine's document api-print BACKEND fields		the table of its fields: path, key instead,
- *since
+ *
+ * api-print BACKEND minimal|full [CONFIG]
+ *   its requests as a JSON array; CONFIG as in the machine's document
+ *
+ * api-print firecracker runtime [CONFIG]
+ *   its requests while it runs, as kiln_update.config has CONFIG
+ *
+ * api-print BACKEND fields, runtime-fields
+ *   the table of its fields: path, key instead, since
  */
 #include "cloud_hypervisor_config.h"
 #include "firecracker_config.h"
@@ -72,10 +78,24 @@ static int fail(const kiln_error *err)
 	return 1;
 }
 
+static void print_steps(struct kiln__api_steps *steps)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < steps->count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:O*}", "method",
+						      steps->items[i].method, "target",
+						      steps->items[i].target, "body",
+						      steps->items[i].body));
+	json_dumpf(list, stdout, JSON_INDENT(1));
+	putchar('\n');
+	kiln__api_steps_done(steps);
+	json_decref(list);
+}
+
 static int print_firecracker(const struct kiln__spec *spec)
 {
 	static struct kiln__api_steps steps;
-	json_t *list = json_array();
 	kiln_error err = KILN_ERROR_INIT;
 	json_t *config;
 
@@ -83,16 +103,33 @@ static int print_firecracker(const struct kiln__spec *spec)
 	    kiln__firecracker_config(spec, "/v/vsock.sock", &config, &err) < 0)
 		return fail(&err);
 	kiln__firecracker_requests(config, &steps);
-	for (size_t i = 0; i < steps.count; i++)
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:O}", "method", steps.items[i].method,
-						"target", steps.items[i].target, "body",
-						steps.items[i].body));
-	json_dumpf(list, stdout, JSON_INDENT(1));
-	putchar('\n');
-	kiln__api_steps_done(&steps);
+	print_steps(&steps);
 	json_decref(config);
-	json_decref(list);
+	return 0;
+}
+
+/* What is sent while it runs, of a change and of a snapshot; and of a start from one. */
+static int print_runtime(struct kiln__spec *spec, const char *own)
+{
+	static struct kiln__api_steps steps;
+	kiln_update update = KILN_UPDATE_INIT;
+	kiln_error err = KILN_ERROR_INIT;
+	json_t *config;
+
+	spec->firecracker.config = "{\"memory-hotplug\":{\"total_size_mib\":1024}}";
+	spec->snapshot = "/s";
+	update.config = own;
+	update.balloon = UINT64_C(64) << 20;
+	update.memory = UINT64_C(640) << 20;
+	if (kiln__firecracker_config(spec, "/v/vsock.sock", &config, &err) < 0)
+		return fail(&err);
+	if (kiln__firecracker_update(spec, config, 1017, &update, &steps, &err) < 0)
+		return fail(&err);
+	kiln__firecracker_save("/s", &steps);
+	if (kiln__firecracker_load(spec, "/v/vsock.sock", 1017, &steps, &err) < 0)
+		return fail(&err);
+	print_steps(&steps);
+	json_decref(config);
 	return 0;
 }
 
@@ -124,8 +161,14 @@ int main(int argc, char **argv)
 	if (strcmp(argv[2], "fields") == 0)
 		return print_fields(firecracker ? &kiln__firecracker_form
 						: &kiln__cloud_hypervisor_form);
+	if (strcmp(argv[2], "runtime-fields") == 0)
+		return print_fields(&kiln__firecracker_runtime_form);
 	if (strcmp(argv[2], "full") == 0)
 		spec = full();
+	if (strcmp(argv[2], "runtime") == 0) {
+		spec = full();
+		return print_runtime(&spec, argc > 3 ? argv[3] : NULL);
+	}
 	if (argc > 3)
 		spec.firecracker.config = spec.cloud_hypervisor.config = argv[3];
 	return firecracker ? print_firecracker(&spec) : print_cloud_hypervisor(&spec);

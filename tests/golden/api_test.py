@@ -123,6 +123,61 @@ def fields(backend):
     assert "no field" in run(backend, "full", '{"nonesuch": 1}', good=False)
 
 
+RUNTIME = {"drives[]": "PATCH /drives/{drive_id}", "pmem[]": "PATCH /pmem/{id}", "network-interfaces[]": "PATCH /network-interfaces/{iface_id}",
+           "balloon": "PATCH /balloon/statistics", "balloon-hinting.start": "PATCH /balloon/hinting/start"}
+# Of run-time bodies, what kiln does not send, and why.
+UNSENT = {"PUT /snapshot/load": {"enable_diff_snapshots": "the older name of track_dirty_pages", "mem_file_path": "the older name of mem_backend",
+                                 "track_dirty_pages": "diff snapshots are not written", "clock_realtime": "the guest's clock is set by its agent",
+                                 "huge_pages": "as the snapshot has it"},
+          "PATCH /machine-config": dict.fromkeys(("cpu_template", "smt", "mem_size_mib", "track_dirty_pages", "vcpu_count", "huge_pages"),
+                                                 "before the start alone, where PUT says it")}
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner)
+
+
+def runtime():
+    """Each field of each body that Firecracker takes while it runs, and of a snapshot's: sent, or not for a reason."""
+    document = Document("firecracker")
+    own = {}
+    for section, operation in RUNTIME.items():
+        name = section.removesuffix("[]")
+        value = document.sample(document.body(dict(document.operations())[operation]), set())
+        outer, _, inner = name.partition(".")
+        own[outer] = [value] if section.endswith("[]") else {inner: value} if inner else value
+    own["balloon-hinting"]["stop"] = {}
+    own["mmds"] = {"any": "text"}
+    text = run("firecracker", "runtime", json.dumps(own))
+    path = FOLDER / "firecracker-runtime.json"
+    if os.environ.get("KILN_GOLDEN_UPDATE"):
+        path.write_text(text)
+    assert path.read_text() == text, f"{path} is not what is sent:\n{text}"
+    sent = json.loads(text)
+    for name, operation in document.operations():
+        method, target = name.split(" ")
+        body = document.body(operation)
+        if (method != "PATCH" and "/snapshot/" not in target) or not body or target == "/vm":
+            continue  # PATCH /vm: pause and resume, by the contract suite
+        prefix = target.split("{")[0]
+        names = {one for step in sent if step["method"] == method and step["target"].startswith(prefix) for one in leaves(step.get("body", {}))}
+        for field in document.paths(body):
+            last = field.removesuffix("[]").rsplit(".", 1)[-1]
+            assert last in names or field in UNSENT.get(name, {}), f"{name}: {field} is not sent"
+    table = {line.split("\t")[0] for line in run("firecracker", "runtime-fields").splitlines()}
+    for bad, word in (({"machine-config": {"smt": True}}, "told by kiln"), ({"balloon": {"amount_mib": 1}}, "told by kiln"),
+                      ({"nonesuch": 1}, "no field"), ({"drives": [{"drive_id": "../vm"}]}, "drives[0].drive_id"),
+                      ({"pmem": [{}]}, "pmem[0].id")):
+        assert word in run("firecracker", "runtime", json.dumps(bad), good=False), bad
+    assert "drives[].rate_limiter.ops.size" in table
+
+
 def operations(backend):
     document = Document(backend)
     rows = [line.split("\t") for line in (FOLDER / "operations.tsv").read_text().splitlines() if line and line[0] != "#"]
@@ -134,6 +189,7 @@ def operations(backend):
     return sum(how == "sent" for how, _ in table.values()), len(table)
 
 
+runtime()
 for vmm in CONFIG:
     golden(vmm)
     fields(vmm)

@@ -157,6 +157,37 @@ def test_ports_bring_a_network_and_readiness_has_its_forms():
     refuses(["create", "--set", "cpuz=1"], "cpuz")
 
 
+def test_networks_have_their_kinds():
+    assert config_of("--network", "tap:tap7")["networks"] == [{"kind": "tap", "interface": "tap7"}]
+    assert config_of("--network", "user", "--network", "tap:a")["networks"] == [{"kind": "user"}, {"kind": "tap", "interface": "a"}]
+    assert "networks" not in config_of("--network", "user", "--network", "none")
+    for bad, word in (("tap", "tap"), ("tap:", "interface"), ("tap:longer-than-16-bytes", "interface"), ("tap:a/b", "interface"), ("tap:..", "interface"), ("tap:a,b", "interface"),
+                      ("host", "host"), ("", "network")):
+        refuses(["create", "--network", bad], word)
+
+
+def test_the_seed_by_options():
+    for name in ("meta", "network", "user"):
+        with open(f"{home.name}/{name}", "w", encoding="utf-8") as f:
+            f.write("{}\n")
+    c = config_of("--firmware", "bios", "--disk", "user", "--network", "user", "--address", "192.0.2.5/24", "--gateway", "192.0.2.1", "--dns", "192.0.2.1",
+                  "--dns-search", "example.org", "--package", "jq", "--package", "curl", "--run-command", "true", "--seed-env", "A=b c",
+                  "--add-user", "me", "--seed-mount", "LABEL=data:/data:ro,nofail", "--hostname", "h")
+    seed = c["seed"]
+    assert seed["interfaces"] == [{"addresses": ["192.0.2.5/24"], "gateways": ["192.0.2.1"], "dns": ["192.0.2.1"], "search": ["example.org"]}], seed
+    assert seed["packages"] == ["jq", "curl"] and seed["commands"] == ["true"] and seed["env"] == {"A": "b c"}, seed
+    assert [user["name"] for user in seed["users"]] == ["me"], seed
+    assert seed["mounts"] == [{"source": "LABEL=data", "path": "/data", "options": "ro,nofail"}], seed
+    c = config_of("--firmware", "bios", "--disk", "user", "--meta-data", "meta", "--network-config", "network", "--user-data", "user")
+    assert {key: c["seed"][key]["path"] for key in ("meta_data", "network_config", "user_data")} == {
+        "meta_data": home.name + "/meta", "network_config": home.name + "/network", "user_data": home.name + "/user"}, c
+    for option in ("--meta-data", "--network-config", "--user-data"):
+        refuses(["create", "--firmware", "bios", "--disk", "user", option, "absent"], option, "absent")
+    for words in (["--package", "a b"], ["--package", "-x"], ["--dns-search", "a b"], ["--seed-mount", "x"], ["--seed-mount", "a b:/x"], ["--seed-env", "A"],
+                  ["--gateway", "x"], ["--address", "192.0.2.5"], ["--add-user", "a:b"], ["--dns", "x"]):
+        refuses(["create", "--firmware", "bios", "--disk", "user", "--network", "user", *words], words[0])
+
+
 def test_options_are_named_not_keys():
     refuses(["run", "--cpus", "0"], "--cpus: must be at least 1, not 0")
     refuses(["run", "-m", "some"], "--memory: must be a size")

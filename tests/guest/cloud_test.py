@@ -40,7 +40,7 @@ def boot(home, firmware, *options):
     if not disk.exists():
         home.ok("disk", "clone", "--size", "3G", image(), disk)
     begin = time.monotonic()
-    home.ok("run", "-d", "--name", "cloud", "--firmware", firmware, "--disk", disk, "-m", "1G", *options, timeout=PATIENCE)
+    home.ok("run", "-d", "--name", "cloud", "--firmware", firmware, "--disk", disk, "-m", "1G", "--stop-timeout", "300", *options, timeout=PATIENCE)
     print(f"      ready by {firmware} after {time.monotonic() - begin:.0f} s", flush=True)
     return disk
 

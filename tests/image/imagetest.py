@@ -184,6 +184,10 @@ class Image:
              "annotations": {"org.opencontainers.image.ref.name": name}}]}))
 
 
+def big_image(layers=4, size=400_000):
+    return Image([tar_of([entry(f"file{i}", data=os.urandom(size))]) for i in range(layers)])
+
+
 # --- a registry that does as it is told ------------------------------------------------------------------
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Layers into one root: hostile ones are refused by layer and entry, and what comes of good ones is what umoci unpacks."""
+import bz2
 import gzip
 import io
+import lzma
 import os
 import pathlib
 import random
@@ -90,6 +92,11 @@ def test_whiteouts_that_climb():
         refused(second(entry(path, data=b"")), "layer 2 of 2", path)
     for path in ("link/.wh.file", "link/.wh..wh..opq"):
         refused(second(entry(path, data=b"")), path, "symbolic link")
+    # A whiteout is no directory.
+    for path in (".wh.dir/file", "dir/.wh.x/y/z", ".wh.dir/.wh..wh..opq", "./.wh.dir/.wh.file"):
+        refused(second(entry(path, data=b"")), path, "below a whiteout")
+    found = accepted(second(entry(".wh..wh.plnk", DIR), entry(".wh..wh.plnk/1.2", data=b"aufs"), entry("dir/.wh..wh.orph/x", data=b"aufs")))
+    assert not any(".wh." in path for path in found) and "/dir/file" in found, found
 
 
 def test_links_that_lead_nowhere():
@@ -131,6 +138,35 @@ def test_broken_archives():
         image.layers[1] = spoil(image.layers[1])
         image.finish()
         refused(image, "layer 2 of 2")
+
+
+def test_compressions_that_layers_have_not():
+    """image-spec has gzip and zstd: any other is refused by its name, also for one whose media type says gzip."""
+    need("lz4")
+    lz4 = subprocess.run(["lz4", "-c"], input=BASE, capture_output=True, check=True).stdout
+    for name, packed in (("bzip2", bz2.compress(BASE)), ("xz", lzma.compress(BASE)), ("LZ4", lz4)):
+        image = Image([BASE, BASE])
+        image.layers[1] = packed
+        image.finish()
+        refused(image, "layer 2 of 2", f"compressed by {name}", "gzip and zstd")
+    # A name may begin as bzip2 does.
+    assert "/BZh91" in accepted([tar_of([entry("BZh91", data=b"x")])]) and "/BZh9" in accepted([tar_of([entry("BZh9", DIR)])])
+
+
+def test_zstd():
+    image = Image([BASE, tar_of([entry("above", data=b"z" * 5000)])])
+    for i, layer in enumerate((BASE, tar_of([entry("above", data=b"z" * 5000)]))):
+        image.layers[i] = subprocess.run(["zstd", "-q", "-c"], input=layer, capture_output=True, check=True).stdout
+    image.finish()
+    with tempfile.TemporaryDirectory() as name:
+        result, out = helper(image, pathlib.Path(name))
+        assert result.returncode == 0, result
+        assert "above" in subprocess.run(["unsquashfs", "-l", str(out)], capture_output=True, text=True, check=True).stdout
+    for spoil in (lambda b: b[:-9], lambda b: b[:20] + bytes(8) + b[28:]):
+        broken = Image([BASE])
+        broken.layers[0] = spoil(image.layers[0])
+        broken.finish()
+        refused(broken, "layer 1 of 1")
 
 
 def test_what_unpacks_to_something_else():

@@ -39,6 +39,7 @@ static kiln_loop *loop;
 static const char *id;
 static char *dir;
 static char *runtime;
+static bool ephemeral;
 static char *socket_path;
 static char mode[32];
 static char state[16] = "created";
@@ -99,7 +100,8 @@ static void answer_waits(void)
 
 static void enter_state(const char *name)
 {
-	kiln__autofree char *path = kiln__strf("%s/state.json", dir);
+	kiln__autofree char *path =
+		kiln__strf("%s/" KILN__VM_STATE_FILE, ephemeral ? runtime : dir);
 	kiln__autofree char *event = NULL;
 	json_t *object;
 	char *text;
@@ -181,6 +183,7 @@ static void launch(struct kiln__control_call *call, json_t *params)
 	vm_dir = json_string_value(json_object_get(params, "dir"));
 	dir = kiln__strf("%s/" KILN__VM_STATE, vm_dir);
 	runtime = strdup(json_string_value(json_object_get(params, "runtime_dir")));
+	ephemeral = json_is_true(json_object_get(params, "ephemeral"));
 	foreground = json_is_true(json_object_get(params, "foreground"));
 	if (is_mode("die"))
 		exit(1);

@@ -29,7 +29,8 @@ enum {
 struct vmlinux_file {
 	Elf64_Ehdr header;
 	Elf64_Phdr headers[70];
-	uint32_t note[5]; /* name size, descriptor size, type, "Xen", entry */
+	uint32_t
+		note[10]; /* name size, descriptor size, type, "Xen", entry; and room for another */
 	uint32_t relocs[64];
 	size_t reloc_count; /* words; 0: no table */
 	size_t lead;        /* bytes of something else before it in the file */

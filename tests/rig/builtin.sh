@@ -38,6 +38,19 @@ expect "5 GiB, across the hole" 0 '^4[0-9][0-9][0-9] MiB$' kiln run -m 5G --root
 expect "in the background" 0 . kiln run -d --name v --rootfs "$root" -- sleep 1000
 expect "it is the builtin VMM's" 0 '"backend": *"builtin"' sh -c "$build/kiln inspect v"
 expect "exec" 0 '^inside$' kiln exec v -- echo inside
+
+# Requests that its rings have taken, as the kernel counts them, while its filter and Landlock hold.
+requests_by_ring() {
+	local pid fd sum=0
+	pid=$(kiln inspect v | sed -n 's/^ *"pid": \([0-9]*\),/\1/p' | head -n 1)
+	grep -q '^Seccomp:.*2$' "/proc/$pid/status" && kiln inspect v | grep -q '"landlock": [1-9]' || { echo "it is not confined"; return 1; }
+	for fd in /proc/"$pid"/fd/*; do
+		[ "$(readlink "$fd")" != 'anon_inode:[io_uring]' ] ||
+			sum=$((sum + $(sed -n 's/^SqHead:[[:space:]]*//p' "/proc/$pid/fdinfo/${fd##*/}")))
+	done
+	echo "$sum requests"
+}
+expect "the disks of a confined runner go by io_uring" 0 '^[1-9][0-9]* requests$' requests_by_ring
 expect "pause" 0 '' kiln pause v
 expect "resume" 0 '' kiln resume v
 expect "exec after a pause" 3 '' kiln exec v -- sh -c 'exit 3'

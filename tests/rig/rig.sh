@@ -15,6 +15,8 @@
 # does its exit code. The exit code of rig.sh is 0 if all commands' were, the
 # first other one if not, 77 if this machine cannot have a rig, 125 if L1 failed.
 #
+# KILN_SOAK reaches the commands, and gives them twenty times as long.
+#
 # With -i time in L1 is virtual, an instruction a nanosecond: what is measured there repeats.
 #
 # It sets itself up: kernel and initramfs are kept under .cache/rig, made by --setup or
@@ -33,7 +35,7 @@ out=
 time=
 
 # Debian's ordinary kernel has 9P, its cloud kernel does not. In loading order with their dependencies:
-modules="virtio_pci 9pnet_virtio 9p kvm_amd tun virtio_net vhost_vsock"
+modules="virtio_pci 9pnet_virtio 9p kvm_amd tun virtio_net vhost_vsock vhost_net"
 
 skip() { echo "rig: skipped: $*" >&2; exit 77; }
 fail() { echo "rig: $*" >&2; exit 125; }
@@ -94,11 +96,11 @@ module_files()
 setup()
 {
 	local work version n=10 file
-	[ ! -e "$cache/initramfs-2.gz" ] || return 0
+	[ ! -e "$cache/initramfs-3.gz" ] || return 0
 	mkdir -p "$cache"
 	exec 9>"$cache/lock"
 	flock 9
-	[ ! -e "$cache/initramfs-2.gz" ] || return 0 # another was faster
+	[ ! -e "$cache/initramfs-3.gz" ] || return 0 # another was faster
 	echo "rig: setting up in $(realpath "$cache")" >&2
 	work=$(mktemp -d "$cache/new.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
@@ -113,9 +115,9 @@ setup()
 		n=$((n + 1))
 	done
 	write_init "$work/ini/init"
-	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs-2.gz"
-	cp "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
-	mv "$work/initramfs-2.gz" "$cache/initramfs-2.gz" # last: it says that all is there
+	(cd "$work/ini" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initramfs-3.gz"
+	mv "$work"/l1/boot/vmlinuz-* "$cache/vmlinuz"
+	mv "$work/initramfs-3.gz" "$cache/initramfs-3.gz" # last: it says that all is there
 	rm -rf "$work"
 	trap - EXIT
 	flock -u 9
@@ -126,6 +128,7 @@ write_run()
 {
 	local i=0 command
 	echo "export RIG_OUT=/run/rig HOME=/tmp LC_ALL=C.UTF-8 PATH=$(printf %q "$PATH")"
+	[ -z "${KILN_SOAK:-}" ] || echo "export KILN_SOAK=1"
 	printf 'cd %q\n' "$PWD"
 	for command in "$@"; do
 		printf 'bash -c %q </dev/null >/run/rig/%d.out 2>&1; echo $? >/run/rig/%d.code\n' \
@@ -142,7 +145,7 @@ boot()
 	timeout --foreground "$seconds" qemu-system-x86_64 \
 		-M q35 -accel tcg,thread=single $time -smp 1 -cpu "$cpu" -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
-		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs-2.gz" \
+		-kernel "$cache/vmlinuz" -initrd "$cache/initramfs-3.gz" \
 		-append "console=ttyS0 quiet panic=-1 nokaslr" \
 		-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
 		-device virtio-9p-pci,fsdev=host,mount_tag=host \
@@ -184,6 +187,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 [ $# -gt 0 ] || fail "no command given"
+[ -z "${KILN_SOAK:-}" ] || seconds=$((seconds * 20))
 need_tools
 setup
 if [ -z "$out" ]; then

@@ -252,7 +252,7 @@ int main(int argc, char **argv)
 					     : "earlyprintk=serial,ttyS0,115200,keep panic=-1",
 		.random_base = !strcmp(how, "random"),
 	};
-	struct kiln__acpi_options acpi = {.pvpanic = true};
+	struct kiln__acpi_options acpi = {.pci = true, .io_apic = 0xfec00000, .pvpanic = true};
 	struct kiln__boot_entry entry;
 	kiln_error err;
 

@@ -76,7 +76,7 @@ static struct kiln__vmdir *create(const char *name, bool ephemeral)
 
 static void write_state(const struct kiln__vmdir *dir, const char *text)
 {
-	kiln__autofree char *path = kiln__strf("%s/state.json", dir->state);
+	kiln__autofree char *path = kiln__vmdir_state_file(dir);
 
 	assert_int_equal(kiln__os_replace_file(path, text, strlen(text), 0600, false, NULL), 0);
 }

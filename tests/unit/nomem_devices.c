@@ -43,7 +43,7 @@ static void begin(struct virtio_guest *guest, struct kiln__virtio *device)
 static int make_rng(kiln_loop *loop, kiln_error *err)
 {
 	struct kiln__rng *rng = NULL;
-	int r = kiln__rng_new(&rng, loop, err);
+	int r = kiln__rng_new(&rng, loop, NULL, err);
 
 	kiln__rng_free(rng);
 	return r;

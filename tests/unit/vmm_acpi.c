@@ -79,7 +79,7 @@ static const unsigned char *find(const struct kiln__ram *ram, uint64_t rsdp, con
 
 static void the_rsdp_is_where_it_is_looked_for(void **state)
 {
-	const struct kiln__acpi_options options = {.cpus = 1};
+	const struct kiln__acpi_options options = {.cpus = 1, .pci = true};
 	uint64_t rsdp;
 	struct kiln__ram *ram = make(&options, &rsdp);
 	const unsigned char *bytes = at(ram, rsdp, 36);
@@ -141,6 +141,9 @@ static void the_madt_names_every_processor(void **state)
 	for (unsigned run = 0; run < 6; run++) {
 		const struct kiln__acpi_options options = {.cpus = counts[run / 2],
 							   .apic_ids = run % 2 ? ids : NULL,
+							   .io_apic = KILN__IOAPIC_BASE,
+							   .first_gsi = KILN__FIRST_GSI,
+							   .pci = true,
 							   .pvpanic = true,
 							   .serial = true,
 							   .rtc = true};
@@ -159,14 +162,14 @@ static void the_madt_names_every_processor(void **state)
 		}
 		assert_int_equal(get(madt, offset, 2), 0x0c01);
 		assert_int_equal(get(madt, offset + 4, 4), KILN__IOAPIC_BASE);
-		assert_int_equal(get(madt, offset + 8, 4), 0);
+		assert_int_equal(get(madt, offset + 8, 4), KILN__FIRST_GSI);
 		kiln__ram_free(ram);
 	}
 }
 
 static void the_mcfg_has_one_bus(void **state)
 {
-	const struct kiln__acpi_options options = {.cpus = 1};
+	const struct kiln__acpi_options options = {.cpus = 1, .pci = true};
 	uint64_t rsdp;
 	struct kiln__ram *ram = make(&options, &rsdp);
 	const unsigned char *mcfg = find(ram, rsdp, "MCFG");
@@ -179,10 +182,23 @@ static void the_mcfg_has_one_bus(void **state)
 	kiln__ram_free(ram);
 }
 
+static void without_devices_there_is_no_bus(void **state)
+{
+	const struct kiln__acpi_options options = {.cpus = 1};
+	uint64_t rsdp;
+	struct kiln__ram *ram = make(&options, &rsdp);
+	const unsigned char *xsdt = table(ram, get(at(ram, rsdp, 36), 24, 8));
+
+	(void)state;
+	assert_int_equal(get(xsdt, 4, 4), 36 + 2 * 8);
+	assert_null(find(ram, rsdp, "MCFG"));
+	kiln__ram_free(ram);
+}
+
 static void the_reset_vector_resets(void **state)
 {
 	static const unsigned char code[] = {0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xf4, 0xeb, 0xfd};
-	const struct kiln__acpi_options options = {.cpus = 1};
+	const struct kiln__acpi_options options = {.cpus = 1, .pci = true};
 	uint64_t rsdp;
 	struct kiln__ram *ram = make(&options, &rsdp);
 
@@ -312,7 +328,7 @@ static void write_table(const char *dir, const unsigned char *bytes)
 
 static int write_tables(int argc, char **argv)
 {
-	struct kiln__acpi_options options = {.cpus = (unsigned)atoi(argv[2])};
+	struct kiln__acpi_options options = {.cpus = (unsigned)atoi(argv[2]), .pci = true};
 	struct kiln__ram *ram;
 	uint64_t rsdp;
 
@@ -338,6 +354,7 @@ int main(int argc, char **argv)
 		kiln_test(the_fadt_denies_what_is_not_there),
 		kiln_test(the_madt_names_every_processor),
 		kiln_test(the_mcfg_has_one_bus),
+		kiln_test(without_devices_there_is_no_bus),
 		kiln_test(the_reset_vector_resets),
 		kiln_test(processors_that_cannot_be_are_refused),
 		kiln_test(lengths_have_their_shortest_encoding),

@@ -11,12 +11,12 @@ ALWAYS = {"PCI0": ["PNP0A08", "PNP0A03", "WordBusNumber", "0xC0000000", "0x20000
           "BRD0": ["PNP0C02", "0xE0000000", "0x00100000", "0x0600"],
           "PWRB": ["PNP0C0C"],
           "SLPB": ["PNP0C0E"],
-          "GED0": ["ACPI0013", "Edge, ActiveHigh, Exclusive", "0x00000009",
+          "GED0": ["ACPI0013", "Edge, ActiveHigh, Exclusive", "0x00000010",
                    "OperationRegion (EREG, SystemIO, 0x0604, 0x04)", "Field (EREG, DWordAcc, NoLock, Preserve)",
                    "EVTS,   32", "Method (_EVT, 1, Serialized)", "Notify (\\_SB.PWRB, 0x80)",
                    "Notify (\\_SB.SLPB, 0x80)"]}
 ASKED = {"pvpanic": ("PEVT", ["QEMU0001", "0x0505"]),
-         "serial": ("COM1", ["PNP0501", "0x03F8", "0x08", "0x00000004"]),
+         "serial": ("COM1", ["PNP0501", "0x03F8", "0x08", "0x00000011"]),
          "rtc": ("RTC0", ["PNP0B00", "0x0070", "0x02"])}
 
 

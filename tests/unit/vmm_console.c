@@ -36,6 +36,7 @@ struct fixture {
 	char got[65536];
 	size_t got_len;
 	size_t allowance; /* bytes of output that are still taken */
+	size_t resumes;   /* the output's taker gives itself so much more, so often, from within */
 	unsigned last_port;
 	unsigned writable;
 	bool open[4];
@@ -52,6 +53,11 @@ static size_t output(void *data, unsigned port, const void *bytes, size_t len)
 	assert_true(f->got_len + len <= sizeof(f->got));
 	memcpy(f->got + f->got_len, bytes, len);
 	f->got_len += len;
+	if (f->allowance == 0 && f->resumes > 0) {
+		f->resumes--;
+		f->allowance = 1;
+		kiln__console_resume(f->console, port);
+	}
 	return len;
 }
 
@@ -195,6 +201,22 @@ static void output_waits_for_a_slow_user(void **state)
 	virtio_guest_restart(&f.guest, ALL, 64);
 	guest_writes(&f, TX, ".");
 	assert_got(&f, "hello, slow world!x.");
+	tear_down(&f);
+}
+
+/* What a user takes a byte of at a time, asking for more before it returns. */
+static void output_goes_on_that_was_resumed_from_within(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, 1);
+	f.allowance = 1;
+	f.resumes = 7;
+	guest_writes(&f, TX, "12345678");
+	for (unsigned i = 0; i < 20; i++)
+		kiln_loop_dispatch(f.loop);
+	assert_got(&f, "12345678");
 	tear_down(&f);
 }
 
@@ -382,6 +404,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		kiln_test(one_port_needs_two_queues),
 		kiln_test(output_waits_for_a_slow_user),
+		kiln_test(output_goes_on_that_was_resumed_from_within),
 		kiln_test(input_goes_into_the_guests_buffers),
 		kiln_test(a_byte_in_an_emergency_is_output),
 		kiln_test(ports_are_announced_named_and_opened),

@@ -19,7 +19,7 @@ static void set_up(struct fixture *f)
 
 	memset(f, 0, sizeof(*f));
 	kiln_ok(kiln_loop_new(&f->loop, &err), &err);
-	kiln_ok(kiln__rng_new(&f->rng, f->loop, &err), &err);
+	kiln_ok(kiln__rng_new(&f->rng, f->loop, NULL, &err), &err);
 	virtio_guest_init(&f->guest, kiln__rng_device(f->rng), ~0ULL, 64);
 }
 
@@ -97,11 +97,43 @@ static void a_buffer_to_be_read_breaks_the_device(void **state)
 	tear_down(&f);
 }
 
+/* As Linux's khwrngd asks: but the first ones wait, and nobody is notified meanwhile. */
+static void who_asks_slowly_waits(void **state)
+{
+	const struct kiln__rng_pace pace = {.quiet = 0, .wait = 5};
+	struct vring_part part = {VG_BUFFERS, 64};
+	struct fixture f;
+	kiln_error err;
+	uint32_t len = 0;
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	kiln_ok(kiln_loop_new(&f.loop, &err), &err);
+	kiln_ok(kiln__rng_new(&f.rng, f.loop, &pace, &err), &err);
+	virtio_guest_init(&f.guest, kiln__rng_device(f.rng), ~0ULL, 64);
+	for (unsigned i = 0; i < 2; i++) {
+		virtio_guest_send(&f.guest, 0, &part, 0, 1);
+		assert_true(vring_take(&f.guest.rings[0], &len) >= 0);
+	}
+	virtio_guest_send(&f.guest, 0, &part, 0, 1);
+	assert_true(vring_take(&f.guest.rings[0], &len) < 0);
+	while (vring_take(&f.guest.rings[0], &len) < 0)
+		kiln_loop_step(f.loop);
+	assert_int_equal(len, 64);
+	/* A guest that boots anew is seeded at once. */
+	virtio_guest_send(&f.guest, 0, &part, 0, 1);
+	virtio_guest_restart(&f.guest, ~0ULL, 64);
+	virtio_guest_send(&f.guest, 0, &part, 0, 1);
+	assert_true(vring_take(&f.guest.rings[0], &len) >= 0);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(buffers_are_filled),
 		kiln_test(a_request_is_bounded_and_so_is_a_round),
+		kiln_test(who_asks_slowly_waits),
 		kiln_test(a_buffer_to_be_read_breaks_the_device),
 	};
 

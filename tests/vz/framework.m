@@ -54,6 +54,7 @@ enum { STOPPED, RUNNING, PAUSED, ERROR, STARTING, PAUSING, RESUMING, STOPPING };
 - (void)virtualMachine:(VZVirtualMachine *)vm
 				 networkDevice:(id)device
 	attachmentWasDisconnectedWithError:(NSError *)error;
+- (void)attachment:(id)attachment didEncounterError:(NSError *)error;
 - (BOOL)listener:(id)listener
 	shouldAcceptNewConnection:(id)connection
 		 fromSocketDevice:(id)device;
@@ -82,6 +83,7 @@ struct link {
 	struct link *link;
 	struct service_vm *service;
 	VZVirtioSocketDevice *socket;
+	LookalikeObject *balloon;
 }
 - (void)ended:(NSString *)error;
 - (void)listen;
@@ -122,7 +124,7 @@ struct link {
 
 + (BOOL)isNestedVirtualizationSupported
 {
-	return NO;
+	return lookalike_faults.nested;
 }
 
 - (id)init
@@ -363,6 +365,8 @@ static NSString *check_devices(VZVirtualMachineConfiguration *config)
 - (BOOL)validateSaveRestoreSupportWithError:(NSError **)error
 {
 	GOT(@"");
+	if (!lookalike_faults.cannot_save)
+		return YES;
 	*error = lookalike_error(10, @"Save and restore need Apple silicon.");
 	return NO;
 }
@@ -451,6 +455,18 @@ static void on_done(void *data, const char *error)
 		job->code = 1;
 		snprintf(job->words, sizeof(job->words), "Internal Virtualization error. %s", error);
 		job->next_state = ERROR;
+	}
+	job_send(job);
+}
+
+/* The VM stays what it was. */
+static void on_saved(void *data, const char *error)
+{
+	struct job *job = data;
+
+	if (error) {
+		job->code = 11;
+		snprintf(job->words, sizeof(job->words), "%s", error);
 	}
 	job_send(job);
 }
@@ -624,6 +640,14 @@ static const char *path_of(NSURL *url)
 	return [[url path] UTF8String];
 }
 
+/* Of a network disk. */
+static const char *url_of(id attachment)
+{
+	NSURL *url = [attachment valueNamed:@"URL"];
+
+	return [url isFileURL] ? NULL : [[url absoluteString] UTF8String];
+}
+
 static void read_disks(VZVirtualMachineConfiguration *config, struct service_plan *plan)
 {
 	NSArray *devices = [config valueNamed:@"storageDevices"];
@@ -635,6 +659,7 @@ static void read_disks(VZVirtualMachineConfiguration *config, struct service_pla
 		/* Of whatever bus: the guests that are booted here need virtio. */
 		plan->disks[plan->disk_count++] = (struct service_disk){
 			.path = path_of([attachment valueNamed:@"URL"]),
+			.url = url_of(attachment),
 			.serial = [[device valueNamed:@"blockDeviceIdentifier"] UTF8String],
 			.readonly = [attachment numberNamed:@"readOnly"],
 			.cache = [attachment numberNamed:@"synchronizationMode"] == 3 ? "unsafe"
@@ -649,8 +674,48 @@ static void read_networks(VZVirtualMachineConfiguration *config, struct service_
 	NSArray *devices = [config valueNamed:@"networkDevices"];
 
 	for (NSUInteger i = 0; i < [devices count] && i < SERVICE_MAX; i++)
-		plan->macs[plan->network_count++] = [[[[devices objectAtIndex:i]
-			valueNamed:@"MACAddress"] valueNamed:@"string"] UTF8String];
+	{
+		id device = [devices objectAtIndex:i];
+		NSFileHandle *handle = [[device valueNamed:@"attachment"] valueNamed:@"fileHandle"];
+
+		plan->switches[plan->network_count] = handle ? [handle fileDescriptor] : -1;
+		plan->macs[plan->network_count++] =
+			[[[device valueNamed:@"MACAddress"] valueNamed:@"string"] UTF8String];
+	}
+}
+
+static void read_shares(VZVirtualMachineConfiguration *config, struct service_plan *plan)
+{
+	NSArray *devices = [config valueNamed:@"directorySharingDevices"];
+
+	for (NSUInteger i = 0; i < [devices count] && i < SERVICE_MAX; i++) {
+		id device = [devices objectAtIndex:i];
+		id share = [device valueNamed:@"share"];
+		id directory = [share valueNamed:@"directory"];
+
+		if (directory) /* several by one tag virtiofsd has not */
+			plan->shares[plan->share_count++] = (struct service_share){
+				.tag = [[device valueNamed:@"tag"] UTF8String],
+				.path = path_of([directory valueNamed:@"URL"]),
+			};
+	}
+}
+
+static void read_ports(VZVirtualMachineConfiguration *config, struct service_plan *plan)
+{
+	id ports = [[[config valueNamed:@"consoleDevices"] lastObject] valueNamed:@"ports"];
+
+	for (NSUInteger i = 0; i < [ports numberNamed:@"maximumPortCount"] && i < SERVICE_MAX; i++) {
+		id port = [ports valueNamed:[NSString stringWithFormat:@"%lu", (unsigned long)i]];
+		id attachment = [port valueNamed:@"attachment"];
+		NSFileHandle *handle = [attachment valueNamed:@"fileHandleForReading"];
+
+		plan->ports[plan->port_count++] = (struct service_port){
+			.name = [[port valueNamed:@"name"] UTF8String],
+			.file = handle ? NULL : path_of([attachment valueNamed:@"URL"]),
+			.fd = handle ? [handle fileDescriptor] : -1,
+		};
+	}
 }
 
 static void read_console(VZVirtualMachineConfiguration *config, struct service_plan *plan)
@@ -683,7 +748,22 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 	read_disks(config, &plan);
 	read_networks(config, &plan);
 	read_console(config, &plan);
+	read_shares(config, &plan);
+	read_ports(config, &plan);
 	return plan;
+}
+
+static void lose_disks(VZVirtualMachineConfiguration *config)
+{
+	NSArray *devices = [config valueNamed:@"storageDevices"];
+
+	for (NSUInteger i = 0; i < [devices count]; i++) {
+		id attachment = [[devices objectAtIndex:i] valueNamed:@"attachment"];
+
+		[[[attachment valueNamed:@"delegate"] nonretainedObjectValue]
+				   attachment:attachment
+			    didEncounterError:lookalike_error(20002, @"The server is gone.")];
+	}
 }
 
 @implementation VZVirtualMachine
@@ -710,6 +790,11 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 		socket->link = link;
 		socket->listeners = [[NSMutableDictionary alloc] init];
 	}
+	if ([[config valueNamed:@"memoryBalloonDevices"] count]) {
+		balloon = [[NSClassFromString(@"VZVirtioTraditionalMemoryBalloonDevice") alloc] init];
+		[balloon setValue:[config valueNamed:@"memorySize"] named:@"most"];
+		[balloon setValue:[NSValue valueWithNonretainedObject:self] named:@"machine"];
+	}
 	return self;
 }
 
@@ -728,6 +813,7 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 	link->vm = nil;
 	link_unref(link);
 	[socket release];
+	[balloon release];
 	[configuration release];
 	[super dealloc];
 }
@@ -748,6 +834,12 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 {
 	GOT(@"");
 	return array_of(socket);
+}
+
+- (NSArray *)memoryBalloonDevices
+{
+	GOT(@"");
+	return array_of(balloon);
 }
 
 - (BOOL)canStop
@@ -792,6 +884,8 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 		snprintf(job->words, sizeof(job->words), "The virtual machine stopped unexpectedly.");
 		job_send(job);
 	}
+	if (lookalike_faults.disk_error)
+		lose_disks(configuration);
 	if (lookalike_faults.disconnect)
 		[delegate virtualMachine:self
 					     networkDevice:nil
@@ -866,6 +960,59 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 		job_send(job);
 }
 
+/* Paused already, as the framework wants it. */
+- (void)saveMachineStateToURL:(NSURL *)url completionHandler:(void *)block
+{
+	struct job *job = job_new(link, complete, block);
+	FILE *file = NULL;
+
+	GOT(([NSString stringWithFormat:@"<%@>", [[url path] lastPathComponent]]));
+	if (state != PAUSED)
+		lookalike_fail(@"a save in state %d", state);
+	job->next_state = PAUSED;
+	if (service) {
+		service_save(service, path_of(url), on_saved, job);
+		return;
+	}
+	file = fopen(path_of(url), "wx");
+	if (!file || fputs("state of nothing\n", file) < 0) {
+		job->code = 11;
+		snprintf(job->words, sizeof(job->words), "The state could not be saved.");
+	}
+	if (file)
+		fclose(file);
+	job_send(job);
+}
+
+/* What is restored is paused; it runs from the first resume on. */
+- (void)restoreMachineStateFromURL:(NSURL *)url completionHandler:(void *)block
+{
+	struct job *job = job_new(link, complete, block);
+	char error[512] = "";
+
+	GOT(([NSString stringWithFormat:@"<%@>", [[url path] lastPathComponent]]));
+	if (state != STOPPED)
+		lookalike_fail(@"a restore in state %d", state);
+	job->next_state = PAUSED;
+	job->code = access(path_of(url), R_OK) < 0 ? 12 : lookalike_faults.restore_code;
+	if (job->code) {
+		snprintf(job->words, sizeof(job->words), "The state could not be restored.");
+		job->next_state = STOPPED;
+		job_send(job);
+	} else if (lookalike_faults.no_boot) {
+		job_send(job);
+	} else {
+		struct service_plan plan = plan_of(configuration);
+
+		plan.restore = path_of(url);
+		service = service_start(&plan, &callbacks, link, on_done, job, error, sizeof(error));
+		if (!service)
+			on_done(job, error);
+		else
+			[self listen];
+	}
+}
+
 - (BOOL)requestStopWithError:(NSError **)error
 {
 	GOT(@"");
@@ -915,3 +1062,11 @@ static struct service_plan plan_of(VZVirtualMachineConfiguration *config)
 }
 
 @end
+
+void lookalike_balloon(id machine, unsigned long long bytes)
+{
+	VZVirtualMachine *vm = machine;
+
+	if (vm->service)
+		service_balloon(vm->service, bytes);
+}

@@ -6,6 +6,7 @@ usage: golden_test.py TRACE-PROGRAM [--update]
 """
 import difflib
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,13 +19,18 @@ for config in sorted(here.glob("*.json")):
         directory = pathlib.Path(name)
         state = directory / "state"
         state.mkdir()
-        for file in ("vmlinuz", "initrd", "root.img", "root.squashfs", "a.img", "b.img", "c.img", "d.img"):
-            (directory / file).write_bytes(b"")
-        (directory / "config.json").write_text(config.read_text().replace("@DIR@", name))
-        command = [program, directory / "config.json", state]
-        if config.stem.endswith("second-boot"):
-            subprocess.run(command, check=True, capture_output=True)
-        run = subprocess.run(command, capture_output=True, text=True)
+        (directory / "work").mkdir()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as switch, socket.socket(socket.AF_UNIX) as port:
+            switch.bind(f"{name}/switch.sock")
+            port.bind(f"{name}/port.sock")
+            port.listen(8)
+            for file in ("vmlinuz", "initrd", "root.img", "root.squashfs", "a.img", "b.img", "c.img", "d.img"):
+                (directory / file).write_bytes(b"")
+            (directory / "config.json").write_text(config.read_text().replace("@DIR@", name))
+            command = [program, directory / "config.json", state]
+            if config.stem.endswith("second-boot"):
+                subprocess.run(command, check=True, capture_output=True)
+            run = subprocess.run(command, capture_output=True, text=True)
     said = run.stdout.replace(name, "DIR") + run.stderr
     expected = config.with_suffix(".txt")
     if update:

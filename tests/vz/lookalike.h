@@ -27,6 +27,13 @@ struct lookalike_faults {
 	bool no_entitlement; /* the runner was not signed */
 	bool not_supported;  /* this Mac cannot run VMs */
 	bool disconnect;     /* once started, the network's attachment is lost */
+	bool disk_error;     /* once started, the network disk's server is lost */
+	bool cannot_save;    /* this configuration's state cannot be saved */
+	int restore_code;    /* a VZErrorCode that restore completes with */
+	int rosetta;         /* VZLinuxRosettaAvailability: 0 is none */
+	int rosetta_install_code;
+	bool nested;  /* this Mac's processor can */
+	bool monitor; /* no fault: a VM that is started can be saved */
 };
 extern struct lookalike_faults lookalike_faults;
 

@@ -15,6 +15,7 @@ SOURCE = HERE.parent.parent / "src/backends/vz"
 # What the headers write in another way than C does.
 SAME = {"CStr*": "char*", "instancetype": "id", "ObjectType*": "id", "ObjectType**": "id*",
         "NSErrorDomain*": "NSString*", "void(^)(NSError*)": "kiln__error_block",
+        "KeyType**": "id*",
         "void(^)(VZVirtioSocketConnection*,NSError*)": "kiln__object_block"}
 SCALARS = {"void": "v", "BOOL": 'KILN__BOOL_ENCODING', "NSInteger": "q", "NSUInteger": "Q", "uint32_t": "I",
            "uint64_t": "Q", "int": "i"}
@@ -58,13 +59,33 @@ class Tables:
         return None
 
 
+def macros_of(text):
+    """The function-like macros that a source defines: (name, parameters, body)."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    return [(m[1], [p.strip() for p in m[2].split(",")], m[3])
+            for m in re.finditer(r"^#define (\w+)\(([\w, ]*)\)\s+(.*)$", joined, re.M)]
+
+
+def expansions(text, macros):
+    """What the calls of the macros stand for, as text of the lines where they are."""
+    lines = text.split("\n")
+    extra = [""] * len(lines)
+    for name, parameters, body in macros:
+        for line, arguments in find_calls(text, name):
+            if len(arguments) != len(parameters):
+                continue
+            given = dict(zip(parameters, arguments))
+            extra[line - 1] += " " + re.sub(r"\w+", lambda m: given.get(m[0], m[0]), body)
+    return [(line, more) for line, more in enumerate(extra, 1) if more]
+
+
 def strip(text):
     """C without comments and preprocessor lines, lines kept."""
     text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m.group().count("\n"), text, flags=re.S)
     return re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: "\n" * m.group().count("\n"), text, flags=re.M)
 
 
-def calls(text, name):
+def find_calls(text, name):
     """(line, arguments) of each call of a macro, as text."""
     for match in re.finditer(r"\b" + name + r"\(", text):
         depth, start, parts, quoted = 1, match.end(), [], False
@@ -97,7 +118,11 @@ class Check:
         self.used = {}  # (class, kind, selector) -> file:line
         self.classes = {}
         for name, text in sorted(sources.items()):
-            self.file(name, strip(text))
+            plain_text = strip(text)
+            local = [] if name.startswith("objc.h") else macros_of(text)
+            self.file(name, plain_text)
+            for line, more in expansions(plain_text, local):
+                self.file(name, more, line)
         self.constants()
 
     def complain(self, where, words):
@@ -123,8 +148,9 @@ class Check:
         if returns is not None and plain(returns) != row[1]:
             self.complain(where, f"{sign} returns {row[1]}, not {plain(returns)}")
 
-    def file(self, name, text):
+    def file(self, name, text, first=1):
         bridge = name.startswith("objc.")
+        calls = lambda text, macro: ((line + first - 1, a) for line, a in find_calls(text, macro))
         for line, a in calls(text, "kiln__send"):
             self.message(f"{name}:{line}", "-", a[1], a[2], types_of(a[3]), a[0])
             if len(a) - 5 != len(types_of(a[3])):
@@ -133,20 +159,24 @@ class Check:
             self.message(f"{name}:{line}", "+", a[1], a[2], types_of(a[3]), a[0])
             if len(a) - 4 != len(types_of(a[3])):
                 self.complain(f"{name}:{line}", f"{a[2]} is given {len(a) - 4} arguments")
+        for line, a in calls(text, "kiln__make"):
+            self.message(f"{name}:{line}", "-", a[0], a[1], types_of(a[2]), "id")
+            self.message(f"{name}:{line}", "+", a[0], "alloc", [], "id")
+            if len(a) - 3 != len(types_of(a[2])):
+                self.complain(f"{name}:{line}", f"{a[1]} is given {len(a) - 3} arguments")
+        for line, a in calls(text, "kiln__set"):
+            self.message(f"{name}:{line}", "-", a[0], a[1], types_of(f"({a[2]})"), "void")
         for line, a in calls(text, "kiln__alloc"):
             self.message(f"{name}:{line}", "+", a[0], "alloc", [], "id")
         for line, a in calls(text, "kiln__new"):
             self.message(f"{name}:{line}", "-", a[0], "init", [], "id")
-        for line, a in calls(text, "kiln__has_class"):
-            self.cls(f"{name}:{line}", a[0])
+        for macro in "kiln__has_class", "kiln__vz_need":
+            for line, a in calls(text, macro):
+                self.cls(f"{name}:{line}", a[0])
         for line, a in calls(text, "kiln__has"):
             self.message(f"{name}:{line}", "-", a[0], a[1], None, None)
-        for macro in "set_devices", "set_device":
-            for line, a in calls(text, macro):
-                self.devices(f"{name}:{line}", a[1].strip('"'), a[2])
-        for line, a in calls(text, "begin"):
-            self.message(f"{name}:{line}", "-", "VZVirtualMachine", a[1], [], "BOOL")
-            self.message(f"{name}:{line}", "-", "VZVirtualMachine", a[2], ["kiln__error_block"], "void")
+        for line, a in calls(text, "set_devices"):
+            self.devices(f"{name}:{line}", a[1].strip('"'), a[2])
         for line, a in calls(text, "kiln__method"):
             self.method(f"{name}:{line}", a)
         if not bridge and re.search(r"\b(KILN__SEND|objc_\w+|sel_registerName|class_\w+)\s*\(", text):

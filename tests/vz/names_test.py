@@ -12,9 +12,14 @@ import names
 # What a slip of each kind looks like: file, what stands there, what a slip makes of it.
 SLIPS = [
     ("config.c", '"setMemorySize:"', '"setMemmorySize:"'),
-    ("config.c", "kiln__alloc(VZLinuxBootLoader)", "kiln__alloc(VZLinuxBootloader)"),
-    ("config.c", "kiln__new(VZNATNetworkDeviceAttachment)", "kiln__new(VZNatNetworkDeviceAttachment)"),
-    ("config.c", '"setMemorySize:", (uint64_t)', '"setMemorySize:", (uint32_t)'),
+    ("config.c", "kiln__make(VZLinuxBootLoader", "kiln__make(VZLinuxBootloader"),
+    ("devices.c", "kiln__new(VZNATNetworkDeviceAttachment)", "kiln__new(VZNatNetworkDeviceAttachment)"),
+    ("config.c", '"setMemorySize:", uint64_t', '"setMemorySize:", uint32_t'),
+    ("shares.c", '"initWithTag:", (NSString *)', '"initWithTag:", (NSURL *)'),
+    ("shares.c", '"initWithTag:"', '"initWithTags:"'),
+    ("shares.c", "kiln__send_class(VZLinuxRosettaAvailability", "kiln__send_class(NSInteger"),
+    ("devices.c", "NSTimeInterval, BOOL", "NSInteger, BOOL"),
+    ("framework.h", "VZLinuxRosettaAvailabilityInstalled = 2", "VZLinuxRosettaAvailabilityInstalled = 1"),
     ("config.c", '"initWithURL:", (NSURL *)', '"initWithURL:", (NSString *)'),
     ("config.c", '"setStorageDevices:", VZStorageDeviceConfiguration', '"setStorageDevices:", VZStorageDevice'),
     ("framework.h", "VZDiskImageCachingModeCached = 2", "VZDiskImageCachingModeCached = 0"),

@@ -27,6 +27,9 @@ void lookalike_fail(NSString *format, ...) __attribute__((noreturn));
 
 NSError *lookalike_error(int code, NSString *words);
 
+/* The balloon of @machine, a VZVirtualMachine, is to leave the guest so many bytes. */
+void lookalike_balloon(id machine, unsigned long long bytes);
+
 /* A block as the runtime lays it out. */
 struct lookalike_block {
 	void *isa;

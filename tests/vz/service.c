@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service.h"
 
+#include "extra.h"
 #include "lookalike.h"
 
 #include "backend.h"
@@ -53,6 +54,7 @@ struct service_vm {
 	void *start;
 	struct kiln__spec *spec;
 	struct kiln__instance *instance;
+	struct extra *extra; /* NULL: QEMU does without */
 	struct kiln__stream *console_in;
 	struct kiln__stream *console_out;
 	struct kiln__list carried;
@@ -234,6 +236,8 @@ static int add_disks(struct kiln__spec *spec, const struct service_plan *plan, k
 
 	for (size_t i = 0; r == 0 && i < plan->disk_count; i++) {
 		const struct service_disk *from = &plan->disks[i];
+		if (from->url)
+			continue;
 		struct kiln__disk disk = {
 			.source = {.path = from->path, .fd = KILN_FD_NONE},
 			.serial = from->serial,
@@ -268,6 +272,8 @@ static int make_spec(struct service_vm *vm, const struct service_plan *plan, kil
 		return r;
 	set(config, "backend", "qemu");
 	set(config, "accel", "tcg");
+	if (vm->extra)
+		set(config, "qemu.binary", "%s", extra_program(vm->extra));
 	set(config, "readiness.kind", "none");
 	set(config, "cpus", "%lu", plan->cpus);
 	set(config, "memory", "%llu", (unsigned long long)plan->memory);
@@ -282,10 +288,12 @@ static int make_spec(struct service_vm *vm, const struct service_plan *plan, kil
 	set(config, "vsock.enabled", "%s", plan->vsock ? "true" : "false");
 	set(config, "rng", "%s", plan->rng ? "true" : "false");
 	set(config, "balloon", "%s", plan->balloon ? "true" : "false");
-	for (size_t i = 0; i < plan->network_count; i++) {
-		snprintf(key, sizeof(key), "networks[%zu].kind", i);
+	for (size_t i = 0, n = 0; i < plan->network_count; i++) {
+		if (plan->switches[i] >= 0)
+			continue;
+		snprintf(key, sizeof(key), "networks[%zu].kind", n);
 		set(config, key, "user");
-		snprintf(key, sizeof(key), "networks[%zu].mac", i);
+		snprintf(key, sizeof(key), "networks[%zu].mac", n++);
 		set(config, key, "%s", plan->macs[i]);
 	}
 	r = kiln__config_spec(config, &vm->spec, err);
@@ -314,6 +322,7 @@ static void dispose(struct service_vm *vm)
 {
 	vm->gone = true;
 	kiln__backend_qemu.free(vm->instance);
+	extra_free(vm->extra);
 	while (!kiln__list_empty(&vm->carried))
 		on_carried_end(kiln__list_entry(vm->carried.next, struct carried, link), NULL);
 	kiln__stream_close(vm->console_in);
@@ -362,6 +371,33 @@ static int open_vm(struct service_vm *vm, const struct service_plan *plan, kiln_
 	return r;
 }
 
+/* Only where the plan has what kiln's QEMU backend has not. */
+static bool make_extra(struct service_vm *vm, const struct service_plan *plan, kiln_error *err)
+{
+	bool wanted = plan->share_count || plan->port_count || plan->restore || plan->balloon ||
+		      lookalike_faults.monitor;
+	char error[512] = "";
+
+	for (size_t i = 0; i < plan->disk_count; i++)
+		wanted |= plan->disks[i].url != NULL;
+	for (size_t i = 0; i < plan->network_count; i++)
+		wanted |= plan->switches[i] >= 0;
+	vm->extra = wanted ? extra_new(plan, error, sizeof(error)) : NULL;
+	if (wanted && !vm->extra)
+		kiln__fail(err, KILN_EIO, "%s", error);
+	return !wanted || vm->extra;
+}
+
+static bool join_extra(struct service_vm *vm, kiln_error *err)
+{
+	char error[4096] = "";
+	bool joined = !vm->extra || extra_join(vm->extra, service.loop, error, sizeof(error));
+
+	if (!joined)
+		kiln__fail(err, KILN_EIO, "%s", error);
+	return joined;
+}
+
 static void start_now(struct job *job)
 {
 	struct start_job *start = (struct start_job *)job;
@@ -370,7 +406,8 @@ static void start_now(struct job *job)
 	kiln__list_init(&vm->carried);
 	vm->console_in = stream_of(start->plan->console_in);
 	vm->console_out = stream_of(start->plan->console_out);
-	if (open_vm(vm, start->plan, &start->err) < 0) {
+	if (!make_extra(vm, start->plan, &start->err) ||
+	    open_vm(vm, start->plan, &start->err) < 0 || !join_extra(vm, &start->err)) {
 		dispose(vm);
 		start->vm = NULL;
 		return;
@@ -380,7 +417,10 @@ static void start_now(struct job *job)
 		kiln__stream_resume(vm->console_in);
 	}
 	atomic_store(&service.pid, (int)kiln__backend_qemu.pid(vm->instance));
-	kiln__backend_qemu.start(vm->instance, on_started, vm);
+	if (start->plan->restore) /* loaded, and paused */
+		on_started(vm, 0, NULL);
+	else
+		kiln__backend_qemu.start(vm->instance, on_started, vm);
 }
 
 struct service_vm *service_start(const struct service_plan *plan,
@@ -414,7 +454,9 @@ struct call_job {
 	void *data;
 	uint32_t port;
 	bool on;
-	enum { PAUSE, RESUME, POWER, CONNECT, LISTEN, FREE } what;
+	uint64_t bytes;
+	const char *path;
+	enum { PAUSE, RESUME, POWER, CONNECT, LISTEN, SAVE, BALLOON, FREE } what;
 };
 
 struct answer {
@@ -457,6 +499,15 @@ static void listen_now(struct service_vm *vm, uint32_t port, bool on)
 		vm->listened[vm->listened_count++] = port;
 }
 
+static void save_now(struct call_job *call)
+{
+	char error[4096] = "this VM was started without a second monitor";
+	bool saved =
+		call->vm->extra && extra_save(call->vm->extra, call->path, error, sizeof(error));
+
+	call->done(call->data, saved ? NULL : error);
+}
+
 static void call_now(struct job *job)
 {
 	struct call_job *call = (struct call_job *)job;
@@ -476,9 +527,13 @@ static void call_now(struct job *job)
 		kiln__backend_qemu.connect(call->vm->instance, call->port, on_connected, answer);
 	else if (call->what == POWER)
 		kiln__backend_qemu.shutdown(call->vm->instance, ignore, NULL);
+	else if (call->what == SAVE)
+		save_now(call);
+	else if (call->what == BALLOON && call->vm->extra)
+		extra_balloon(call->vm->extra, call->bytes);
 	else if (call->what == LISTEN)
 		listen_now(call->vm, call->port, call->on);
-	else
+	else if (call->what == FREE)
 		dispose(call->vm);
 }
 
@@ -496,6 +551,17 @@ void service_pause(struct service_vm *vm, service_done done, void *data)
 void service_resume(struct service_vm *vm, service_done done, void *data)
 {
 	call_service((struct call_job){.vm = vm, .done = done, .data = data, .what = RESUME});
+}
+
+void service_save(struct service_vm *vm, const char *path, service_done done, void *data)
+{
+	call_service((struct call_job){
+		.vm = vm, .path = path, .done = done, .data = data, .what = SAVE});
+}
+
+void service_balloon(struct service_vm *vm, uint64_t bytes)
+{
+	call_service((struct call_job){.vm = vm, .bytes = bytes, .what = BALLOON});
 }
 
 void service_power_button(struct service_vm *vm)

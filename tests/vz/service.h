@@ -16,9 +16,21 @@
 
 struct service_disk {
 	const char *path;
+	const char *url; /* of an NBD server, instead */
 	const char *serial;
 	const char *cache;
 	bool readonly;
+};
+
+struct service_share {
+	const char *tag;
+	const char *path;
+};
+
+struct service_port {
+	const char *name;
+	const char *file; /* or a socket: */
+	int fd;
 };
 
 /* Borrowed for the call. */
@@ -30,13 +42,19 @@ struct service_plan {
 	const char *cmdline;
 	struct service_disk disks[SERVICE_MAX];
 	size_t disk_count;
-	const char *macs[SERVICE_MAX]; /* of NATs */
+	const char *macs[SERVICE_MAX];
+	int switches[SERVICE_MAX]; /* their sockets; -1: NAT */
 	size_t network_count;
+	struct service_share shares[SERVICE_MAX];
+	size_t share_count;
+	struct service_port ports[SERVICE_MAX];
+	size_t port_count;
 	bool vsock;
 	bool rng;
 	bool balloon;
 	int console_in;
 	int console_out;
+	const char *restore; /* the file of a saved state: it is paused then; NULL: it boots */
 };
 
 /* @error is NULL, or words. */
@@ -62,6 +80,8 @@ struct service_vm *service_start(const struct service_plan *plan,
 				 service_done started, void *start, char *error, size_t size);
 void service_pause(struct service_vm *vm, service_done done, void *data);
 void service_resume(struct service_vm *vm, service_done done, void *data);
+void service_save(struct service_vm *vm, const char *path, service_done done, void *data);
+void service_balloon(struct service_vm *vm, uint64_t bytes);
 void service_power_button(struct service_vm *vm);
 void service_connect(struct service_vm *vm, uint32_t port, service_connected done, void *data);
 void service_listen(struct service_vm *vm, uint32_t port, bool on);

@@ -61,6 +61,8 @@ int main(int argc, char **argv)
 		return 2;
 	lookalike_begin();
 	lookalike_faults.no_boot = true;
+	lookalike_faults.rosetta = 2; /* installed */
+	lookalike_faults.nested = true;
 	r = kiln_config_load(argv[1], &config, &err);
 	if (r == 0)
 		r = kiln_loop_new(&loop, &err);

@@ -51,10 +51,10 @@ static void each_error_of_a_start_is_told(void **state)
 		int code;
 		int expected;
 	} codes[] = {
-		{1, KILN_EIO},       {2, KILN_EINVAL},   {3, KILN_ESTATE}, {4, KILN_ESTATE},
-		{5, KILN_EFORMAT},   {6, KILN_EBUSY},    {7, KILN_EIO},    {8, KILN_ENOSPC},
-		{9, KILN_ECANCELED}, {10, KILN_ENOTSUP}, {11, KILN_EIO},   {12, KILN_EIO},
-		{20001, KILN_EIO},
+		{1, KILN_EIO},        {2, KILN_EINVAL},    {3, KILN_ESTATE}, {4, KILN_ESTATE},
+		{5, KILN_EFORMAT},    {6, KILN_EBUSY},     {7, KILN_EIO},    {8, KILN_ENOSPC},
+		{9, KILN_ECANCELED},  {10, KILN_ENOTSUP},  {11, KILN_EIO},   {12, KILN_EIO},
+		{20001, KILN_EPROTO}, {20002, KILN_EDIED},
 	};
 	char text[32];
 
@@ -167,7 +167,7 @@ static void a_system_without_the_framework_says_so(void **state)
 	assert_false(probe.usable);
 	expect(probe.reason.message, "Virtualization cannot be loaded");
 	expect(probe.reason.hint, "macOS 13");
-	assert_int_equal(kiln__backend_vz.works("x86_64", &err), KILN_ENOTSUP);
+	assert_int_equal(kiln__backend_vz.works("x86_64", false, &err), KILN_ENOTSUP);
 	lookalike_hide(NULL, NULL);
 	lookalike_faults.not_supported = true;
 	kiln__backend_vz.probe("x86_64", &probe);
@@ -178,7 +178,7 @@ static void a_system_without_the_framework_says_so(void **state)
 	assert_false(probe.usable);
 	kiln__backend_vz.probe("x86_64", &probe);
 	assert_true(probe.usable);
-	assert_int_equal(kiln__backend_vz.works("x86_64", &err), 0);
+	assert_int_equal(kiln__backend_vz.works("x86_64", false, &err), 0);
 }
 
 static void save_and_restore_are_asked_for_where_they_are(void **state)
@@ -323,6 +323,203 @@ static void firmware_is_uefi_of_macos_13(void **state)
 	lookalike_hide("VZEFIBootLoader", NULL);
 	assert_int_equal(firmware_machine("uefi", &err), KILN_ENOTSUP);
 	expect(err.message, "firmware: UEFI needs macOS 13");
+	lookalike_hide(NULL, NULL);
+}
+
+/* --- what the host lends -------------------------------------------------------------- */
+
+/* A start of what is set by pairs of key and value, up to NULL; its error, and its messages. */
+static char *try_start(const char *const *pairs, struct lookalike_faults faults, int expected,
+		       kiln_error *err)
+{
+	struct op start;
+	struct vm vm;
+
+	lookalike_trace();
+	open_unbooted(&vm, faults);
+	for (; *pairs; pairs += 2)
+		vm_set(&vm, pairs[0], pairs[1]);
+	vm_make(&vm);
+	op_begin(&start, &vm, kiln_machine_start);
+	if (expected)
+		op_await_code(&start, expected);
+	else
+		op_await_ok(&start);
+	*err = start.err;
+	close_unbooted(&vm);
+	return lookalike_take_trace();
+}
+
+static void try_lending(const char *const *pairs, struct lookalike_faults faults, int expected,
+			const char *part)
+{
+	kiln_error err = KILN_ERROR_INIT;
+	char *trace = try_start(pairs, faults, expected, &err);
+
+	expect(expected ? err.message : trace, part);
+	free(trace);
+}
+
+static void rosetta_is_asked_for_installed_or_refused(void **state)
+{
+	static const char *const plain[] = {"rosetta.enabled", "true", NULL};
+	static const char *const install[] = {"rosetta.enabled", "true", "rosetta.install", "true",
+					      NULL};
+	static const char *const cache[] = {"rosetta.enabled", "true", "rosetta.cache", "@name",
+					    NULL};
+	const struct lookalike_faults there = {.rosetta = 2};
+	const struct lookalike_faults missing = {.rosetta = 1};
+
+	(void)state;
+	try_lending(plain, (struct lookalike_faults){0}, KILN_ENOTSUP, "needs Apple silicon");
+	try_lending(plain, there, 0, "initWithTag:] \"rosetta\"");
+	try_lending(plain, missing, KILN_ENOENT, "rosetta: it is not installed");
+	try_lending(install, missing, 0, "VZLinuxRosettaDirectoryShare initWithError:");
+	try_lending(install, (struct lookalike_faults){.rosetta = 1, .rosetta_install_code = 9},
+		    KILN_EACCES, "installing Rosetta: The installation was cancelled.");
+	try_lending(cache, there, 0, "VZLinuxRosettaAbstractSocketCachingOptions initWithName");
+	lookalike_hide("VZLinuxRosettaUnixSocketCachingOptions", NULL);
+	try_lending(cache, there, KILN_ENOTSUP, "rosetta: cache needs macOS 14");
+	lookalike_hide("VZLinuxRosettaDirectoryShare", NULL);
+	try_lending(plain, there, KILN_ENOTSUP, "Rosetta needs macOS 13");
+	lookalike_hide(NULL, NULL);
+}
+
+static void nested_virtualization_needs_macos_15_and_a_processor(void **state)
+{
+	static const char *const pairs[] = {"nested", "true", NULL};
+
+	(void)state;
+	try_lending(pairs, (struct lookalike_faults){0}, KILN_ENOTSUP,
+		    "this Mac's processor cannot");
+	try_lending(pairs, (struct lookalike_faults){.nested = true}, 0,
+		    "setNestedVirtualizationEnabled:] 1");
+	lookalike_hide("VZGenericPlatformConfiguration", "setNestedVirtualizationEnabled:");
+	try_lending(pairs, (struct lookalike_faults){.nested = true}, KILN_ENOTSUP,
+		    "nested needs macOS 15");
+	lookalike_hide(NULL, NULL);
+}
+
+static void what_is_no_directory_is_not_shared(void **state)
+{
+	static const char *const none[] = {"shares[0].source", "/nonexistent", NULL};
+	static const char *const file[] = {"shares[0].source", "/dev/null", NULL};
+	static const char *const good[] = {"shares[0].source", "/", "shares[0].tag", "all", NULL};
+
+	(void)state;
+	try_lending(none, (struct lookalike_faults){0}, KILN_ENOENT, "shares[0]: ");
+	try_lending(file, (struct lookalike_faults){0}, KILN_EINVAL,
+		    "shares[0]: source: /dev/null is no directory");
+	try_lending(good, (struct lookalike_faults){0}, 0, "initWithTag:] \"all\"");
+}
+
+static void a_network_disk_that_is_lost_is_no_end(void **state)
+{
+	static const char *const bad[] = {"disks[0].url", "nbd+unix:///x", NULL};
+	struct vm vm;
+
+	(void)state;
+	try_lending(bad, (struct lookalike_faults){0}, KILN_EINVAL, "disks[0]: nbd+unix:///x: ");
+	open_unbooted(&vm, (struct lookalike_faults){.disk_error = true});
+	vm_set(&vm, "disks[0].url", "nbd://127.0.0.1/x");
+	vm_make_ready(&vm);
+	kiln_test_settle(vm.loop);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	close_unbooted(&vm);
+	lookalike_hide("VZNetworkBlockDeviceStorageDeviceAttachment", NULL);
+	try_lending((const char *const[]){"disks[0].url", "nbd://127.0.0.1/x", NULL},
+		    (struct lookalike_faults){0}, KILN_ENOTSUP, "disks[0]: url needs macOS 14");
+	lookalike_hide(NULL, NULL);
+}
+
+/* --- changing and saving -------------------------------------------------------------- */
+
+static void change(struct vm *vm, const kiln_update *update, int expected, const char *part)
+{
+	struct op op;
+
+	op_begin(&op, vm, kiln_machine_update, update);
+	if (!expected) {
+		op_await_ok(&op);
+		return;
+	}
+	op_await_code(&op, expected);
+	expect(op.err.message, part);
+}
+
+static void the_balloon_takes_what_it_is_told(void **state)
+{
+	kiln_update update = KILN_UPDATE_INIT;
+	struct vm vm;
+	char *trace;
+
+	(void)state;
+	open_unbooted(&vm, (struct lookalike_faults){0});
+	vm_set(&vm, "memory", "256M");
+	vm_set(&vm, "balloon", "true");
+	vm_make_ready(&vm);
+	lookalike_trace();
+	update.balloon = 16 << 20;
+	change(&vm, &update, 0, NULL);
+	trace = lookalike_take_trace();
+	expect(trace, "setTargetVirtualMachineMemorySize:] 251658240");
+	free(trace);
+	update.balloon = 1000;
+	change(&vm, &update, KILN_EINVAL, "balloon: must be whole MiB");
+	update.balloon = 254 << 20;
+	change(&vm, &update, KILN_EINVAL, "balloon: must be whole MiB");
+	update.cpus = 2;
+	change(&vm, &update, KILN_ENOTSUP, "cpus: ");
+	close_unbooted(&vm);
+	open_unbooted(&vm, (struct lookalike_faults){0});
+	vm_make_ready(&vm);
+	update = (kiln_update)KILN_UPDATE_INIT;
+	update.balloon = 16 << 20;
+	change(&vm, &update, KILN_ENOTSUP, "balloon: the machine has none");
+	close_unbooted(&vm);
+}
+
+static void save_in(const char *dir, struct lookalike_faults faults, int expected)
+{
+	struct op op;
+	struct vm vm;
+
+	open_unbooted(&vm, faults);
+	vm_make_ready(&vm);
+	op_begin(&op, &vm, kiln_machine_snapshot, dir);
+	op_await_code(&op, KILN_ESTATE);
+	op_begin(&op, &vm, kiln_machine_pause);
+	op_await_ok(&op);
+	op_begin(&op, &vm, kiln_machine_snapshot, dir);
+	if (expected)
+		op_await_code(&op, expected);
+	else
+		op_await_ok(&op);
+	close_unbooted(&vm);
+}
+
+static void a_saved_state_is_gone_on_from(void **state)
+{
+	const char *dir = kiln_test_dir();
+	const char *const pairs[] = {"snapshot", dir, NULL};
+	kiln_error err = KILN_ERROR_INIT;
+	char *trace;
+
+	(void)state;
+	save_in(dir, (struct lookalike_faults){.cannot_save = true}, KILN_ENOTSUP);
+	save_in(dir, (struct lookalike_faults){0}, 0);
+	trace = try_start(pairs, (struct lookalike_faults){0}, 0, &err);
+	expect(trace, "restoreMachineStateFromURL:completionHandler:] <vz-state>");
+	expect(trace, "resumeWithCompletionHandler:");
+	expect(trace, "setMachineIdentifier:");
+	assert_null(strstr(trace, "startWithCompletionHandler:"));
+	free(trace);
+	try_lending(pairs, (struct lookalike_faults){.restore_code = 12}, KILN_EIO,
+		    "(VZErrorDomain 12)");
+	try_lending(pairs, (struct lookalike_faults){.cannot_save = true}, KILN_ENOTSUP,
+		    "snapshot: saving this machine's state");
+	lookalike_hide("VZVirtualMachineConfiguration", "validateSaveRestoreSupportWithError:");
+	try_lending(pairs, (struct lookalike_faults){0}, KILN_ENOTSUP, "needs macOS 14");
 	lookalike_hide(NULL, NULL);
 }
 
@@ -511,6 +708,12 @@ int main(int argc, char **argv)
 		kiln_test(a_disk_of_the_host_needs_macos_14),
 		kiln_test(what_it_cannot_do_is_refused_by_its_key),
 		kiln_test(firmware_is_uefi_of_macos_13),
+		kiln_test(rosetta_is_asked_for_installed_or_refused),
+		kiln_test(nested_virtualization_needs_macos_15_and_a_processor),
+		kiln_test(what_is_no_directory_is_not_shared),
+		kiln_test(a_network_disk_that_is_lost_is_no_end),
+		kiln_test(the_balloon_takes_what_it_is_told),
+		kiln_test(a_saved_state_is_gone_on_from),
 		kiln_test(a_range_is_staged_and_cleaned_away),
 		kiln_test(the_identifier_lasts_from_boot_to_boot),
 		kiln_test(a_thousand_lives_release_all),
@@ -519,5 +722,7 @@ int main(int argc, char **argv)
 	};
 	int r = contract_choose(argc, argv);
 
+	if (getenv("KILN_TEST_FILTER"))
+		cmocka_set_test_filter(getenv("KILN_TEST_FILTER"));
 	return r ? r : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,9 @@
 #include "acpi.h"
 #include "buf.h"
 #include "err.h"
+#include "layout.h"
 #include "log.h"
+#include "mptable.h"
 #include "os.h"
 
 #include <stdlib.h>
@@ -20,9 +22,16 @@
 /*
  * a: by ACPI, where Linux expects EFI. The level stands before the early console, which begins by
  * repeating all that was said until then: its banner alone would be hundreds of exits. noearly: no
- * looking for chipsets with known faults, by ports that nobody is at.
+ * looking for chipsets with known faults, by ports that nobody is at. trust_cpu: what distributions
+ * build in; a kernel that has no seed from its beginning on mixes one anew for each number.
  */
-#define CMDLINE "panic=-1 reboot=a loglevel=3 pci=noearly"
+#define CMDLINE "panic=-1 reboot=a loglevel=3 pci=noearly random.trust_cpu=on"
+#define NO_PCI  " pci=off" /* no looking for it by ports */
+/*
+ * A kernel that finds one processor takes the lock prefixes out of its text, thousands: each page
+ * of it is then this VM's own, and no longer shared with all who run that kernel.
+ */
+#define ONE_CPU " noreplace-smp"
 
 /* --- parts -------------------------------------------------------------------------- */
 
@@ -31,7 +40,7 @@ static int make_vm(struct kiln__board *b, kiln_error *err)
 	kiln_hv_vm_options options = KILN_HV_VM_OPTIONS_INIT;
 	int r = kiln_hv_open(&b->hv, NULL, err);
 
-	options.irqchip = KILN_HV_IRQCHIP_FULL;
+	options.irqchip = KILN_HV_IRQCHIP_LOCAL; /* ioapic.h says why */
 	if (r == 0)
 		r = kiln_hv_vm_new(&b->vm, b->hv, &options, err);
 	return r < 0 ? r : kiln__cpuid_get(&b->cpuid, b->hv, err);
@@ -76,10 +85,15 @@ static int load(struct kiln__board *b, kiln_error *err)
 {
 	const struct kiln__spec *spec = b->host->spec;
 	kiln__autofree char *cmdline =
-		kiln__strf(CMDLINE " %s%s%s", spec->serial ? SERIAL_CONSOLE : EARLY_CONSOLE,
-			   spec->cmdline ? " " : "", spec->cmdline ? spec->cmdline : "");
+		kiln__strf(CMDLINE "%s%s %s%s%s", spec->cpus == 1 ? ONE_CPU : "",
+			   kiln__devices_any(spec) ? "" : NO_PCI,
+			   spec->serial ? SERIAL_CONSOLE : EARLY_CONSOLE, spec->cmdline ? " " : "",
+			   spec->cmdline ? spec->cmdline : "");
 	const struct kiln__acpi_options acpi = {
 		.cpus = spec->cpus,
+		.io_apic = KILN__IOAPIC_BASE,
+		.first_gsi = KILN__FIRST_GSI,
+		.pci = kiln__devices_any(spec),
 		.pvpanic = true,
 		.serial = spec->serial,
 	};
@@ -92,6 +106,7 @@ static int load(struct kiln__board *b, kiln_error *err)
 
 	if (!cmdline)
 		return kiln__fail_nomem(err);
+	kiln__mptable_write(b->ram);
 	r = kiln__acpi_build(b->ram, &acpi, &boot.rsdp, err);
 	return r < 0 ? r : kiln__boot_load(b->ram, &boot, &b->entry, err);
 }
@@ -161,8 +176,10 @@ int kiln__board_init(struct kiln__board *b, const struct kiln__backend_host *hos
 		r = kiln__pci_new(&b->pci, b->vm, &b->bus, err);
 	if (r < 0)
 		return r;
-	kiln__pm_init(&b->pm, &b->bus, b->vm, pm_handler, pm_data);
-	kiln__uart_init(&b->uart, &b->bus, b->vm, spec->serial, on_serial, box);
+	kiln__ioapic_init(&b->ioapic, &b->bus, b->vm, kiln__pci_ioapic_page(b->pci),
+			  spec->serial ? 2 : 1);
+	kiln__pm_init(&b->pm, &b->bus, &b->ioapic, pm_handler, pm_data);
+	kiln__uart_init(&b->uart, &b->bus, &b->ioapic, spec->serial, on_serial, box);
 	r = make_devices(b, err);
 	if (r == 0 && may_restart(b))
 		r = kiln_hv_vm_save(b->vm, &b->vm_state.bytes, &b->vm_state.size, err);
@@ -176,6 +193,7 @@ int kiln__board_reset(struct kiln__board *b, kiln_error *err)
 
 	kiln__devices_reset(&b->devices);
 	kiln__pci_reset(b->pci);
+	kiln__ioapic_reset(&b->ioapic);
 	kiln__pm_reset(&b->pm);
 	kiln__uart_reset(&b->uart);
 	for (unsigned i = 0; r == 0 && i < mem->count; i++)

@@ -11,6 +11,7 @@
 #include "bus.h"
 #include "cpu.h"
 #include "devices.h"
+#include "ioapic.h"
 #include "mailbox.h"
 #include "pci.h"
 #include "pm.h"
@@ -23,6 +24,7 @@ struct kiln__board {
 	kiln_hv_vm *vm;
 	struct kiln__ram *ram;
 	struct kiln__bus bus;
+	struct kiln__ioapic ioapic;
 	struct kiln__pm pm;
 	struct kiln__uart uart;
 	struct kiln__pci *pci;

@@ -203,7 +203,7 @@ static void builtin_probe(const char *arch, struct kiln__probe *ret)
 	*ret = (struct kiln__probe){.usable = false};
 	snprintf(ret->version, sizeof(ret->version), "%s", KILN_VERSION);
 	snprintf(ret->accel, sizeof(ret->accel), "kvm");
-	ret->usable = kiln__kvm_reason(arch, &ret->reason) == 0;
+	ret->usable = kiln__kvm_reason(arch, false, &ret->reason) == 0;
 }
 
 static int builtin_check(const struct kiln__spec *spec, kiln_error *err)
@@ -242,7 +242,7 @@ static int builtin_open(struct kiln__instance **ret, const struct kiln__backend_
 
 static int builtin_prepare(struct kiln__instance *vm, kiln_error *err)
 {
-	int r = vm->host.spec->kvm_works ? 0 : kiln__kvm_reason(vm->host.spec->arch, err);
+	int r = kiln__kvm_reason_for(vm->host.spec, err);
 
 	if (r < 0)
 		return kiln__prefix(err, "backend: builtin cannot run guests here"), r;

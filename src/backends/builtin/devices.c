@@ -181,7 +181,7 @@ static int add_console(struct kiln__devices *d, const struct kiln__backend_host 
 static int add_rng(struct kiln__devices *d, const struct kiln__backend_host *host,
 		   const struct kiln__virtio_bus *bus, kiln_error *err)
 {
-	int r = host->spec->rng ? kiln__rng_new(&d->rng, host->loop, err) : 0;
+	int r = host->spec->rng ? kiln__rng_new(&d->rng, host->loop, NULL, err) : 0;
 
 	return d->rng && r == 0 ? plug(d, bus, kiln__rng_device(d->rng), err) : r;
 }
@@ -198,6 +198,12 @@ static int add_balloon(struct kiln__devices *d, const struct kiln__backend_host 
 	int r = host->spec->balloon ? kiln__balloon_new(&d->balloon, host->loop, &options, err) : 0;
 
 	return d->balloon && r == 0 ? plug(d, bus, kiln__balloon_device(d->balloon), err) : r;
+}
+
+bool kiln__devices_any(const struct kiln__spec *spec)
+{
+	return spec->vsock || spec->rng || spec->balloon || !spec->serial || spec->disk_count ||
+	       spec->network_count || spec->root.kind != KILN__ROOT_NONE;
 }
 
 int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err)

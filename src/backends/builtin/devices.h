@@ -33,6 +33,9 @@ struct kiln__devices {
 	struct kiln__balloon *balloon;
 };
 
+/* Whether there will be any: without, the machine needs no PCI. */
+bool kiln__devices_any(const struct kiln__spec *spec);
+
 /* Refuses what these devices cannot do, by its key's path. */
 int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err);
 

@@ -272,6 +272,10 @@ static int check_resize(const struct kiln__cloud_hypervisor_facts *facts, const 
 	uint64_t memory =
 		configured(facts, "memory", "size") + configured(facts, "memory", "hotplug_size");
 
+	if (update->config)
+		return kiln__fail(
+			err, KILN_ENOTSUP,
+			"config: Cloud Hypervisor is not told its own words while it runs");
 	if (update->cpus != KILN_UPDATE_KEEP && (update->cpus == 0 || update->cpus > cpus)) {
 		kiln__fail(err, KILN_ENOTSUP, "cpus: this machine can have 1 to %llu",
 			   (unsigned long long)cpus);

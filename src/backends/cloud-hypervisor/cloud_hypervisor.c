@@ -29,7 +29,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define HOME "https://github.com/cloud-hypervisor/cloud-hypervisor"
 #define ROOT "/api/v1/"
 
 #define ROUND_PIECES 16 /* of 4 KiB: events are read before all else, since they do not wait */
@@ -39,20 +38,15 @@
 
 struct kiln__instance {
 	struct kiln__api_vmm api; /* first */
-	json_t *config;
 	kiln_fd event_fd;
 	struct kiln__watch *event_watch;
 	struct kiln__ch_events events;
 	char *restore_dir; /* the snapshot it goes on from, with sockets of this life */
-	bool runs;         /* it has booted */
 	struct kiln__deferred *rebooting; /* as was agreed */
 	bool asks_info;                   /* a vm.info is under way */
-	unsigned version;                 /* of the VMM; 0 before it has said */
 	bool dumps;                       /* it has vm.coredump */
 	struct kiln__cloud_hypervisor_taps taps;
 	struct kiln__cloud_hypervisor_serials serials; /* for VMMs that give their own */
-	kiln_done_fn started;
-	void *started_data;
 };
 
 /* --- events
@@ -110,7 +104,7 @@ static void on_malformed(void *data)
 {
 	struct kiln__instance *vm = data;
 
-	if (!vm->runs || vm->asks_info)
+	if (!vm->api.runs || vm->asks_info)
 		return;
 	vm->asks_info = true;
 	kiln__log(vm->api.host.log, KILN_LOG_WARN, "an event was lost, and is asked for");
@@ -204,50 +198,6 @@ static void settle(struct kiln__instance *vm, const char *wanted, const kiln_err
 /* --- starting
  * ----------------------------------------------------------------------------------------- */
 
-static void complete_start(struct kiln__instance *vm, const kiln_error *err)
-{
-	kiln_done_fn done = vm->started;
-
-	vm->started = NULL;
-	kiln__cloud_hypervisor_close_taps(&vm->taps);
-	if (!err)
-		vm->runs = true;
-	if (done)
-		done(vm->started_data, err ? err->code : 0, err);
-}
-
-static void on_started(void *data, int result, const kiln_error *err)
-{
-	(void)result;
-	complete_start(data, err);
-}
-
-static void on_booted(void *data, int result, const kiln_error *err)
-{
-	(void)result;
-	settle(data, "Running", err, on_started, data);
-}
-
-static void create(struct kiln__instance *vm)
-{
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
-	kiln_error err;
-
-	if (!steps) {
-		kiln__fail_nomem(&err);
-		complete_start(vm, &err);
-		return;
-	}
-	if (vm->restore_dir) {
-		kiln__cloud_hypervisor_restore(vm->restore_dir, steps);
-	} else {
-		kiln__cloud_hypervisor_create(&vm->taps, vm->config, steps);
-		kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
-	}
-	kiln__api_run(&vm->api, steps, on_booted, vm);
-	free(steps);
-}
-
 static bool has_feature(const json_t *ping, const char *name)
 {
 	const json_t *feature;
@@ -259,42 +209,38 @@ static bool has_feature(const json_t *ping, const char *name)
 	return false;
 }
 
-/* {"version": "53.0.0", ...}; what came with a version that this is, is asked for. */
-static int check_version(struct kiln__instance *vm, const char *body, size_t len, kiln_error *err)
+static void on_version(struct kiln__api_vmm *api, const json_t *answer)
 {
-	json_t *json = json_loadb(body, len, 0, NULL);
-	const char *text = json_string_value(json_object_get(json, "version"));
-	unsigned version = text ? kiln__api_version(text) : 0;
-	int r;
-
-	if (!version)
-		r = kiln__fail(err, KILN_EFORMAT, "Cloud Hypervisor does not say its version");
-	else if (version < KILN__CLOUD_HYPERVISOR_FIRST)
-		r = kiln__fail(err, KILN_ENOTSUP,
-			       "this is Cloud Hypervisor %s: kiln needs 30 or later", text);
-	else
-		r = kiln__api_check_version(&kiln__cloud_hypervisor_form, vm->config, version, err);
-	if (r == 0 && version >= KILN__CLOUD_HYPERVISOR_PVPANIC &&
-	    !json_object_get(vm->config, "pvpanic") &&
-	    json_object_set_new(vm->config, "pvpanic", json_true()))
-		r = kiln__fail_nomem(err);
-	vm->version = version;
-	vm->dumps = has_feature(json, "guest_debug");
-	json_decref(json);
-	return r;
+	((struct kiln__instance *)api)->dumps = has_feature(answer, "guest_debug");
 }
 
-static void on_ping(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+/* What came with a version that this is, is asked for. */
+static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps, kiln_error *err)
 {
-	struct kiln__instance *vm = data;
-	kiln_error why;
+	struct kiln__instance *vm = (struct kiln__instance *)api;
 
-	if (!err && check_version(vm, answer->body, answer->len, &why) < 0)
-		err = &why;
-	if (err)
-		complete_start(vm, err);
-	else
-		create(vm);
+	if (vm->restore_dir) {
+		kiln__cloud_hypervisor_restore(vm->restore_dir, steps);
+		return 0;
+	}
+	if (api->version >= KILN__CLOUD_HYPERVISOR_PVPANIC &&
+	    !json_object_get(api->config, "pvpanic") &&
+	    json_object_set_new(api->config, "pvpanic", json_true()))
+		return kiln__fail_nomem(err);
+	kiln__cloud_hypervisor_create(&vm->taps, api->config, steps);
+	kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
+	return 0;
+}
+
+static void settle_start(struct kiln__api_vmm *api, const kiln_error *err, kiln_done_fn done,
+			 void *data)
+{
+	settle((struct kiln__instance *)api, "Running", err, done, data);
+}
+
+static void on_started(struct kiln__api_vmm *api)
+{
+	kiln__cloud_hypervisor_close_taps(&((struct kiln__instance *)api)->taps);
 }
 
 /* --- preparing
@@ -374,25 +320,6 @@ static void forget_restore_dir(struct kiln__instance *vm)
 	free(kiln__take(vm->restore_dir));
 }
 
-static int open_files(struct kiln__instance *vm, kiln_error *err)
-{
-	const struct kiln__spec *spec = vm->api.host.spec;
-	struct kiln__handles *handles = &vm->api.handles;
-	int r = 0;
-
-	if (spec->firmware == KILN__FIRMWARE_NONE)
-		r = kiln__handles_add_boot_file(handles, &spec->kernel,
-						KILN__CLOUD_HYPERVISOR_FD_KERNEL, "kernel", err);
-	if (r == 0)
-		r = kiln__handles_add_boot_file(handles, &spec->initrd,
-						KILN__CLOUD_HYPERVISOR_FD_INITRD, "initrd", err);
-	if (r == 0)
-		r = kiln__api_add_disks(&vm->api, KILN__CLOUD_HYPERVISOR_FD_DISK, err);
-	if (r == 0)
-		r = kiln__cloud_hypervisor_note_serials(&vm->serials, handles, err);
-	return r < 0 ? r : kiln__cloud_hypervisor_open_taps(&vm->taps, spec, err);
-}
-
 static int make_channels(struct kiln__instance *vm, kiln_error *err)
 {
 	kiln_fd listener;
@@ -467,15 +394,16 @@ static int spawn(struct kiln__instance *vm, kiln_error *err)
 static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__cloud_hypervisor *wanted = &vm->api.host.spec->cloud_hypervisor;
-	int r = kiln__api_find(wanted->binary, "cloud-hypervisor", HOME, &vm->api.binary, err);
+	int r = kiln__api_prepare(&vm->api, wanted->binary, wanted->preflight, err);
 
 	if (r == 0)
-		r = kiln__api_prepare(&vm->api, wanted->preflight, err);
+		r = kiln__api_add_files(&vm->api, KILN__CLOUD_HYPERVISOR_FD_KERNEL,
+					KILN__CLOUD_HYPERVISOR_FD_INITRD,
+					KILN__CLOUD_HYPERVISOR_FD_DISK, err);
 	if (r == 0)
-		r = kiln__cloud_hypervisor_config(vm->api.host.spec, vm->api.vsock_path,
-						  &vm->config, err);
+		r = kiln__cloud_hypervisor_note_serials(&vm->serials, &vm->api.handles, err);
 	if (r == 0)
-		r = open_files(vm, err);
+		r = kiln__cloud_hypervisor_open_taps(&vm->taps, vm->api.host.spec, err);
 	if (r == 0)
 		r = make_restore_dir(vm, err);
 	if (r == 0)
@@ -487,16 +415,30 @@ static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
  * -------------------------------------------------------------------------------------------- */
 
 /* What it has still said of its end, before that is judged. */
-static void cloud_hypervisor_on_end(struct kiln__api_vmm *api, const kiln_error *err)
+static void on_end(struct kiln__api_vmm *api)
 {
 	struct kiln__instance *vm = (struct kiln__instance *)api;
 
-	(void)err;
 	forget_restore_dir(vm);
-	vm->runs = false;
 	if (vm->event_watch)
 		kiln__watch_set(vm->event_watch, 0);
 }
+
+static const struct kiln__api_kind kind = {
+	.name = "Cloud Hypervisor",
+	.program = "cloud-hypervisor",
+	.home = "https://github.com/cloud-hypervisor/cloud-hypervisor",
+	.form = &kiln__cloud_hypervisor_form,
+	.first = KILN__CLOUD_HYPERVISOR_FIRST,
+	.version_target = ROOT "vmm.ping",
+	.version_member = "version",
+	.config = kiln__cloud_hypervisor_config,
+	.on_version = on_version,
+	.first_steps = first_steps,
+	.settle_start = settle_start,
+	.on_started = on_started,
+	.on_end = on_end,
+};
 
 static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
 				 kiln_error *err)
@@ -508,12 +450,11 @@ static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln_
 		return kiln__fail_nomem(err);
 	vm->event_fd = KILN_FD_NONE;
 	vm->events.line_empty = false;
-	r = kiln__api_open(&vm->api, host, "Cloud Hypervisor", err);
+	r = kiln__api_open(&vm->api, host, &kind, err);
 	if (r < 0) {
 		free(vm);
 		return r;
 	}
-	vm->api.on_end = cloud_hypervisor_on_end;
 	r = kiln__deferred_new(&vm->rebooting, host->loop, on_agreed, vm, err);
 	if (r < 0) {
 		kiln__api_done(&vm->api);
@@ -526,25 +467,12 @@ static int cloud_hypervisor_open(struct kiln__instance **ret, const struct kiln_
 
 static void cloud_hypervisor_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	vm->started = done;
-	vm->started_data = data;
-	kiln__http_send(vm->api.http, &(struct kiln__http_request){
-					      .method = "GET",
-					      .target = ROOT "vmm.ping",
-					      .deadline_ms = KILN__API_MS,
-					      .done = on_ping,
-					      .data = vm,
-				      });
+	kiln__api_start(&vm->api, true, done, data);
 }
 
 static void cloud_hypervisor_shutdown(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_call(&vm->api, "PUT", ROOT "vm.power-button", done, data);
-}
-
-static void cloud_hypervisor_kill(struct kiln__instance *vm)
-{
-	kiln__api_kill(&vm->api);
+	kiln__api_send(&vm->api, "PUT", ROOT "vm.power-button", NULL, KILN__API_MS, done, data);
 }
 
 struct pausing {
@@ -567,32 +495,25 @@ static void call_pause(struct kiln__instance *vm, const char *target, const char
 		       kiln_done_fn done, void *data)
 {
 	struct pausing *pausing = malloc(sizeof(*pausing));
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
 	kiln_error err;
 
-	if (!pausing || !steps) {
-		free(pausing);
-		free(steps);
+	if (!pausing) {
 		kiln__fail_nomem(&err);
-		done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
 	*pausing = (struct pausing){.vm = vm, .wanted = wanted, .done = done, .data = data};
-	kiln__api_add(steps, "PUT", NULL, ROOT "%s", target);
-	if (steps->count)
-		steps->items[0].deadline_ms = PAUSE_MS;
-	kiln__api_run(&vm->api, steps, on_pause_answered, pausing);
-	free(steps);
+	kiln__api_send(&vm->api, "PUT", target, NULL, PAUSE_MS, on_pause_answered, pausing);
 }
 
 static void cloud_hypervisor_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	call_pause(vm, "vm.pause", "Paused", done, data);
+	call_pause(vm, ROOT "vm.pause", "Paused", done, data);
 }
 
 static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	call_pause(vm, "vm.resume", "Running", done, data);
+	call_pause(vm, ROOT "vm.resume", "Running", done, data);
 }
 
 /* --- changes
@@ -601,19 +522,19 @@ static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done
 static struct kiln__cloud_hypervisor_facts facts_of(const struct kiln__instance *vm)
 {
 	return (struct kiln__cloud_hypervisor_facts){
-		.version = vm->version,
+		.version = vm->api.version,
 		.dumps = vm->dumps,
 		.networked = is_networked(vm),
-		.config = vm->config,
+		.config = vm->api.config,
 	};
 }
 
-/* Sends what is in @steps, or tells @r: why there is nothing. Frees @steps. */
+/* Sends what is in @steps, or tells why there is nothing: @r is negative. Frees @steps. */
 static void run_or_refuse(struct kiln__instance *vm, struct kiln__api_steps *steps, int r,
 			  const kiln_error *err, kiln_done_fn done, void *data)
 {
 	if (r < 0) {
-		done(data, r, err);
+		kiln__api_refuse(err, done, data);
 		kiln__api_steps_done(steps);
 	} else {
 		kiln__api_run(&vm->api, steps, done, data);
@@ -630,7 +551,7 @@ static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update
 
 	if (!steps) {
 		kiln__fail_nomem(&err);
-		done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
 	run_or_refuse(vm, steps, kiln__cloud_hypervisor_resize(&facts, update, steps, &err), &err,
@@ -646,7 +567,7 @@ static void cloud_hypervisor_change(struct kiln__instance *vm, const kiln_change
 
 	if (!steps) {
 		kiln__fail_nomem(&err);
-		done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
 	run_or_refuse(vm, steps, kiln__cloud_hypervisor_change(&facts, change, parts, steps, &err),
@@ -696,7 +617,7 @@ static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *dir
 
 	if (!steps) {
 		kiln__fail_nomem(&err);
-		done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
 	kiln__cloud_hypervisor_snapshot(directory, steps);
@@ -704,38 +625,11 @@ static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *dir
 	free(steps);
 }
 
-static void cloud_hypervisor_connect(struct kiln__instance *vm, uint32_t port,
-				     kiln__connect_fn done, void *data)
-{
-	kiln__api_connect(&vm->api, port, done, data);
-}
-
 static const char *cloud_hypervisor_disk_serial(const struct kiln__instance *vm, const char *serial)
 {
-	return vm->version < KILN__CLOUD_HYPERVISOR_SERIAL
+	return vm->api.version < KILN__CLOUD_HYPERVISOR_SERIAL
 		       ? kiln__cloud_hypervisor_find_serial(&vm->serials, vm->api.host.spec, serial)
 		       : serial;
-}
-
-static int cloud_hypervisor_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
-{
-	return kiln__api_moved(&vm->api, dir, err);
-}
-
-static size_t cloud_hypervisor_console_write(struct kiln__instance *vm, const void *bytes,
-					     size_t len)
-{
-	return kiln__api_console_write(&vm->api, bytes, len);
-}
-
-static const char *cloud_hypervisor_accel(const struct kiln__instance *vm)
-{
-	return vm->api.binary ? "kvm" : "";
-}
-
-static int64_t cloud_hypervisor_pid(const struct kiln__instance *vm)
-{
-	return kiln__api_pid(&vm->api);
 }
 
 static void cloud_hypervisor_free(struct kiln__instance *vm)
@@ -749,13 +643,12 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 	kiln__watch_free(vm->event_watch);
 	kiln__os_close(vm->event_fd);
 	kiln__ch_events_done(&vm->events);
-	json_decref(vm->config);
 	free(vm);
 }
 
 static void cloud_hypervisor_probe(const char *arch, struct kiln__probe *ret)
 {
-	kiln__api_probe("cloud-hypervisor", HOME, arch, ret);
+	kiln__api_probe(&kind, arch, ret);
 }
 
 const struct kiln__backend kiln__backend_cloud_hypervisor = {
@@ -772,7 +665,7 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.prepare = cloud_hypervisor_prepare,
 	.start = cloud_hypervisor_start,
 	.shutdown = cloud_hypervisor_shutdown,
-	.kill = cloud_hypervisor_kill,
+	.kill = kiln__api_kill,
 	.pause = cloud_hypervisor_pause,
 	.resume = cloud_hypervisor_resume,
 	.update = cloud_hypervisor_update,
@@ -781,11 +674,11 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.devices = kiln__cloud_hypervisor_devices,
 	.counters = cloud_hypervisor_counters,
 	.snapshot = cloud_hypervisor_snapshot,
-	.connect = cloud_hypervisor_connect,
+	.connect = kiln__api_connect,
 	.disk_serial = cloud_hypervisor_disk_serial,
-	.moved = cloud_hypervisor_moved,
-	.console_write = cloud_hypervisor_console_write,
-	.accel = cloud_hypervisor_accel,
-	.pid = cloud_hypervisor_pid,
+	.moved = kiln__api_moved,
+	.console_write = kiln__api_console_write,
+	.accel = kiln__api_accel,
+	.pid = kiln__api_pid,
 	.free = cloud_hypervisor_free,
 };

@@ -46,8 +46,6 @@ static int check_machine(const struct kiln__spec *spec, const json_t *config, ki
 
 static int check_disks(const struct kiln__spec *spec, kiln_error *err)
 {
-	size_t disks = spec->disk_count + (spec->root.kind != KILN__ROOT_NONE);
-
 	for (size_t i = 0; i < spec->disk_count; i++) {
 		const struct kiln__disk *disk = &spec->disks[i];
 
@@ -57,10 +55,7 @@ static int check_disks(const struct kiln__spec *spec, kiln_error *err)
 			   "disks[%zu].cache: Cloud Hypervisor never ignores a guest's flush", i);
 		return kiln__hint(err, "writeback and none are there"), KILN_ENOTSUP;
 	}
-	if (disks > KILN__CLOUD_HYPERVISOR_MAX_DISKS)
-		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
-				  KILN__CLOUD_HYPERVISOR_MAX_DISKS);
-	return 0;
+	return kiln__api_check_disk_count(spec, KILN__CLOUD_HYPERVISOR_MAX_DISKS, err);
 }
 
 /* A snapshot names its interfaces, and older versions cannot be given others. */
@@ -100,11 +95,6 @@ int kiln__cloud_hypervisor_check(const struct kiln__spec *spec, kiln_error *err)
 /* --- its configuration
  * ------------------------------------------------------------------------------- */
 
-static json_t *fd_path(int number)
-{
-	return json_sprintf("/proc/self/fd/%d", number);
-}
-
 /*
  * panic=-1 resets at once on a panic; reboot=k does that by the keyboard controller, which it has
  * on x86_64. Until the guest's PID 1 runs, the console gets what is critical or worse.
@@ -124,10 +114,12 @@ static json_t *payload(const struct kiln__spec *spec)
 
 	if (spec->firmware != KILN__FIRMWARE_NONE)
 		return json_object();
-	made = json_pack("{s:o, s:o}", "kernel", fd_path(KILN__CLOUD_HYPERVISOR_FD_KERNEL),
-			 "cmdline", cmdline(spec));
+	made = json_pack("{s:o, s:o}", "kernel",
+			 kiln__api_path(KILN__API_FDS, KILN__CLOUD_HYPERVISOR_FD_KERNEL), "cmdline",
+			 cmdline(spec));
 	if (made && kiln__source_is_set(&spec->initrd) &&
-	    json_object_set_new(made, "initramfs", fd_path(KILN__CLOUD_HYPERVISOR_FD_INITRD))) {
+	    json_object_set_new(made, "initramfs",
+				kiln__api_path(KILN__API_FDS, KILN__CLOUD_HYPERVISOR_FD_INITRD))) {
 		json_decref(made);
 		return NULL;
 	}
@@ -136,96 +128,53 @@ static json_t *payload(const struct kiln__spec *spec)
 
 /* Raw by word: newer versions would else look, and keep the guest from writing to the first sector.
  */
-static int add_disk(json_t *list, json_t *id, int number, const struct kiln__disk *disk)
+static json_t *disk_config(json_t *id, json_t *path, const struct kiln__disk *disk)
 {
 	const char *cache = disk->cache ? disk->cache : "writeback";
-	json_t *made =
-		json_pack("{s:o, s:o, s:b, s:b, s:s, s:s*}", "id", id, "path", fd_path(number),
-			  "readonly", disk->readonly, "direct", strcmp(cache, "none") == 0,
-			  "image_type", "Raw", "serial", disk->serial);
+	json_t *made = json_pack("{s:o, s:o, s:b, s:b, s:s, s:s*}", "id", id, "path", path,
+				 "readonly", disk->readonly, "direct", strcmp(cache, "none") == 0,
+				 "image_type", "Raw", "serial", disk->serial);
 
 	/* Sparse is its word for discard. */
 	if (made && disk->discard && !disk->own &&
 	    json_object_set_new(made, "sparse", json_true())) {
 		json_decref(made);
-		return -1;
+		return NULL;
 	}
-	return json_array_append_new(list, made);
-}
-
-static json_t *disks(const struct kiln__spec *spec)
-{
-	int number = KILN__CLOUD_HYPERVISOR_FD_DISK;
-	json_t *list = json_array();
-	int r = list ? 0 : -1;
-
-	if (r == 0 && spec->root.kind != KILN__ROOT_NONE)
-		r = add_disk(list, json_string("root"), number++,
-			     &(struct kiln__disk){
-				     .readonly = !kiln__root_is_writable(&spec->root),
-				     .serial = KILN__ROOT_SERIAL,
-			     });
-	for (size_t i = 0; r == 0 && i < spec->disk_count; i++)
-		r = add_disk(list, json_sprintf("disk%zu", i), number++, &spec->disks[i]);
-	if (r == 0)
-		return list;
-	json_decref(list);
-	return NULL;
-}
-
-static json_t *networks(const struct kiln__spec *spec)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; list && i < spec->network_count; i++)
-		if (json_array_append_new(list, json_pack("{s:o, s:s, s:o}", "id",
-							  json_sprintf("net%zu", i), "tap",
-							  spec->networks[i].interface, "mac",
-							  kiln__api_mac(spec->networks[i].mac)))) {
-			json_decref(list);
-			return NULL;
-		}
-	return list;
-}
-
-/* Takes @value; an empty list is left out. */
-static int set(json_t *config, const char *section, json_t *value)
-{
-	if (json_is_array(value) && json_array_size(value) == 0) {
-		json_decref(value);
-		return 0;
-	}
-	return json_object_set_new(config, section, value);
+	return made;
 }
 
 static int build(json_t *config, const struct kiln__spec *spec, const char *vsock)
 {
-	int r = set(config, "payload", payload(spec));
+	int r = kiln__api_set(config, "payload", payload(spec));
 
 	if (r == 0)
-		r = set(config, "cpus",
-			json_pack("{s:i, s:i}", "boot_vcpus", (int)spec->cpus, "max_vcpus",
-				  (int)spec->cpus));
+		r = kiln__api_set(config, "cpus",
+				  json_pack("{s:i, s:i}", "boot_vcpus", (int)spec->cpus,
+					    "max_vcpus", (int)spec->cpus));
 	if (r == 0)
-		r = set(config, "memory", json_pack("{s:I}", "size", (json_int_t)spec->memory));
+		r = kiln__api_set(config, "memory",
+				  json_pack("{s:I}", "size", (json_int_t)spec->memory));
 	if (r == 0)
-		r = set(config, "disks", disks(spec));
+		r = kiln__api_set(config, "disks",
+				  kiln__api_disks(spec, KILN__API_FDS,
+						  KILN__CLOUD_HYPERVISOR_FD_DISK, disk_config));
 	if (r == 0)
-		r = set(config, "net", networks(spec));
+		r = kiln__api_set(config, "net", kiln__api_networks(spec, "id", "tap", "mac"));
 	if (r == 0)
-		r = set(config, "rng", json_pack("{s:s}", "src", "/dev/urandom"));
+		r = kiln__api_set(config, "rng", json_pack("{s:s}", "src", "/dev/urandom"));
 	if (r == 0 && spec->balloon)
-		r = set(config, "balloon",
-			json_pack("{s:i, s:b, s:b}", "size", 0, "deflate_on_oom", true,
-				  "free_page_reporting", true));
+		r = kiln__api_set(config, "balloon",
+				  json_pack("{s:i, s:b, s:b}", "size", 0, "deflate_on_oom", true,
+					    "free_page_reporting", true));
 	if (r == 0 && spec->vsock)
-		r = set(config, "vsock",
-			json_pack("{s:i, s:s}", "cid", (int)(spec->cid ? spec->cid : 3), "socket",
-				  vsock));
+		r = kiln__api_set(config, "vsock",
+				  json_pack("{s:i, s:s}", "cid", (int)(spec->cid ? spec->cid : 3),
+					    "socket", vsock));
 	if (r == 0)
-		r = set(config, "serial", json_pack("{s:s}", "mode", "Tty"));
+		r = kiln__api_set(config, "serial", json_pack("{s:s}", "mode", "Tty"));
 	if (r == 0)
-		r = set(config, "console", json_pack("{s:s}", "mode", "Off"));
+		r = kiln__api_set(config, "console", json_pack("{s:s}", "mode", "Off"));
 	return r;
 }
 
@@ -233,15 +182,8 @@ int kiln__cloud_hypervisor_config(const struct kiln__spec *spec, const char *vso
 				  kiln_error *err)
 {
 	json_t *config = json_object();
-	int r = config && build(config, spec, vsock) == 0 ? 0 : kiln__fail_nomem(err);
+	bool is_built = config && build(config, spec, vsock) == 0;
 
-	if (r == 0)
-		r = kiln__api_merge(&kiln__cloud_hypervisor_form, config,
-				    spec->cloud_hypervisor.config, err);
-	if (r < 0) {
-		json_decref(config);
-		return r;
-	}
-	*ret = config;
-	return 0;
+	return kiln__api_finish(&kiln__cloud_hypervisor_form, config, is_built,
+				spec->cloud_hypervisor.config, ret, err);
 }

@@ -19,6 +19,7 @@
 
 #include "err.h"
 #include "firecracker_config.h"
+#include "jailer.h"
 #include "program.h"
 
 #include <errno.h>
@@ -27,8 +28,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HOME "https://github.com/firecracker-microvm/firecracker"
-
 /* How soon a refused connection is tried again, at first and at most. */
 #define RETRY_FIRST_MS 1
 #define RETRY_MAX_MS   50
@@ -36,105 +35,52 @@
 #define VERSION_MS 5000
 
 struct kiln__instance {
-	struct kiln__api_vmm api; /* first */
-	json_t *config;
+	struct kiln__api_vmm api;   /* first */
+	struct kiln__fc_jail *jail; /* NULL: it is in none */
 	struct kiln__dirwatch *appears;
 	struct kiln__timer *retry;
 	uint64_t retry_ms;
 	kiln_fd config_pipe; /* without an API */
 	kiln_fd config_read; /* its other end, so that writing raises no signal if it has died */
-	unsigned version;
-	bool is_up;           /* the API's socket takes connections */
-	kiln_done_fn started; /* start() was called, and waits for that */
-	void *started_data;
+	bool is_up;          /* the API's socket takes connections */
 	char serials[KILN__FIRECRACKER_MAX_DISKS][21];
 };
 
-/* --- starting ------------------------------------------------------------------------------------
+/* --- the start
+ * ------------------------------------------------------------------------------------
  */
 
-static void complete_start(struct kiln__instance *vm, const kiln_error *err)
+static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps, kiln_error *err)
 {
-	kiln_done_fn done = vm->started;
+	const struct kiln__spec *spec = api->host.spec;
 
-	vm->started = NULL;
-	if (done)
-		done(vm->started_data, err ? err->code : 0, err);
-}
-
-static void on_configured(void *data, int result, const kiln_error *err)
-{
-	(void)result;
-	complete_start(data, err);
-}
-
-static void configure(struct kiln__instance *vm)
-{
-	const struct kiln__spec *spec = vm->api.host.spec;
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
-	kiln_error err;
-	int r = 0;
-
-	if (!steps) {
-		kiln__fail_nomem(&err);
-		complete_start(vm, &err);
-		return;
-	}
 	if (spec->snapshot)
-		r = kiln__firecracker_load(spec->snapshot, spec->vsock ? vm->api.vsock_path : NULL,
-					   vm->version, steps, &err);
-	else
-		kiln__firecracker_requests(vm->config, steps);
-	if (r == 0)
-		kiln__api_run(&vm->api, steps, on_configured, vm);
-	else
-		complete_start(vm, &err);
-	free(steps);
+		return kiln__firecracker_load(spec, spec->vsock ? api->vsock_path : NULL,
+					      api->version, steps, err);
+	kiln__firecracker_requests(api->config, steps);
+	return 0;
 }
 
-/* {"firecracker_version": "1.7.0"} */
-static int check_version(struct kiln__instance *vm, const char *body, size_t len, kiln_error *err)
+static void on_end(struct kiln__api_vmm *api)
 {
-	json_t *json = json_loadb(body, len, 0, NULL);
-	const char *text = json_string_value(json_object_get(json, "firecracker_version"));
-	unsigned version = text ? kiln__api_version(text) : 0;
-	int r;
+	struct kiln__instance *vm = (struct kiln__instance *)api;
 
-	if (!version)
-		r = kiln__fail(err, KILN_EFORMAT, "Firecracker does not say its version");
-	else if (version < KILN__FIRECRACKER_FIRST)
-		r = kiln__fail(err, KILN_ENOTSUP, "this is Firecracker %s: kiln needs 1.7 or later",
-			       text);
-	else
-		r = kiln__api_check_version(&kiln__firecracker_form, vm->config, version, err);
-	vm->version = version;
-	json_decref(json);
-	return r;
+	kiln__timer_stop(vm->retry);
+	kiln__jailer_free(kiln__take(vm->jail));
 }
 
-static void on_version(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
-{
-	struct kiln__instance *vm = data;
-	kiln_error why;
-
-	if (!err && check_version(vm, answer->body, answer->len, &why) < 0)
-		err = &why;
-	if (err)
-		complete_start(vm, err);
-	else
-		configure(vm);
-}
-
-static void ask_version(struct kiln__instance *vm)
-{
-	kiln__http_send(vm->api.http, &(struct kiln__http_request){
-					      .method = "GET",
-					      .target = "/version",
-					      .deadline_ms = KILN__API_MS,
-					      .done = on_version,
-					      .data = vm,
-				      });
-}
+static const struct kiln__api_kind kind = {
+	.name = "Firecracker",
+	.program = "firecracker",
+	.home = "https://github.com/firecracker-microvm/firecracker",
+	.form = &kiln__firecracker_form,
+	.first = KILN__FIRECRACKER_FIRST,
+	.version_target = "/version",
+	.version_member = "firecracker_version",
+	.config = kiln__firecracker_config,
+	.first_steps = first_steps,
+	.on_end = on_end,
+};
 
 /* --- the API's socket
  * ------------------------------------------------------------------------------ */
@@ -161,8 +107,7 @@ static void try_connect(struct kiln__instance *vm)
 	vm->is_up = true;
 	kiln__timer_stop(vm->retry);
 	kiln__dirwatch_free(kiln__take(vm->appears));
-	if (vm->started)
-		ask_version(vm);
+	kiln__api_up(&vm->api);
 }
 
 static void on_retry(void *data)
@@ -202,21 +147,6 @@ static int note_serials(struct kiln__instance *vm, kiln_error *err)
 		snprintf(vm->serials[fd->to - KILN__FIRECRACKER_FD_DISK], 21, "%.20s", text);
 	}
 	return 0;
-}
-
-static int open_files(struct kiln__instance *vm, kiln_error *err)
-{
-	const struct kiln__spec *spec = vm->api.host.spec;
-	struct kiln__handles *handles = &vm->api.handles;
-	int r = kiln__handles_add_boot_file(handles, &spec->kernel, KILN__FIRECRACKER_FD_KERNEL,
-					    "kernel", err);
-
-	if (r == 0)
-		r = kiln__handles_add_boot_file(handles, &spec->initrd, KILN__FIRECRACKER_FD_INITRD,
-						"initrd", err);
-	if (r == 0)
-		r = kiln__api_add_disks(&vm->api, KILN__FIRECRACKER_FD_DISK, err);
-	return r < 0 ? r : note_serials(vm, err);
 }
 
 /* The API's socket is watched for; or the configuration gets its pipe. */
@@ -292,6 +222,34 @@ static int spawn_with_channels(struct kiln__instance *vm, kiln_error *err)
 	return kiln__vmm_add_log(vm->api.vmm, vm->api.host.loop, log, err);
 }
 
+static int spawn_jailed(struct kiln__instance *vm, kiln_error *err)
+{
+	const char *const options[] = {
+		"--api-sock",
+		vm->api.api_path,
+		"--log-path",
+		KILN__JAIL_LOG,
+		"--level",
+		"Warning",
+		vm->api.host.spec->firecracker.pci ? "--enable-pci" : NULL,
+		NULL,
+	};
+	kiln_fd console[2];
+	int r = kiln__jailer_prepare(&vm->jail, &vm->api, err);
+
+	if (r == 0)
+		r = kiln__os_socket_pair(console, err);
+	if (r < 0)
+		return r;
+	r = kiln__api_take_console(&vm->api, console[0], err);
+	if (r == 0)
+		r = kiln__jailer_spawn(vm->jail, &vm->api, options, console[1], err);
+	kiln__os_close(console[1]);
+	return r < 0 ? r
+		     : kiln__vmm_add_log(vm->api.vmm, vm->api.host.loop,
+					 kiln__jailer_take_log(vm->jail), err);
+}
+
 /* An option that it does not know would end it with a complaint about arguments. */
 static int check_option(const struct kiln__instance *vm, kiln_error *err)
 {
@@ -318,34 +276,28 @@ static int check_option(const struct kiln__instance *vm, kiln_error *err)
 static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
 {
 	const struct kiln__firecracker *wanted = &vm->api.host.spec->firecracker;
-	int r = kiln__api_find(wanted->binary, "firecracker", HOME, &vm->api.binary, err);
+	int r;
 
-	if (r == 0)
-		r = kiln__api_prepare(&vm->api, wanted->preflight, err);
-	if (r == 0)
-		r = kiln__firecracker_config(vm->api.host.spec, vm->api.vsock_path, &vm->config,
-					     err);
+	vm->api.inside = wanted->jailer.enabled ? KILN__JAIL_SOCKETS : NULL;
+	r = kiln__api_prepare(&vm->api, wanted->binary, wanted->preflight, err);
+
 	if (r == 0)
 		r = check_option(vm, err);
 	if (r == 0)
-		r = open_files(vm, err);
+		r = kiln__api_add_files(&vm->api, KILN__FIRECRACKER_FD_KERNEL,
+					KILN__FIRECRACKER_FD_INITRD, KILN__FIRECRACKER_FD_DISK,
+					err);
+	if (r == 0)
+		r = note_serials(vm, err);
 	if (r == 0)
 		r = make_control(vm, err);
-	return r < 0 ? r : spawn_with_channels(vm, err);
+	if (r < 0)
+		return r;
+	return wanted->jailer.enabled ? spawn_jailed(vm, err) : spawn_with_channels(vm, err);
 }
 
 /* --- the contract
  * -------------------------------------------------------------------------------------- */
-
-static void firecracker_on_end(struct kiln__api_vmm *api, const kiln_error *err)
-{
-	struct kiln__instance *vm = (struct kiln__instance *)api;
-
-	kiln__timer_stop(vm->retry);
-	/* With a request under way it is that which ends; before the first there is none. */
-	if (!kiln__http_count(api->http))
-		complete_start(vm, err);
-}
 
 static int firecracker_open(struct kiln__instance **ret, const struct kiln__backend_host *host,
 			    kiln_error *err)
@@ -357,9 +309,8 @@ static int firecracker_open(struct kiln__instance **ret, const struct kiln__back
 		return kiln__fail_nomem(err);
 	vm->config_pipe = vm->config_read = KILN_FD_NONE;
 	vm->retry_ms = RETRY_FIRST_MS;
-	r = kiln__api_open(&vm->api, host, "Firecracker", err);
+	r = kiln__api_open(&vm->api, host, &kind, err);
 	if (r == 0) {
-		vm->api.on_end = firecracker_on_end;
 		r = kiln__timer_new(&vm->retry, host->loop, on_retry, vm, err);
 		if (r < 0)
 			kiln__api_done(&vm->api);
@@ -375,7 +326,7 @@ static int firecracker_open(struct kiln__instance **ret, const struct kiln__back
 /* The pipe takes it all: a configuration is far smaller than a pipe, or is refused. */
 static void start_by_file(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	char *text = json_dumps(vm->config, JSON_COMPACT);
+	char *text = json_dumps(vm->api.config, JSON_COMPACT);
 	kiln_error err = KILN_ERROR_INIT;
 	size_t len = text ? strlen(text) : 0;
 
@@ -391,22 +342,10 @@ static void start_by_file(struct kiln__instance *vm, kiln_done_fn done, void *da
 
 static void firecracker_start(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln_error err;
-
-	if (vm->api.ended) {
-		kiln__fail(&err, KILN_EDIED, "Firecracker has ended");
-		if (done)
-			done(data, err.code, &err);
-		return;
-	}
-	if (!vm->api.host.spec->firecracker.api) {
+	if (vm->api.host.spec->firecracker.api || vm->api.ended)
+		kiln__api_start(&vm->api, vm->is_up, done, data);
+	else
 		start_by_file(vm, done, data);
-		return;
-	}
-	vm->started = done;
-	vm->started_data = data;
-	if (vm->is_up)
-		ask_version(vm);
 }
 
 /* False, and @done told, where there is no API to be asked. */
@@ -418,28 +357,14 @@ static bool has_api(struct kiln__instance *vm, const char *what, kiln_done_fn do
 		return true;
 	kiln__fail(&err, KILN_ENOTSUP, "firecracker.api: without its API Firecracker cannot %s",
 		   what);
-	if (done)
-		done(data, err.code, &err);
+	kiln__api_refuse(&err, done, data);
 	return false;
 }
 
 static void send(struct kiln__instance *vm, const char *method, json_t *body, const char *target,
 		 kiln_done_fn done, void *data)
 {
-	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
-	kiln_error err;
-
-	if (!steps || !body) {
-		json_decref(body);
-		free(steps);
-		kiln__fail_nomem(&err);
-		if (done)
-			done(data, err.code, &err);
-		return;
-	}
-	kiln__api_add(steps, method, body, "%s", target);
-	kiln__api_run(&vm->api, steps, done, data);
-	free(steps);
+	kiln__api_send(&vm->api, method, target, body, KILN__API_MS, done, data);
 }
 
 /* x86_64 only, and for a guest with a keyboard driver: whose kernel takes it as "reboot". */
@@ -449,18 +374,12 @@ static void firecracker_shutdown(struct kiln__instance *vm, kiln_done_fn done, v
 
 	if (strcmp(vm->api.host.spec->arch, "x86_64") != 0) {
 		kiln__fail(&err, KILN_ENOTSUP, "Firecracker has Ctrl-Alt-Del on x86_64 only");
-		if (done)
-			done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
 	if (has_api(vm, "press Ctrl-Alt-Del", done, data))
 		send(vm, "PUT", json_pack("{s:s}", "action_type", "SendCtrlAltDel"), "/actions",
 		     done, data);
-}
-
-static void firecracker_kill(struct kiln__instance *vm)
-{
-	kiln__api_kill(&vm->api);
 }
 
 static void firecracker_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
@@ -478,65 +397,26 @@ static void firecracker_resume(struct kiln__instance *vm, kiln_done_fn done, voi
 /* --- changes
  * -------------------------------------------------------------------------------------- */
 
-static int refuse_change(kiln_error *err, const char *what, const char *hint)
-{
-	kiln__fail(err, KILN_ENOTSUP, "%s", what);
-	return kiln__hint(err, "%s", hint), KILN_ENOTSUP;
-}
-
-#define MIB_MASK ((UINT64_C(1) << 20) - 1)
-
-static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
-{
-	const struct kiln__spec *spec = vm->api.host.spec;
-	bool memory = update->memory != KILN_UPDATE_KEEP;
-	bool balloon = update->balloon != KILN_UPDATE_KEEP;
-
-	if (update->cpus != KILN_UPDATE_KEEP)
-		return refuse_change(err, "cpus: Firecracker adds no processors to a running guest",
-				     "cloud-hypervisor does");
-	if (memory && !json_object_get(vm->config, "memory-hotplug"))
-		return refuse_change(err, "memory: this machine cannot be given more",
-				     "give it room: firecracker.config "
-				     "{\"memory-hotplug\":{\"total_size_mib\":N}}");
-	if (balloon && !json_object_get(vm->config, "balloon"))
-		return refuse_change(err, "balloon: this machine has none",
-				     "give it one: balloon = true");
-	if ((memory && (update->memory & MIB_MASK)) || (balloon && (update->balloon & MIB_MASK)))
-		return kiln__fail(err, KILN_EINVAL, "Firecracker takes whole MiB");
-	if (memory && update->memory < spec->memory)
-		return kiln__fail(err, KILN_EINVAL,
-				  "memory: it cannot have less than it began with");
-	return 0;
-}
-
 static void firecracker_update(struct kiln__instance *vm, const kiln_update *update,
 			       kiln_done_fn done, void *data)
 {
 	struct kiln__api_steps *steps;
 	kiln_error err;
+	int r;
 
 	if (!has_api(vm, "be changed", done, data))
 		return;
 	steps = calloc(1, sizeof(*steps));
-	if (!steps || check_update(vm, update, &err) < 0) {
-		if (!steps)
-			kiln__fail_nomem(&err);
-		free(steps);
-		done(data, err.code, &err);
-		return;
+	r = steps ? kiln__firecracker_update(vm->api.host.spec, vm->api.config, vm->api.version,
+					     update, steps, &err)
+		  : kiln__fail_nomem(&err);
+	if (r == 0) {
+		kiln__api_run(&vm->api, steps, done, data);
+	} else {
+		if (steps)
+			kiln__api_steps_done(steps);
+		kiln__api_refuse(&err, done, data);
 	}
-	if (update->balloon != KILN_UPDATE_KEEP)
-		kiln__api_add(steps, "PATCH",
-			      json_pack("{s:I}", "amount_mib", (json_int_t)(update->balloon >> 20)),
-			      "/balloon");
-	if (update->memory != KILN_UPDATE_KEEP)
-		kiln__api_add(
-			steps, "PATCH",
-			json_pack("{s:I}", "requested_size_mib",
-				  (json_int_t)((update->memory - vm->api.host.spec->memory) >> 20)),
-			"/hotplug/memory");
-	kiln__api_run(&vm->api, steps, done, data);
 	free(steps);
 }
 
@@ -548,6 +428,12 @@ static void firecracker_snapshot(struct kiln__instance *vm, const char *director
 
 	if (!has_api(vm, "write a snapshot", done, data))
 		return;
+	if (vm->jail) {
+		kiln__fail(&err, KILN_ENOTSUP,
+			   "firecracker.jailer: a jailed VMM reaches no directory for a snapshot");
+		kiln__api_refuse(&err, done, data);
+		return;
+	}
 	steps = calloc(1, sizeof(*steps));
 	if (!steps) {
 		kiln__fail_nomem(&err);
@@ -557,12 +443,6 @@ static void firecracker_snapshot(struct kiln__instance *vm, const char *director
 	kiln__firecracker_save(directory, steps);
 	kiln__api_run(&vm->api, steps, done, data);
 	free(steps);
-}
-
-static void firecracker_connect(struct kiln__instance *vm, uint32_t port, kiln__connect_fn done,
-				void *data)
-{
-	kiln__api_connect(&vm->api, port, done, data);
 }
 
 static const char *firecracker_disk_serial(const struct kiln__instance *vm, const char *serial)
@@ -578,47 +458,38 @@ static const char *firecracker_disk_serial(const struct kiln__instance *vm, cons
 	return serial;
 }
 
-static int firecracker_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
+/*
+ * Where the VMM is another user's, a signal takes a right that the runner keeps for it, and its
+ * cgroup none.
+ */
+static void firecracker_kill(struct kiln__instance *vm)
 {
-	return kiln__api_moved(&vm->api, dir, err);
+	kiln__api_kill(vm);
+	if (vm->jail)
+		kiln__jailer_kill(vm->jail);
 }
 
-static size_t firecracker_console_write(struct kiln__instance *vm, const void *bytes, size_t len)
+static const char *firecracker_leaves(const struct kiln__instance *vm)
 {
-	return kiln__api_console_write(&vm->api, bytes, len);
-}
-
-static const char *firecracker_accel(const struct kiln__instance *vm)
-{
-	return vm->api.binary ? "kvm" : "";
-}
-
-static int64_t firecracker_pid(const struct kiln__instance *vm)
-{
-	return kiln__api_pid(&vm->api);
+	return vm->jail ? kiln__jailer_leaves(vm->jail) : NULL;
 }
 
 static void firecracker_free(struct kiln__instance *vm)
 {
-	kiln_error err;
-
 	if (!vm)
 		return;
-	kiln__fail(&err, KILN_ECANCELED, "Firecracker: canceled");
-	if (!vm->api.http || !kiln__http_count(vm->api.http))
-		complete_start(vm, &err);
 	kiln__api_done(&vm->api);
+	kiln__jailer_free(vm->jail);
 	kiln__dirwatch_free(vm->appears);
 	kiln__timer_free(vm->retry);
 	kiln__os_close(vm->config_pipe);
 	kiln__os_close(vm->config_read);
-	json_decref(vm->config);
 	free(vm);
 }
 
 static void firecracker_probe(const char *arch, struct kiln__probe *ret)
 {
-	kiln__api_probe("firecracker", HOME, arch, ret);
+	kiln__api_probe(&kind, arch, ret);
 }
 
 const struct kiln__backend kiln__backend_firecracker = {
@@ -640,11 +511,12 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.resume = firecracker_resume,
 	.update = firecracker_update,
 	.snapshot = firecracker_snapshot,
-	.connect = firecracker_connect,
+	.connect = kiln__api_connect,
 	.disk_serial = firecracker_disk_serial,
-	.moved = firecracker_moved,
-	.console_write = firecracker_console_write,
-	.accel = firecracker_accel,
-	.pid = firecracker_pid,
+	.moved = kiln__api_moved,
+	.console_write = kiln__api_console_write,
+	.accel = kiln__api_accel,
+	.pid = kiln__api_pid,
+	.leaves = firecracker_leaves,
 	.free = firecracker_free,
 };

@@ -3,6 +3,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "jailer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -67,17 +68,17 @@ static int check_machine(const struct kiln__spec *spec, kiln_error *err)
 
 int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err)
 {
-	size_t disks = spec->disk_count + (spec->root.kind != KILN__ROOT_NONE);
 	json_t *config = NULL;
 	int r = kiln__api_check_spec(spec, "firecracker", err);
 
 	if (r == 0)
 		r = check_machine(spec, err);
+	if (r == 0)
+		r = kiln__jailer_check(spec, err);
 	for (size_t i = 0; r == 0 && i < spec->disk_count; i++)
 		r = check_disk(&spec->disks[i], i, err);
-	if (r == 0 && disks > KILN__FIRECRACKER_MAX_DISKS)
-		r = kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
-			       KILN__FIRECRACKER_MAX_DISKS);
+	if (r == 0)
+		r = kiln__api_check_disk_count(spec, KILN__FIRECRACKER_MAX_DISKS, err);
 	if (r == 0)
 		r = kiln__firecracker_config(spec, "/vsock", &config, err);
 	if (r < 0)
@@ -108,19 +109,20 @@ static json_t *boot_args(const struct kiln__spec *spec)
 			    spec->cmdline ? spec->cmdline : "");
 }
 
-static json_t *fd_path(int number)
+static const char *folder(const struct kiln__spec *spec)
 {
-	return json_sprintf("/proc/self/fd/%d", number);
+	return spec->firecracker.jailer.enabled ? KILN__JAIL_FILES : KILN__API_FDS;
 }
 
 static json_t *boot_source(const struct kiln__spec *spec)
 {
-	json_t *source =
-		json_pack("{s:o, s:o}", "kernel_image_path", fd_path(KILN__FIRECRACKER_FD_KERNEL),
-			  "boot_args", boot_args(spec));
+	json_t *source = json_pack("{s:o, s:o}", "kernel_image_path",
+				   kiln__api_path(folder(spec), KILN__FIRECRACKER_FD_KERNEL),
+				   "boot_args", boot_args(spec));
 
 	if (source && kiln__source_is_set(&spec->initrd) &&
-	    json_object_set_new(source, "initrd_path", fd_path(KILN__FIRECRACKER_FD_INITRD))) {
+	    json_object_set_new(source, "initrd_path",
+				kiln__api_path(folder(spec), KILN__FIRECRACKER_FD_INITRD))) {
 		json_decref(source);
 		return NULL;
 	}
@@ -128,82 +130,40 @@ static json_t *boot_source(const struct kiln__spec *spec)
 }
 
 /* None is "is_root_device": Firecracker would add a "root=" that kiln-guest has no use for. */
-static int add_drive(json_t *list, json_t *id, int number, bool readonly, bool unsafe)
+static json_t *drive(json_t *id, json_t *path, const struct kiln__disk *disk)
 {
-	return json_array_append_new(
-		list, json_pack("{s:o, s:b, s:b, s:o, s:s}", "drive_id", id, "is_root_device",
-				false, "is_read_only", readonly, "path_on_host", fd_path(number),
-				"cache_type", unsafe ? "Unsafe" : "Writeback"));
-}
+	bool unsafe = disk->cache && strcmp(disk->cache, "unsafe") == 0;
 
-static json_t *drives(const struct kiln__spec *spec)
-{
-	int number = KILN__FIRECRACKER_FD_DISK;
-	json_t *list = json_array();
-	int r = list ? 0 : -1;
-
-	if (r == 0 && spec->root.kind != KILN__ROOT_NONE)
-		r = add_drive(list, json_string("root"), number++,
-			      !kiln__root_is_writable(&spec->root), false);
-	for (size_t i = 0; r == 0 && i < spec->disk_count; i++) {
-		const struct kiln__disk *disk = &spec->disks[i];
-
-		r = add_drive(list, json_sprintf("disk%zu", i), number++, disk->readonly,
-			      disk->cache && strcmp(disk->cache, "unsafe") == 0);
-	}
-	if (r == 0)
-		return list;
-	json_decref(list);
-	return NULL;
-}
-
-static json_t *interfaces(const struct kiln__spec *spec)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; list && i < spec->network_count; i++)
-		if (json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "iface_id",
-							  json_sprintf("net%zu", i), "guest_mac",
-							  kiln__api_mac(spec->networks[i].mac),
-							  "host_dev_name",
-							  spec->networks[i].interface))) {
-			json_decref(list);
-			return NULL;
-		}
-	return list;
-}
-
-/* Takes @value; an empty list is left out. */
-static int set(json_t *config, const char *section, json_t *value)
-{
-	if (json_is_array(value) && json_array_size(value) == 0) {
-		json_decref(value);
-		return 0;
-	}
-	return json_object_set_new(config, section, value);
+	return json_pack("{s:o, s:b, s:b, s:o, s:s}", "drive_id", id, "is_root_device", false,
+			 "is_read_only", disk->readonly, "path_on_host", path, "cache_type",
+			 unsafe ? "Unsafe" : "Writeback");
 }
 
 static int build(json_t *config, const struct kiln__spec *spec, const char *vsock)
 {
-	int r = set(config, "machine-config",
-		    json_pack("{s:i, s:I}", "vcpu_count", (int)spec->cpus, "mem_size_mib",
-			      (json_int_t)(spec->memory >> 20)));
+	int r = kiln__api_set(config, "machine-config",
+			      json_pack("{s:i, s:I}", "vcpu_count", (int)spec->cpus, "mem_size_mib",
+					(json_int_t)(spec->memory >> 20)));
 
 	if (r == 0)
-		r = set(config, "boot-source", boot_source(spec));
+		r = kiln__api_set(config, "boot-source", boot_source(spec));
 	if (r == 0)
-		r = set(config, "drives", drives(spec));
+		r = kiln__api_set(
+			config, "drives",
+			kiln__api_disks(spec, folder(spec), KILN__FIRECRACKER_FD_DISK, drive));
 	if (r == 0)
-		r = set(config, "network-interfaces", interfaces(spec));
+		r = kiln__api_set(
+			config, "network-interfaces",
+			kiln__api_networks(spec, "iface_id", "host_dev_name", "guest_mac"));
 	if (r == 0 && spec->vsock)
-		r = set(config, "vsock",
-			json_pack("{s:i, s:s}", "guest_cid", (int)(spec->cid ? spec->cid : 3),
-				  "uds_path", vsock));
+		r = kiln__api_set(config, "vsock",
+				  json_pack("{s:i, s:s}", "guest_cid",
+					    (int)(spec->cid ? spec->cid : 3), "uds_path", vsock));
 	if (r == 0 && spec->rng)
-		r = set(config, "entropy", json_object());
+		r = kiln__api_set(config, "entropy", json_object());
 	if (r == 0 && spec->balloon)
-		r = set(config, "balloon",
-			json_pack("{s:i, s:b}", "amount_mib", 0, "deflate_on_oom", true));
+		r = kiln__api_set(config, "balloon",
+				  json_pack("{s:i, s:b}", "amount_mib", 0, "deflate_on_oom", true));
 	return r;
 }
 
@@ -211,16 +171,10 @@ int kiln__firecracker_config(const struct kiln__spec *spec, const char *vsock, j
 			     kiln_error *err)
 {
 	json_t *config = json_object();
-	int r = config && build(config, spec, vsock) == 0 ? 0 : kiln__fail_nomem(err);
+	bool is_built = config && build(config, spec, vsock) == 0;
 
-	if (r == 0)
-		r = kiln__api_merge(&kiln__firecracker_form, config, spec->firecracker.config, err);
-	if (r < 0) {
-		json_decref(config);
-		return r;
-	}
-	*ret = config;
-	return 0;
+	return kiln__api_finish(&kiln__firecracker_form, config, is_built, spec->firecracker.config,
+				ret, err);
 }
 
 /* --- its requests
@@ -272,11 +226,28 @@ void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *st
 /* --- snapshots ----------------------------------------------------------------------------------
  */
 
-#define VSOCK_OVERRIDE_SINCE 1015
+#define VSOCK_OVERRIDE_SINCE    1016
+#define NETWORK_OVERRIDES_SINCE 1012
 
-int kiln__firecracker_load(const char *directory, const char *vsock, unsigned version,
+/* An older one finds its interfaces by the names that they had. */
+static int override_networks(json_t *body, const struct kiln__spec *spec, unsigned version)
+{
+	json_t *list = version >= NETWORK_OVERRIDES_SINCE ? json_array() : NULL;
+
+	for (size_t i = 0; list && i < spec->network_count; i++)
+		if (json_array_append_new(
+			    list, json_pack("{s:o, s:s}", "iface_id", json_sprintf("net%zu", i),
+					    "host_dev_name", spec->networks[i].interface))) {
+			json_decref(list);
+			return -1;
+		}
+	return list ? kiln__api_set(body, "network_overrides", list) : 0;
+}
+
+int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, unsigned version,
 			   struct kiln__api_steps *steps, kiln_error *err)
 {
+	const char *directory = spec->snapshot;
 	json_t *body = json_pack("{s:o, s:{s:s, s:o}, s:b}", "snapshot_path",
 				 json_sprintf("%s/state", directory), "mem_backend", "backend_type",
 				 "File", "backend_path", json_sprintf("%s/memory", directory),
@@ -285,11 +256,12 @@ int kiln__firecracker_load(const char *directory, const char *vsock, unsigned ve
 	if (vsock && version < VSOCK_OVERRIDE_SINCE) {
 		json_decref(body);
 		return kiln__fail(err, KILN_ENOTSUP,
-				  "snapshot: with vsock it needs Firecracker 1.15, this is %u.%u",
+				  "snapshot: with vsock it needs Firecracker 1.16, this is %u.%u",
 				  version / 1000, version % 1000);
 	}
-	if (!body || (vsock && json_object_set_new(body, "vsock_override",
-						   json_pack("{s:s}", "uds_path", vsock)))) {
+	if (!body || override_networks(body, spec, version) ||
+	    (vsock &&
+	     json_object_set_new(body, "vsock_override", json_pack("{s:s}", "uds_path", vsock)))) {
 		json_decref(body);
 		return kiln__fail_nomem(err);
 	}

@@ -25,6 +25,10 @@
 extern const struct kiln__api_field kiln__firecracker_fields[];
 extern const struct kiln__api_form kiln__firecracker_form;
 
+/* The same of what can be changed while it runs (kiln_update.config). */
+extern const struct kiln__api_field kiln__firecracker_runtime_fields[];
+extern const struct kiln__api_form kiln__firecracker_runtime_form;
+
 /* Refuses by key what Firecracker cannot do: the backend's check(). */
 int kiln__firecracker_check(const struct kiln__spec *spec, kiln_error *err);
 
@@ -39,11 +43,19 @@ int kiln__firecracker_config(const struct kiln__spec *spec, const char *vsock, j
  * Instead of those, the requests by which a new process goes on from a snapshot: @vsock is its
  * vsock device's socket, or NULL. KILN_ENOTSUP if @version cannot be told of that.
  */
-int kiln__firecracker_load(const char *directory, const char *vsock, unsigned version,
+int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, unsigned version,
 			   struct kiln__api_steps *steps, kiln_error *err);
 
 /* The request that writes one. */
 void kiln__firecracker_save(const char *directory, struct kiln__api_steps *steps);
+
+/*
+ * The requests of a change (firecracker_update.c): of a machine that was told @config, by a VMM of
+ * @version. Refuses by name what cannot be.
+ */
+int kiln__firecracker_update(const struct kiln__spec *spec, const json_t *config, unsigned version,
+			     const kiln_update *update, struct kiln__api_steps *steps,
+			     kiln_error *err);
 
 /* The requests that say what @config says, and, last, the one that starts the guest. */
 void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *steps);

@@ -176,6 +176,19 @@ int kiln__api_merge(const struct kiln__api_form *form, json_t *config, const cha
 	return r;
 }
 
+int kiln__api_finish(const struct kiln__api_form *form, json_t *config, bool is_built,
+		     const char *text, json_t **ret, kiln_error *err)
+{
+	int r = is_built ? kiln__api_merge(form, config, text, err) : kiln__fail_nomem(err);
+
+	if (r < 0) {
+		json_decref(config);
+		return r;
+	}
+	*ret = config;
+	return 0;
+}
+
 /* --- versions ------------------------------------------------------------------------------------
  */
 
@@ -208,6 +221,27 @@ static int check_value(const struct kiln__api_form *form, const json_t *value, c
 			return r;
 	}
 	return 0;
+}
+
+unsigned kiln__api_version(const char *text)
+{
+	unsigned major;
+	unsigned minor = 0;
+
+	if (*text == 'v')
+		text++;
+	if (*text < '0' || *text > '9' || sscanf(text, "%3u.%3u", &major, &minor) < 1)
+		return 0;
+	return major * 1000 + minor;
+}
+
+bool kiln__api_is_id(const char *text)
+{
+	size_t len = text ? strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+					 "0123456789_")
+			  : 0;
+
+	return len >= 1 && len <= 64 && !text[len];
 }
 
 int kiln__api_check_version(const struct kiln__api_form *form, const json_t *config,
@@ -273,6 +307,73 @@ int kiln__api_check_spec(const struct kiln__spec *spec, const char *backend, kil
 				  "accel: the %s backend does not emulate; qemu does", backend);
 	r = check_disks(spec, backend, err);
 	return r < 0 ? r : check_networks(spec, backend, err);
+}
+
+int kiln__api_check_disk_count(const struct kiln__spec *spec, size_t max, kiln_error *err)
+{
+	if (spec->disk_count + (spec->root.kind != KILN__ROOT_NONE) <= max)
+		return 0;
+	return kiln__fail(err, KILN_EINVAL, "disks: at most %zu, the root included", max);
+}
+
+/* --- parts of a configuration
+ * -------------------------------------------------------------------- */
+
+json_t *kiln__api_path(const char *folder, int number)
+{
+	return json_sprintf("%s/%d", folder, number);
+}
+
+int kiln__api_set(json_t *config, const char *section, json_t *value)
+{
+	if (json_is_array(value) && json_array_size(value) == 0) {
+		json_decref(value);
+		return 0;
+	}
+	return json_object_set_new(config, section, value);
+}
+
+/* Takes @list: it, or NULL if @r says that it is not whole. */
+static json_t *whole(json_t *list, int r)
+{
+	if (r == 0)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+json_t *kiln__api_disks(const struct kiln__spec *spec, const char *folder, int first,
+			kiln__api_disk_fn disk)
+{
+	struct kiln__disk root = {
+		.readonly = !kiln__root_is_writable(&spec->root),
+		.serial = KILN__ROOT_SERIAL,
+	};
+	json_t *list = json_array();
+	int r = list ? 0 : -1;
+
+	if (r == 0 && spec->root.kind != KILN__ROOT_NONE)
+		r = json_array_append_new(
+			list, disk(json_string("root"), kiln__api_path(folder, first++), &root));
+	for (size_t i = 0; r == 0 && i < spec->disk_count; i++)
+		r = json_array_append_new(list,
+					  disk(json_sprintf("disk%zu", i),
+					       kiln__api_path(folder, first++), &spec->disks[i]));
+	return whole(list, r);
+}
+
+json_t *kiln__api_networks(const struct kiln__spec *spec, const char *id, const char *interface,
+			   const char *mac)
+{
+	json_t *list = json_array();
+	int r = list ? 0 : -1;
+
+	for (size_t i = 0; r == 0 && i < spec->network_count; i++)
+		r = json_array_append_new(list, json_pack("{s:o, s:s, s:o}", id,
+							  json_sprintf("net%zu", i), interface,
+							  spec->networks[i].interface, mac,
+							  kiln__api_mac(spec->networks[i].mac)));
+	return whole(list, r);
 }
 
 json_t *kiln__api_mac(const uint8_t mac[6])

@@ -31,6 +31,19 @@ struct kiln__api_form {
 int kiln__api_merge(const struct kiln__api_form *form, json_t *config, const char *text,
 		    kiln_error *err);
 
+/*
+ * What a backend's configuration ends with: @config, which it takes, and @text merged into it.
+ * @is_built is false if memory was missing for it.
+ */
+int kiln__api_finish(const struct kiln__api_form *form, json_t *config, bool is_built,
+		     const char *text, json_t **ret, kiln_error *err);
+
+/* "1.17.0-dev" or "v1.7.2" as major * 1000 + minor; 0 if it is no version. */
+unsigned kiln__api_version(const char *text);
+
+/* Whether @text, which may be NULL, can stand in a request's target: letters, digits and '_'. */
+bool kiln__api_is_id(const char *text);
+
 /* Refuses by its path what @config has and VMMs of @version do not: 0 is any version. */
 int kiln__api_check_version(const struct kiln__api_form *form, const json_t *config,
 			    unsigned version, kiln_error *err);
@@ -38,6 +51,30 @@ int kiln__api_check_version(const struct kiln__api_form *form, const json_t *con
 /* Refuses by key what no VMM takes that is told paths: ranges of files; guests of other machines.
  */
 int kiln__api_check_spec(const struct kiln__spec *spec, const char *backend, kiln_error *err);
+
+/* The same of more disks than a VMM has numbers for. */
+int kiln__api_check_disk_count(const struct kiln__spec *spec, size_t max, kiln_error *err);
+
+/* --- parts of a configuration; NULL, or not 0, where memory is missing ----------------------- */
+
+/* The path of a file by its number, in the folder where the VMM has them all. */
+#define KILN__API_FDS "/proc/self/fd" /* those that it inherits */
+json_t *kiln__api_path(const char *folder, int number);
+
+/* Takes @value; an empty list is left out. */
+int kiln__api_set(json_t *config, const char *section, json_t *value);
+
+/*
+ * The list of disks, the root ("root") first, then "disk0" ...: each as @disk makes it of its id
+ * and path, which that takes. They are numbered from @first on.
+ */
+typedef json_t *(*kiln__api_disk_fn)(json_t *id, json_t *path, const struct kiln__disk *disk);
+json_t *kiln__api_disks(const struct kiln__spec *spec, const char *folder, int first,
+			kiln__api_disk_fn disk);
+
+/* The list of networks, "net0" ..., whose members have these names. */
+json_t *kiln__api_networks(const struct kiln__spec *spec, const char *id, const char *interface,
+			   const char *mac);
 
 /* "02:00:00:00:00:01" */
 json_t *kiln__api_mac(const uint8_t mac[6]);

@@ -13,16 +13,21 @@
 #include "kvm.h"
 #include "program.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* How long a VMM without its API may take to end by itself, and so to say why. */
 #define CLOSED_MS 2000
 
 #define API_SOCKET   "api.sock"
 #define VSOCK_SOCKET "vsock.sock"
+
+/* In the runtime directory, of one in a jail: what its user, who is another, may write to. */
+#define JAIL_DIR "vmm"
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
@@ -39,16 +44,38 @@ static void remove_file(const struct kiln__api_vmm *vm, const char *name)
 		kiln__os_remove(path, NULL);
 }
 
+/* Where programs look for it: beside the directory that it is in. */
+static char *vsock_link(const struct kiln__api_vmm *vm)
+{
+	const char *dir = vm->here ? vm->here : vm->dir;
+
+	return kiln__strf("%.*s/" VSOCK_SOCKET, (int)(strlen(dir) - strlen("/" JAIL_DIR)), dir);
+}
+
 static void remove_files(struct kiln__api_vmm *vm)
 {
+	kiln__autofree char *outer = NULL;
+
 	if (vm->api_path)
 		remove_file(vm, API_SOCKET);
 	if (vm->dialer) { /* the VMM's own, which it leaves behind */
 		kiln__vsock_dialer_free(kiln__take(vm->dialer));
 		remove_file(vm, VSOCK_SOCKET);
 	}
-	if (vm->owns_dir)
-		kiln__os_remove(vm->dir, NULL);
+	if (vm->dir && vm->inside) {
+		kiln__autofree char *path = vsock_link(vm);
+
+		if (path)
+			kiln__os_remove(path, NULL);
+		kiln__os_remove(vm->here ? vm->here : vm->dir, NULL);
+	}
+	if (!vm->owns_dir)
+		return;
+	outer = vm->inside
+			? kiln__strf("%.*s", (int)(strlen(vm->dir) - strlen("/" JAIL_DIR)), vm->dir)
+			: strdup(vm->dir);
+	if (outer)
+		kiln__os_remove(outer, NULL);
 }
 
 /* How it ended, of all that is known; false: it is an error. */
@@ -65,6 +92,25 @@ static bool judge(const struct kiln__api_vmm *vm, struct kiln__exit how, enum ki
 	return true;
 }
 
+static void complete_start(struct kiln__api_vmm *vm, const kiln_error *err)
+{
+	kiln_done_fn done = vm->started;
+
+	vm->started = NULL;
+	vm->runs = !err;
+	if (vm->kind->on_started)
+		vm->kind->on_started(vm);
+	if (done)
+		done(vm->started_data, err ? err->code : 0, err);
+}
+
+/* With a request of it under way it is that which ends; before the first there is none. */
+static void end_start(struct kiln__api_vmm *vm, const kiln_error *err)
+{
+	if (!vm->http || !kiln__http_count(vm->http))
+		complete_start(vm, err);
+}
+
 static void on_vmm_ended(void *data, struct kiln__exit how)
 {
 	struct kiln__api_vmm *vm = data;
@@ -72,15 +118,18 @@ static void on_vmm_ended(void *data, struct kiln__exit how)
 	kiln_error err = KILN_ERROR_INIT;
 
 	vm->ended = true;
+	vm->runs = false;
 	if (vm->why.code)
 		err = vm->why;
 	else if (!judge(vm, how, &end))
-		kiln__vmm_fail(vm->vmm, vm->name, how, &err);
+		kiln__vmm_fail(vm->vmm, vm->kind->name, how, &err);
 	else
-		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->name);
+		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->kind->name);
 	kiln__timer_stop(vm->closed);
-	if (vm->on_end)
-		vm->on_end(vm, &err);
+	kiln__handles_done(&vm->handles); /* of one in a jail */
+	if (vm->kind->on_end)
+		vm->kind->on_end(vm);
+	end_start(vm, &err);
 	if (vm->http)
 		kiln__http_end(vm->http, &err);
 	remove_files(vm);
@@ -106,7 +155,7 @@ static void on_closed_long(void *data)
 	struct kiln__api_vmm *vm = data;
 	kiln_error err;
 
-	kiln__fail(&err, KILN_EIO, "%s has closed its API without an answer", vm->name);
+	kiln__fail(&err, KILN_EIO, "%s has closed its API without an answer", vm->kind->name);
 	kiln__api_fail(vm, &err);
 }
 
@@ -118,8 +167,10 @@ static void on_killing(void *data)
 		kiln__vmm_kill(vm->vmm);
 }
 
-void kiln__api_kill(struct kiln__api_vmm *vm)
+void kiln__api_kill(struct kiln__instance *instance)
 {
+	struct kiln__api_vmm *vm = (struct kiln__api_vmm *)instance;
+
 	vm->killed = true;
 	kiln__deferred_schedule(vm->killing);
 }
@@ -183,8 +234,9 @@ int kiln__api_take_console(struct kiln__api_vmm *vm, kiln_fd fd, kiln_error *err
 	return 0;
 }
 
-size_t kiln__api_console_write(struct kiln__api_vmm *vm, const void *bytes, size_t len)
+size_t kiln__api_console_write(struct kiln__instance *instance, const void *bytes, size_t len)
 {
+	struct kiln__api_vmm *vm = (struct kiln__api_vmm *)instance;
 	ssize_t n = vm->console && !vm->ended ? kiln__stream_write(vm->console, bytes, len) : 0;
 
 	return n > 0 ? (size_t)n : 0;
@@ -194,12 +246,12 @@ size_t kiln__api_console_write(struct kiln__api_vmm *vm, const void *bytes, size
  */
 
 int kiln__api_open(struct kiln__api_vmm *vm, const struct kiln__backend_host *host,
-		   const char *name, kiln_error *err)
+		   const struct kiln__api_kind *kind, kiln_error *err)
 {
 	int r;
 
 	vm->host = *host;
-	vm->name = name;
+	vm->kind = kind;
 	vm->silent_end = KILN__END_POWEROFF;
 	r = kiln__deferred_new(&vm->killing, host->loop, on_killing, vm, err);
 	if (r == 0)
@@ -227,6 +279,27 @@ int kiln__api_find(const char *configured, const char *program, const char *home
 	return KILN_ENOENT;
 }
 
+/* Everybody's to write to, and nobody's to come to: the directory around it is this user's alone.
+ */
+static int enter_jail_dir(struct kiln__api_vmm *vm, kiln_error *err)
+{
+	char *dir;
+	int r;
+
+	if (!vm->inside)
+		return 0;
+	dir = kiln__strf("%s/" JAIL_DIR, vm->dir);
+	if (!dir)
+		return kiln__fail_nomem(err);
+	kiln__os_remove_tree(dir, NULL);
+	r = kiln__os_mkdir(dir, 0777, err);
+	if (r == 0 && chmod(dir, 0777) < 0) /* whatever the umask */
+		r = kiln__fail_errno(err, errno, "cannot open %s to a jail", dir);
+	free(vm->dir);
+	vm->dir = dir;
+	return r;
+}
+
 /* The machine's runtime directory; for one that has none, its own. */
 static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
 {
@@ -235,7 +308,7 @@ static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
 
 	if (vm->host.runtime_dir) {
 		vm->dir = strdup(vm->host.runtime_dir);
-		return vm->dir ? 0 : kiln__fail_nomem(err);
+		return vm->dir ? enter_jail_dir(vm, err) : kiln__fail_nomem(err);
 	}
 	r = kiln__os_runtime_dir(&runtime, err);
 	if (r == 0)
@@ -247,7 +320,8 @@ static int find_dir(struct kiln__api_vmm *vm, kiln_error *err)
 		return kiln__fail_nomem(err);
 	vm->owns_dir = true;
 	kiln__os_remove_tree(vm->dir, NULL); /* of a life that ended without a word */
-	return kiln__os_make_private_dir(vm->dir, err);
+	r = kiln__os_make_private_dir(vm->dir, err);
+	return r < 0 ? r : enter_jail_dir(vm, err);
 }
 
 static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
@@ -257,31 +331,60 @@ static bool on_incoming(void *data, uint32_t port, struct kiln__stream *stream)
 	return vm->host.incoming(vm->host.data, port, 0, stream);
 }
 
-int kiln__api_prepare(struct kiln__api_vmm *vm, bool preflight, kiln_error *err)
+static int link_vsock(const struct kiln__api_vmm *vm, kiln_error *err)
 {
-	int r = preflight ? kiln__kvm_reason(vm->host.spec->arch, err) : 0;
+	kiln__autofree char *path = vsock_link(vm);
 
-	if (r < 0)
-		return kiln__prefix(err, "backend: %s cannot run guests here", vm->name), r;
-	r = find_dir(vm, err);
-	if (r < 0)
-		return r;
-	vm->api_path = kiln__strf("%s/" API_SOCKET, vm->dir);
-	vm->vsock_path = kiln__strf("%s/" VSOCK_SOCKET, vm->dir);
-	if (!vm->api_path || !vm->vsock_path)
+	if (!path)
 		return kiln__fail_nomem(err);
-	kiln__os_remove(vm->api_path, NULL);
-	kiln__os_remove(vm->vsock_path, NULL);
+	kiln__os_remove(path, NULL);
+	return kiln__os_symlink_new(JAIL_DIR "/" VSOCK_SOCKET, path, err);
+}
+
+/* The names of its sockets, and what is connected to them from here. */
+static int make_sockets(struct kiln__api_vmm *vm, kiln_error *err)
+{
+	int r = 0;
+	const char *seen = vm->inside ? vm->inside : vm->dir;
+	kiln__autofree char *api = kiln__api_file(vm, API_SOCKET);
+	kiln__autofree char *vsock = kiln__api_file(vm, VSOCK_SOCKET);
+
+	vm->api_path = kiln__strf("%s/" API_SOCKET, seen);
+	vm->vsock_path = kiln__strf("%s/" VSOCK_SOCKET, seen);
+	if (!vm->api_path || !vm->vsock_path || !api || !vsock)
+		return kiln__fail_nomem(err);
+	kiln__os_remove(api, NULL);
+	kiln__os_remove(vsock, NULL);
 	if (vm->host.spec->vsock)
-		r = kiln__vsock_dialer_new(&vm->dialer, vm->host.loop, vm->vsock_path,
-					   vm->host.listen_ports, on_incoming, vm, err);
+		r = kiln__vsock_dialer_new(&vm->dialer, vm->host.loop, vsock, vm->host.listen_ports,
+					   on_incoming, vm, err);
+	if (r == 0 && vm->dialer && vm->inside)
+		r = kiln__vsock_dialer_open(vm->dialer, err);
+	if (r == 0 && vm->dialer && vm->inside)
+		r = link_vsock(vm, err);
 	if (r == 0)
-		r = kiln__http_new(&vm->http, vm->host.loop, vm->api_path, vm->name, &http_handler,
-				   vm, err);
+		r = kiln__http_new(&vm->http, vm->host.loop, api, vm->kind->name, &http_handler, vm,
+				   err);
 	return r;
 }
 
-int kiln__api_add_disks(struct kiln__api_vmm *vm, int first, kiln_error *err)
+int kiln__api_prepare(struct kiln__api_vmm *vm, const char *configured, bool preflight,
+		      kiln_error *err)
+{
+	int r = kiln__api_find(configured, vm->kind->program, vm->kind->home, &vm->binary, err);
+
+	if (r < 0)
+		return r;
+	r = preflight ? kiln__kvm_reason_for(vm->host.spec, err) : 0;
+	if (r < 0)
+		return kiln__prefix(err, "backend: %s cannot run guests here", vm->kind->name), r;
+	r = find_dir(vm, err);
+	if (r == 0)
+		r = make_sockets(vm, err);
+	return r < 0 ? r : vm->kind->config(vm->host.spec, vm->vsock_path, &vm->config, err);
+}
+
+static int add_disks(struct kiln__api_vmm *vm, int first, kiln_error *err)
 {
 	const struct kiln__spec *spec = vm->host.spec;
 	int r = 0;
@@ -297,6 +400,18 @@ int kiln__api_add_disks(struct kiln__api_vmm *vm, int first, kiln_error *err)
 					   !spec->disks[i].readonly, key, err);
 	}
 	return r;
+}
+
+int kiln__api_add_files(struct kiln__api_vmm *vm, int kernel, int initrd, int disk, kiln_error *err)
+{
+	const struct kiln__spec *spec = vm->host.spec;
+	int r = 0;
+
+	if (spec->firmware == KILN__FIRMWARE_NONE)
+		r = kiln__handles_add_boot_file(&vm->handles, &spec->kernel, kernel, "kernel", err);
+	if (r == 0)
+		r = kiln__handles_add_boot_file(&vm->handles, &spec->initrd, initrd, "initrd", err);
+	return r < 0 ? r : add_disks(vm, disk, err);
 }
 
 static bool has_low_port(const struct kiln__spec *spec)
@@ -325,6 +440,16 @@ int kiln__api_spawn(struct kiln__api_vmm *vm, const char *const *argv, bool netw
 
 	kiln__handles_done(&vm->handles);
 	return r;
+}
+
+int kiln__api_spawn_jailed(struct kiln__api_vmm *vm, struct kiln__process_plan plan,
+			   kiln_fd console, kiln_error *err)
+{
+	plan.jailer = true;
+	plan.has_console = console != KILN_FD_NONE;
+	plan.console = console;
+	return kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, &plan, &process_handler, vm,
+			       err);
 }
 
 /* --- requests -----------------------------------------------------------------------------------
@@ -428,7 +553,7 @@ void kiln__api_run(struct kiln__api_vmm *vm, struct kiln__api_steps *steps, kiln
 
 	if (!run || steps->failed || !vm->http || vm->ended) {
 		if (vm->ended || !vm->http)
-			kiln__fail(&err, KILN_EDIED, "%s has ended", vm->name);
+			kiln__fail(&err, KILN_EDIED, "%s has ended", vm->kind->name);
 		else
 			kiln__fail_nomem(&err);
 		free(run);
@@ -442,28 +567,138 @@ void kiln__api_run(struct kiln__api_vmm *vm, struct kiln__api_steps *steps, kiln
 	run_next(run);
 }
 
-void kiln__api_call(struct kiln__api_vmm *vm, const char *method, const char *target,
-		    kiln_done_fn done, void *data)
+void kiln__api_refuse(const kiln_error *err, kiln_done_fn done, void *data)
+{
+	if (done)
+		done(data, err->code, err);
+}
+
+void kiln__api_send(struct kiln__api_vmm *vm, const char *method, const char *target, json_t *body,
+		    uint64_t deadline_ms, kiln_done_fn done, void *data)
 {
 	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
 	kiln_error err;
 
 	if (!steps) {
+		json_decref(body);
 		kiln__fail_nomem(&err);
-		if (done)
-			done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
-	kiln__api_add(steps, method, NULL, "%s", target);
+	kiln__api_add(steps, method, body, "%s", target);
+	steps->items[0].deadline_ms = deadline_ms;
 	kiln__api_run(vm, steps, done, data);
 	free(steps);
+}
+
+/* --- the start --------------------------------------------------------------------------------
+ */
+
+static void on_settled(void *data, int result, const kiln_error *err)
+{
+	(void)result;
+	complete_start(data, err);
+}
+
+static void on_steps_done(void *data, int result, const kiln_error *err)
+{
+	struct kiln__api_vmm *vm = data;
+
+	if (vm->kind->settle_start)
+		vm->kind->settle_start(vm, err, on_settled, vm);
+	else
+		on_settled(vm, result, err);
+}
+
+static void run_first_steps(struct kiln__api_vmm *vm)
+{
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+	int r = steps ? vm->kind->first_steps(vm, steps, &err) : kiln__fail_nomem(&err);
+
+	if (r == 0) {
+		kiln__api_run(vm, steps, on_steps_done, vm);
+	} else {
+		if (steps)
+			kiln__api_steps_done(steps);
+		complete_start(vm, &err);
+	}
+	free(steps);
+}
+
+static int check_version(struct kiln__api_vmm *vm, const char *body, size_t len, kiln_error *err)
+{
+	const struct kiln__api_kind *kind = vm->kind;
+	json_t *json = json_loadb(body, len, 0, NULL);
+	const char *text = json_string_value(json_object_get(json, kind->version_member));
+	unsigned version = text ? kiln__api_version(text) : 0;
+	char first[16];
+	int r;
+
+	snprintf(first, sizeof(first), kind->first % 1000 ? "%u.%u" : "%u", kind->first / 1000,
+		 kind->first % 1000);
+	if (!version)
+		r = kiln__fail(err, KILN_EFORMAT, "%s does not say its version", kind->name);
+	else if (version < kind->first)
+		r = kiln__fail(err, KILN_ENOTSUP, "this is %s %s: kiln needs %s or later",
+			       kind->name, text, first);
+	else
+		r = kiln__api_check_version(kind->form, vm->config, version, err);
+	vm->version = version;
+	if (kind->on_version)
+		kind->on_version(vm, json);
+	json_decref(json);
+	return r;
+}
+
+static void on_version(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct kiln__api_vmm *vm = data;
+	kiln_error why;
+
+	if (!err && check_version(vm, answer->body, answer->len, &why) < 0)
+		err = &why;
+	if (err)
+		complete_start(vm, err);
+	else
+		run_first_steps(vm);
+}
+
+void kiln__api_up(struct kiln__api_vmm *vm)
+{
+	if (!vm->started)
+		return;
+	kiln__http_send(vm->http, &(struct kiln__http_request){
+					  .method = "GET",
+					  .target = vm->kind->version_target,
+					  .deadline_ms = KILN__API_MS,
+					  .done = on_version,
+					  .data = vm,
+				  });
+}
+
+void kiln__api_start(struct kiln__api_vmm *vm, bool is_up, kiln_done_fn done, void *data)
+{
+	kiln_error err;
+
+	if (vm->ended) {
+		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->kind->name);
+		kiln__api_refuse(&err, done, data);
+		return;
+	}
+	vm->started = done;
+	vm->started_data = data;
+	if (is_up)
+		kiln__api_up(vm);
 }
 
 /* --- the contract
  * --------------------------------------------------------------------------------- */
 
-void kiln__api_connect(struct kiln__api_vmm *vm, uint32_t port, kiln__connect_fn done, void *data)
+void kiln__api_connect(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,
+		       void *data)
 {
+	struct kiln__api_vmm *vm = (struct kiln__api_vmm *)instance;
 	kiln_error err;
 
 	if (vm->dialer) {
@@ -471,22 +706,30 @@ void kiln__api_connect(struct kiln__api_vmm *vm, uint32_t port, kiln__connect_fn
 		return;
 	}
 	if (vm->ended)
-		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->name);
+		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->kind->name);
 	else
 		kiln__fail(&err, KILN_ENOTSUP, "the machine has no vsock device");
 	done(data, NULL, &err);
 }
 
-int64_t kiln__api_pid(const struct kiln__api_vmm *vm)
+const char *kiln__api_accel(const struct kiln__instance *instance)
 {
+	return ((const struct kiln__api_vmm *)instance)->binary ? "kvm" : "";
+}
+
+int64_t kiln__api_pid(const struct kiln__instance *instance)
+{
+	const struct kiln__api_vmm *vm = (const struct kiln__api_vmm *)instance;
+
 	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
 }
 
-int kiln__api_moved(struct kiln__api_vmm *vm, const char *dir, kiln_error *err)
+int kiln__api_moved(struct kiln__instance *instance, const char *dir, kiln_error *err)
 {
-	kiln__autofree char *api = kiln__strf("%s/" API_SOCKET, dir);
-	kiln__autofree char *vsock = kiln__strf("%s/" VSOCK_SOCKET, dir);
-	char *here = strdup(dir);
+	struct kiln__api_vmm *vm = (struct kiln__api_vmm *)instance;
+	char *here = kiln__strf("%s%s", dir, vm->inside ? "/" JAIL_DIR : "");
+	kiln__autofree char *api = kiln__strf("%s/" API_SOCKET, here ? here : "");
+	kiln__autofree char *vsock = kiln__strf("%s/" VSOCK_SOCKET, here ? here : "");
 	int r;
 
 	if (!api || !vsock || !here) {
@@ -501,7 +744,11 @@ int kiln__api_moved(struct kiln__api_vmm *vm, const char *dir, kiln_error *err)
 
 void kiln__api_done(struct kiln__api_vmm *vm)
 {
+	kiln_error err;
+
 	/* First, since what it completes may call back in here: kill, mostly. */
+	kiln__fail(&err, KILN_ECANCELED, "%s: canceled", vm->kind->name);
+	end_start(vm, &err);
 	kiln__http_free(kiln__take(vm->http));
 	kiln__deferred_free(kiln__take(vm->killing));
 	kiln__timer_free(kiln__take(vm->closed));
@@ -510,6 +757,7 @@ void kiln__api_done(struct kiln__api_vmm *vm)
 	kiln__stream_close(kiln__take(vm->console));
 	if (!vm->ended)
 		remove_files(vm);
+	json_decref(vm->config);
 	free(vm->binary);
 	free(vm->dir);
 	free(vm->here);
@@ -520,8 +768,7 @@ void kiln__api_done(struct kiln__api_vmm *vm)
 /* --- what there is here
  * ----------------------------------------------------------------------------- */
 
-void kiln__api_probe(const char *program, const char *home, const char *arch,
-		     struct kiln__probe *ret)
+void kiln__api_probe(const struct kiln__api_kind *kind, const char *arch, struct kiln__probe *ret)
 {
 	kiln__autofree char *binary = NULL;
 	kiln__autofree char *text = NULL;
@@ -529,7 +776,7 @@ void kiln__api_probe(const char *program, const char *home, const char *arch,
 
 	*ret = (struct kiln__probe){.usable = false};
 	snprintf(ret->accel, sizeof(ret->accel), "kvm");
-	if (kiln__api_find(NULL, program, home, &binary, &ret->reason) < 0)
+	if (kiln__api_find(NULL, kind->program, kind->home, &binary, &ret->reason) < 0)
 		return;
 	if (kiln__os_run_capture(binary, (const char *const[]){binary, "--version", NULL}, 5000,
 				 &text, NULL) == 0) {
@@ -538,17 +785,5 @@ void kiln__api_probe(const char *program, const char *home, const char *arch,
 		snprintf(ret->version, sizeof(ret->version), "%.*s",
 			 at ? (int)strcspn(at, " \n") : 0, at ? at : "");
 	}
-	ret->usable = kiln__kvm_reason(arch, &ret->reason) == 0;
-}
-
-unsigned kiln__api_version(const char *text)
-{
-	unsigned major;
-	unsigned minor = 0;
-
-	if (*text == 'v')
-		text++;
-	if (*text < '0' || *text > '9' || sscanf(text, "%3u.%3u", &major, &minor) < 1)
-		return 0;
-	return major * 1000 + minor;
+	ret->usable = kiln__kvm_reason(arch, false, &ret->reason) == 0;
 }

@@ -26,6 +26,9 @@
 #define ROUND_PIECES 4
 #define LAST_PIECES  256
 
+/* How long a jailer may take that starts the VMM and exits: it copies a program. */
+#define JAILER_MS 10000
+
 /* What it prints, or its log: lines that are being read. */
 struct source {
 	struct kiln__process_vmm *vmm;
@@ -145,15 +148,48 @@ static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan 
 				      .fd_count = fd_count,
 				      .die_with_parent = true,
 				      .new_session = true,
-				      .unprivileged = true,
+				      .unprivileged = !plan->jailer,
+				      .mounts = plan->mounts,
+				      .mount_count = plan->mount_count,
+				      .open_umask = plan->jailer,
 				      .low_ports = plan->low_ports,
 				      .offline = plan->offline,
 			      },
 			      err);
-	if (r == 0 && plan->offline && !kiln__child_is_offline(vmm->child))
+	if (r == 0 && plan->offline && !plan->jailer && !kiln__child_is_offline(vmm->child))
 		kiln__log(vmm->log, KILN_LOG_WARN,
 			  "the VMM, which needs no network, cannot be cut off from it here");
 	return r;
+}
+
+/*
+ * What the jailer has started is this process's once that has exited; a number that is none of its
+ * children's is refused.
+ */
+static int adopt(struct kiln__process_vmm *vmm, const struct kiln__process_plan *plan,
+		 kiln_error *err)
+{
+	kiln__autofree char *text = NULL;
+	struct kiln__child *child;
+	struct kiln__exit how;
+	size_t len;
+	int r = kiln__child_wait(vmm->child, JAILER_MS, &how, err);
+
+	if (r < 0)
+		return kiln__prefix(err, "the jailer"), r;
+	if (how.signaled || how.code != 0) {
+		vmm->running = false;
+		finish(&vmm->output);
+		return kiln__vmm_fail(vmm, "the jailer", how, err);
+	}
+	r = kiln__os_read_file(plan->pid_file, 32, &text, &len, err);
+	if (r == 0)
+		r = kiln__child_adopt(&child, strtoll(text, NULL, 10), err);
+	if (r < 0)
+		return kiln__prefix(err, "the jailer has not said what it started"), r;
+	kiln__child_free(vmm->child);
+	vmm->child = child;
+	return 0;
 }
 
 /* Takes @fd. */
@@ -209,11 +245,17 @@ int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_
 		return r;
 	}
 	r = watch(&vmm->output, loop, ends[0], err);
+	if (r == 0 && plan->pid_file)
+		r = kiln__os_adopt_orphans(err);
 	if (r == 0)
 		r = spawn(vmm, plan, ends[1], err);
 	kiln__os_close(ends[1]);
 	if (r == 0) {
 		vmm->running = true;
+		if (plan->pid_file)
+			r = adopt(vmm, plan, err);
+	}
+	if (r == 0) {
 		r = kiln__child_watch(vmm->child, loop, on_child_end, vmm, err);
 	}
 	if (r < 0) {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define ANSWER_MS     10000
 #define ANSWER_MAX    32 /* "OK 4294967295\n" has 14 */
@@ -222,6 +223,15 @@ int kiln__vsock_dialer_new(struct kiln__vsock_dialer **ret, kiln_loop *loop, con
 		return r;
 	}
 	*ret = dialer;
+	return 0;
+}
+
+int kiln__vsock_dialer_open(struct kiln__vsock_dialer *dialer, kiln_error *err)
+{
+	for (size_t i = 0; i < dialer->listener_count; i++)
+		if (chmod(dialer->listeners[i].path, 0666) < 0)
+			return kiln__fail_errno(err, errno, "cannot open %s to a jail",
+						dialer->listeners[i].path);
 	return 0;
 }
 

@@ -28,6 +28,10 @@ int kiln__vsock_dialer_new(struct kiln__vsock_dialer **ret, kiln_loop *loop, con
 			   bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream),
 			   void *data, kiln_error *err);
 
+/* Every user may connect from the guest's side, as far as he gets to the directory: a VMM in a
+ * jail. */
+int kiln__vsock_dialer_open(struct kiln__vsock_dialer *dialer, kiln_error *err);
+
 /* The VMM's socket is at @path from now on, and our own beside it, to this process. */
 int kiln__vsock_dialer_moved(struct kiln__vsock_dialer *dialer, const char *path, kiln_error *err);
 

@@ -49,17 +49,17 @@ int kiln__qemu_find(const char *configured, const char *arch, char **ret, kiln_e
 	       KILN_ENOENT;
 }
 
-int kiln__qemu_use_kvm(const char *accel, const char *arch, kiln_error *reason, kiln_error *err)
+int kiln__qemu_use_kvm(const struct kiln__spec *spec, kiln_error *reason, kiln_error *err)
 {
 	kiln_error why = KILN_ERROR_INIT;
 
-	if (strcmp(accel, "tcg") == 0)
+	if (strcmp(spec->accel, "tcg") == 0)
 		return 0;
-	if (kiln__kvm_reason(arch, &why) == 0)
+	if (kiln__kvm_reason_for(spec, &why) == 0)
 		return 1;
 	if (reason)
 		*reason = why;
-	if (strcmp(accel, "auto") == 0)
+	if (strcmp(spec->accel, "auto") == 0)
 		return 0;
 	if (err)
 		*err = why;
@@ -91,5 +91,5 @@ void kiln__qemu_probe(const char *arch, struct kiln__probe *ret)
 	ret->usable = true;
 	read_version(binary, ret);
 	snprintf(ret->accel, sizeof(ret->accel), "%s",
-		 kiln__qemu_use_kvm("auto", arch, &ret->reason, NULL) == 1 ? "kvm" : "tcg");
+		 kiln__kvm_reason(arch, false, &ret->reason) == 0 ? "kvm" : "tcg");
 }

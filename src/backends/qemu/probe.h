@@ -16,9 +16,9 @@ const char *kiln__qemu_find_uefi(const char *arch, kiln_error *err);
 void kiln__qemu_probe(const char *arch, struct kiln__probe *ret);
 
 /*
- * Whether to use KVM for this configuration: 1 or 0, or KILN_ENOTSUP with the reason if
+ * Whether to use KVM for @spec: 1 or 0, or KILN_ENOTSUP with the reason if
  * spec->accel demands it and it does not work. @reason, if not NULL, gets why not.
  */
-int kiln__qemu_use_kvm(const char *accel, const char *arch, kiln_error *reason, kiln_error *err);
+int kiln__qemu_use_kvm(const struct kiln__spec *spec, kiln_error *reason, kiln_error *err);
 
 #endif

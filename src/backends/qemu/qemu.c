@@ -279,7 +279,7 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 
 	r = kiln__qemu_find(spec->qemu_binary, spec->arch, &vm->binary, err);
 	if (r == 0)
-		r = kiln__qemu_use_kvm(spec->accel, spec->arch, &vm->no_kvm, err);
+		r = kiln__qemu_use_kvm(spec, &vm->no_kvm, err);
 	if (r < 0)
 		return r;
 	vm->plan.kvm = r == 1;

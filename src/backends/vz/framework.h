@@ -10,14 +10,21 @@
 
 #define KILN__VZ_FRAMEWORK "/System/Library/Frameworks/Virtualization.framework/Virtualization"
 
-typedef struct objc_object VZBootLoader, VZBridgedNetworkInterface,
-	VZDirectorySharingDeviceConfiguration, VZEFIVariableStore, VZEntropyDeviceConfiguration,
-	VZGenericMachineIdentifier, VZMACAddress, VZMemoryBalloonDeviceConfiguration,
-	VZNetworkDevice, VZNetworkDeviceAttachment, VZNetworkDeviceConfiguration,
-	VZPlatformConfiguration, VZSerialPortAttachment, VZSerialPortConfiguration, VZSocketDevice,
-	VZSocketDeviceConfiguration, VZStorageDeviceAttachment, VZStorageDeviceConfiguration,
-	VZVirtioSocketConnection, VZVirtioSocketDevice, VZVirtioSocketListener, VZVirtualMachine,
-	VZVirtualMachineConfiguration;
+/* How long an NBD server may take before the guest's request fails: the framework's own choice. */
+#define KILN__VZ_NBD_SECONDS 15.0
+
+typedef struct objc_object VZBootLoader, VZBridgedNetworkInterface, VZConsoleDeviceConfiguration,
+	VZConsolePortConfiguration, VZDirectoryShare, VZDirectorySharingDeviceConfiguration,
+	VZEFIVariableStore, VZEntropyDeviceConfiguration, VZGenericMachineIdentifier,
+	VZLinuxRosettaCachingOptions, VZMACAddress, VZMemoryBalloonDeviceConfiguration,
+	VZNetworkBlockDeviceStorageDeviceAttachment, VZNetworkDevice, VZNetworkDeviceAttachment,
+	VZNetworkDeviceConfiguration, VZPlatformConfiguration, VZSerialPortAttachment,
+	VZSerialPortConfiguration, VZSharedDirectory, VZSocketDevice, VZSocketDeviceConfiguration,
+	VZStorageDeviceAttachment, VZStorageDeviceConfiguration, VZVirtioConsolePortConfiguration,
+	VZVirtioConsolePortConfigurationArray, VZVirtioSocketConnection, VZVirtioSocketDevice,
+	VZVirtioSocketListener, VZVirtualMachine, VZVirtualMachineConfiguration;
+
+typedef double NSTimeInterval;
 
 typedef NSInteger VZDiskImageCachingMode;
 enum {
@@ -38,8 +45,11 @@ enum {
 };
 
 typedef NSUInteger VZEFIVariableStoreInitializationOptions;
+
+typedef NSInteger VZLinuxRosettaAvailability;
 enum {
-	VZEFIVariableStoreInitializationOptionAllowOverwrite = 1,
+	VZLinuxRosettaAvailabilityNotSupported = 0,
+	VZLinuxRosettaAvailabilityInstalled = 2,
 };
 
 enum {
@@ -51,6 +61,8 @@ enum {
 	VZErrorOutOfDiskSpace = 8,
 	VZErrorOperationCancelled = 9,
 	VZErrorNotSupported = 10,
+	VZErrorNetworkBlockDeviceNegotiationFailed = 20001,
+	VZErrorNetworkBlockDeviceDisconnected = 20002,
 };
 
 #endif

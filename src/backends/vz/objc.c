@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bridge: see objc.h. All that is kept here is one lock, since a class is made once a process.
- */
+/* The bridge: see objc.h. All that is kept is one lock, since a class is made once a process. */
 #include "objc.h"
 
 #include "err.h"
@@ -15,11 +14,6 @@ void kiln__release(id object)
 {
 	if (object)
 		kiln__send(void, NSObject, "release", (), object);
-}
-
-id kiln__retain(id object)
-{
-	return object ? kiln__send(id, NSObject, "retain", (), object) : NULL;
 }
 
 bool kiln__objc_responds(const char *class_name, const char *selector)
@@ -50,44 +44,47 @@ int kiln__objc_load(const char *framework, const char *class_name, kiln_error *e
 
 NSString *kiln__nsstring_make(const char *text)
 {
-	id string = kiln__alloc(NSString);
-
-	return kiln__send(id, NSString, "initWithUTF8String:", (const char *), string, text);
+	return kiln__make(NSString, "initWithUTF8String:", (const char *), text);
 }
 
 NSURL *kiln__nsurl_make(const char *path, bool directory)
 {
 	kiln__autorelease NSString *string = kiln__nsstring_make(path);
-	id url = string ? kiln__alloc(NSURL) : NULL;
 
-	if (!url)
-		return NULL;
-	return kiln__send(id, NSURL, "initFileURLWithPath:isDirectory:", (NSString *, BOOL), url,
-			  string, directory);
+	return string ? kiln__make(NSURL, "initFileURLWithPath:isDirectory:", (NSString *, BOOL),
+				   string, directory)
+		      : NULL;
+}
+
+NSURL *kiln__nsurl_parse(const char *text)
+{
+	kiln__autorelease NSString *string = kiln__nsstring_make(text);
+
+	return string ? kiln__make(NSURL, "initWithString:", (NSString *), string) : NULL;
 }
 
 NSArray *kiln__nsarray_make(const id *objects, size_t count)
 {
-	id array = kiln__alloc(NSArray);
+	return kiln__make(NSArray, "initWithObjects:count:", (const id *, NSUInteger), objects,
+			  count);
+}
 
-	return kiln__send(id, NSArray, "initWithObjects:count:", (const id *, NSUInteger), array,
-			  objects, count);
+NSDictionary *kiln__nsdictionary_make(const id *objects, const id *keys, size_t count)
+{
+	return kiln__make(NSDictionary,
+			  "initWithObjects:forKeys:count:", (const id *, const id *, NSUInteger),
+			  objects, keys, count);
 }
 
 NSData *kiln__nsdata_make(const void *bytes, size_t len)
 {
-	id data = kiln__alloc(NSData);
-
-	return kiln__send(id, NSData, "initWithBytes:length:", (const void *, NSUInteger), data,
-			  bytes, len);
+	return kiln__make(NSData, "initWithBytes:length:", (const void *, NSUInteger), bytes, len);
 }
 
 NSFileHandle *kiln__nsfilehandle_make(int fd)
 {
-	id handle = kiln__alloc(NSFileHandle);
-
-	return kiln__send(id, NSFileHandle, "initWithFileDescriptor:closeOnDealloc:", (int, BOOL),
-			  handle, fd, true);
+	return kiln__make(NSFileHandle, "initWithFileDescriptor:closeOnDealloc:", (int, BOOL), fd,
+			  true);
 }
 
 void kiln__nsstring_copy(NSString *string, char *text, size_t size)
@@ -101,32 +98,39 @@ void kiln__nsstring_copy(NSString *string, char *text, size_t size)
 /* VZErrorCode: those that say whose fault it is. */
 static int code_of(const char *domain, NSInteger code)
 {
-	static const int codes[] = {
-		[VZErrorInvalidVirtualMachineConfiguration] = KILN_EINVAL,
-		[VZErrorInvalidVirtualMachineState] = KILN_ESTATE,
-		[VZErrorInvalidVirtualMachineStateTransition] = KILN_ESTATE,
-		[VZErrorInvalidDiskImage] = KILN_EFORMAT,
-		[VZErrorVirtualMachineLimitExceeded] = KILN_EBUSY,
-		[VZErrorOutOfDiskSpace] = KILN_ENOSPC,
-		[VZErrorOperationCancelled] = KILN_ECANCELED,
-		[VZErrorNotSupported] = KILN_ENOTSUP,
+	static const int codes[][2] = {
+		{VZErrorInvalidVirtualMachineConfiguration, KILN_EINVAL},
+		{VZErrorInvalidVirtualMachineState, KILN_ESTATE},
+		{VZErrorInvalidVirtualMachineStateTransition, KILN_ESTATE},
+		{VZErrorInvalidDiskImage, KILN_EFORMAT},
+		{VZErrorVirtualMachineLimitExceeded, KILN_EBUSY},
+		{VZErrorOutOfDiskSpace, KILN_ENOSPC},
+		{VZErrorOperationCancelled, KILN_ECANCELED},
+		{VZErrorNotSupported, KILN_ENOTSUP},
+		{VZErrorNetworkBlockDeviceNegotiationFailed, KILN_EPROTO},
+		{VZErrorNetworkBlockDeviceDisconnected, KILN_EDIED},
 	};
-	bool known = strcmp(domain, "VZErrorDomain") == 0 && code >= 0 &&
-		     (size_t)code < sizeof(codes) / sizeof(codes[0]);
 
-	return known && codes[code] ? codes[code] : KILN_EIO;
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (codes[i][0] == code && strcmp(domain, "VZErrorDomain") == 0)
+			return codes[i][1];
+	return KILN_EIO;
 }
 
 /* Two of the framework's ways to say no have a cause that its words do not tell. */
 static void hint(kiln_error *err, const char *words)
 {
 	if (strstr(words, "com.apple.security.virtualization"))
-		kiln__hint(err, "kiln-runner must be signed with this entitlement: codesign "
-				"--force --sign - "
-				"--entitlements vz.entitlements kiln-runner");
+		kiln__hint(err,
+			   "kiln-runner must be signed with this entitlement: codesign --force "
+			   "--sign - --entitlements vz.entitlements kiln-runner");
 	else if (err->code == KILN_EBUSY)
 		kiln__hint(err, "macOS limits how many VMs run at a time: stop another one");
 }
+
+#define copy_text(text, error, selector)                                                           \
+	kiln__nsstring_copy(kiln__send(NSString *, NSError, selector, (), error), text,            \
+			    sizeof(text))
 
 int kiln__nserror(kiln_error *err, NSError *error, const char *what)
 {
@@ -138,31 +142,21 @@ int kiln__nserror(kiln_error *err, NSError *error, const char *what)
 
 	if (!error)
 		return kiln__fail(err, KILN_EIO, "%s: the framework does not say why", what);
-	kiln__nsstring_copy(kiln__send(NSString *, NSError, "domain", (), error), domain,
-			    sizeof(domain));
-	kiln__nsstring_copy(kiln__send(NSString *, NSError, "localizedDescription", (), error),
-			    words, sizeof(words));
-	kiln__nsstring_copy(kiln__send(NSString *, NSError, "localizedFailureReason", (), error),
-			    reason, sizeof(reason));
+	copy_text(domain, error, "domain");
+	copy_text(words, error, "localizedDescription");
+	copy_text(reason, error, "localizedFailureReason");
 	number = kiln__send(NSInteger, NSError, "code", (), error);
 	code = code_of(domain, number);
 	if (strcmp(words, reason) == 0)
 		reason[0] = '\0';
 	kiln__fail(err, code, "%s: %s%s%s (%s %ld)", what, words, reason[0] ? " " : "", reason,
 		   domain, (long)number);
-	if (err) {
-		hint(err, words);
-		hint(err, reason);
-	}
+	if (err)
+		hint(err, words), hint(err, reason);
 	return code;
 }
 
 /* --- queues --------------------------------------------------------------------------- */
-
-id kiln__pool_make(void)
-{
-	return kiln__new(NSAutoreleasePool);
-}
 
 void kiln__pool_drain(id *pool)
 {
@@ -235,7 +229,6 @@ static void invoke_object(struct kiln__block *block, id object, NSError *error)
 	block->call->run(block->call, object, error);
 }
 
-/* Only the signature tells the kinds apart: "returns nothing, takes the block and ..." */
 #define DESCRIPTOR(types)                                                                          \
 	{                                                                                          \
 		.size = sizeof(struct kiln__block), .copy = copy_block, .dispose = dispose_block,  \
@@ -266,11 +259,10 @@ static Class make_class(const char *name, const char *protocol, const struct kil
 	Class class = objc_allocateClassPair((Class)objc_getClass("NSObject"), name, 0);
 	Protocol *adopted =
 		objc_getProtocol(protocol); /* may be NULL: nobody had to compile it in */
-	uint8_t log2_of_alignment = sizeof(void *) == 8 ? 3 : 2;
 
 	if (!class)
 		return NULL;
-	class_addIvar(class, CONTEXT, sizeof(void *), log2_of_alignment, "^v");
+	class_addIvar(class, CONTEXT, sizeof(void *), sizeof(void *) == 8 ? 3 : 2, "^v");
 	for (size_t i = 0; i < count; i++)
 		class_addMethod(class, sel_registerName(methods[i].selector), methods[i].imp,
 				methods[i].encoding);

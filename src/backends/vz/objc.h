@@ -3,18 +3,15 @@
  * The bridge to Objective-C, from plain C: what Apple's Virtualization.framework is spoken to by.
  *
  * Messages. kiln__send() sends one; it is written with the class and the types of Apple's headers,
- * so that tests/vz/check.py finds each message in the tables of these headers. It compiles to a
+ * so that tests/vz/names.py finds each message in the tables of these headers. It compiles to a
  * call of the runtime's dispatcher, cast to the method's type, as compilers of Objective-C make it.
  *
- * Ownership is explicit: what kiln__alloc(), kiln__new() and the ...make() functions here yield is
- * the caller's, and is released once (kiln__release(), or kiln__autorelease at the end of a scope).
- * What a message yields is borrowed, unless its name begins with "init", and lives as long as its
- * owner or as the autorelease pool of the job that runs.
+ * Ownership is explicit: what kiln__new(), kiln__make() and the ...make() functions yield is the
+ * caller's, released once (kiln__release(), or kiln__autorelease at the end of a scope). What other
+ * messages yield is borrowed: it lives as long as its owner or the job's autorelease pool.
  *
- * Threads: an object of a VM is sent messages on the VM's queue only: by jobs (kiln__queue_async(),
- * kiln__queue_sync()), each of which has an autorelease pool around it.
- *
- * Exceptions never cross: what would raise one is validated before it is sent.
+ * Threads: an object of a VM is sent messages on the VM's queue only, by jobs. Exceptions never
+ * cross: what would raise one is validated before it is sent.
  */
 #ifndef KILN_BACKENDS_VZ_OBJC_H
 #define KILN_BACKENDS_VZ_OBJC_H
@@ -41,7 +38,7 @@
 #endif
 
 /* To C all objects are one type; their names are for readers and for the checker. */
-typedef struct objc_object NSArray, NSData, NSError, NSFileHandle, NSString, NSURL;
+typedef struct objc_object NSArray, NSData, NSDictionary, NSError, NSFileHandle, NSString, NSURL;
 
 /* --- messages ------------------------------------------------------------------------ */
 
@@ -77,8 +74,18 @@ typedef struct objc_object NSArray, NSData, NSError, NSFileHandle, NSString, NSU
 		KILN__SEND(id, "init", (), new_);                                                  \
 	})
 
+/* A new instance by one of its init... messages; the caller's, NULL if that fails. */
+#define kiln__make(class, selector, types, ...)                                                    \
+	({                                                                                         \
+		id made_ = kiln__alloc(class);                                                     \
+		KILN__SEND(id, selector, types, made_, ##__VA_ARGS__);                             \
+	})
+
+/* Sets a property, by its setter's name. */
+#define kiln__set(class, selector, type, receiver, value)                                          \
+	kiln__send(void, class, selector, (type), receiver, value)
+
 void kiln__release(id object); /* NULL is allowed */
-id kiln__retain(id object);
 
 static inline void kiln__releasep(void *object)
 {
@@ -86,14 +93,12 @@ static inline void kiln__releasep(void *object)
 }
 #define kiln__autorelease __attribute__((cleanup(kiln__releasep)))
 
-/* What lives as long as the scope, apart from a queue's jobs, which have this around them. */
-id kiln__pool_make(void);
+/* Around what is not a queue's job. */
 void kiln__pool_drain(id *pool);
 #define kiln__autopool                                                                             \
-	__attribute__((cleanup(kiln__pool_drain), unused)) id pool_ = kiln__pool_make()
+	__attribute__((cleanup(kiln__pool_drain), unused)) id pool_ = kiln__new(NSAutoreleasePool)
 
-/* Whether this system has the class, and its instances the method: asked, not guessed
- * from a version's number. */
+/* Whether this system has the class, and its instances the method. */
 #define kiln__has_class(class)     (objc_getClass(#class) != NULL)
 #define kiln__has(class, selector) kiln__objc_responds(#class, selector)
 bool kiln__objc_responds(const char *class_name, const char *selector);
@@ -106,7 +111,9 @@ int kiln__objc_load(const char *framework, const char *class_name, kiln_error *e
 /* The caller's; NULL if @text is not UTF-8, or out of memory. */
 NSString *kiln__nsstring_make(const char *text);
 NSURL *kiln__nsurl_make(const char *path, bool directory);
+NSURL *kiln__nsurl_parse(const char *text); /* NULL also if it is none */
 NSArray *kiln__nsarray_make(const id *objects, size_t count);
+NSDictionary *kiln__nsdictionary_make(const id *objects, const id *keys, size_t count);
 NSData *kiln__nsdata_make(const void *bytes, size_t len);
 /* Owns @fd and closes it with itself; on failure @fd stays the caller's. */
 NSFileHandle *kiln__nsfilehandle_make(int fd);
@@ -114,16 +121,12 @@ NSFileHandle *kiln__nsfilehandle_make(int fd);
 /* Copies the text, cut off if it is too long; "" for NULL. */
 void kiln__nsstring_copy(NSString *string, char *text, size_t size);
 
-/*
- * Fills @err: "@what: the error's own words (domain code)". NULL is an error too, that says
- * nothing. Returns the code.
- */
+/* Fills @err: "@what: the error's own words (domain code)", and returns its code. */
 int kiln__nserror(kiln_error *err, NSError *error, const char *what);
 
 /* --- queues --------------------------------------------------------------------------- */
 
-/* A job on @queue with an autorelease pool around it. Async: its memory is @data's owner's matter.
- */
+/* A job with an autorelease pool around it. */
 struct kiln__job {
 	void (*run)(struct kiln__job *job);
 };

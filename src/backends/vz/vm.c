@@ -77,6 +77,7 @@ static void drop_op(struct kiln__call *call)
 	struct kiln__vz_op *op = kiln__list_entry(call, struct kiln__vz_op, call);
 
 	kiln__os_close(op->fd);
+	free(op->path);
 	unref(op->vm);
 	free(op);
 }
@@ -266,8 +267,11 @@ static const char *const words[] = {
 	[KILN__VZ_PAUSE] = "pausing the virtual machine",
 	[KILN__VZ_RESUME] = "resuming the virtual machine",
 	[KILN__VZ_SHUTDOWN] = "asking the guest to power off",
+	[KILN__VZ_SAVE] = "saving the virtual machine's state",
+	[KILN__VZ_RESTORE] = "restoring the virtual machine's state",
+	[KILN__VZ_BALLOON] = "the balloon",
 	[KILN__VZ_CONNECT] = "connecting to the guest's vsock port",
-	[KILN__VZ_WARNING] = "a network of the virtual machine was disconnected",
+	[KILN__VZ_WARNING] = "a network or a disk of the virtual machine was disconnected",
 };
 
 /* The connection's descriptor is closed with the connection: a duplicate lives as we need it. */
@@ -279,6 +283,8 @@ static int take_connection(struct kiln__vz_op *op, VZVirtioSocketConnection *con
 		return kiln__fail(&op->err, KILN_EIO, "the vsock connection is closed already");
 	return kiln__os_dup(&op->fd, fd, &op->err);
 }
+
+static bool resume_restored(struct kiln__vz_op *op);
 
 static void completed(struct kiln__call *call, id object, NSError *error)
 {
@@ -294,6 +300,8 @@ static void completed(struct kiln__call *call, id object, NSError *error)
 		vm->busy = false;
 		if (error)
 			kiln__nserror(&op->err, error, words[op->what]);
+		else if (op->what == KILN__VZ_RESTORE && resume_restored(op))
+			return;
 	}
 	tell(op);
 	if (vm->kill_wanted)
@@ -319,6 +327,59 @@ static int refuse(struct kiln__vz_op *op)
 				   &block_);                                                       \
 		may_ ? 0 : refuse(op);                                                             \
 	})
+
+/* What was restored is paused. Whether it goes on, as the same operation. */
+static bool resume_restored(struct kiln__vz_op *op)
+{
+	op->what = KILN__VZ_RESUME;
+	return !op->vm->kill_wanted && op->vm->machine &&
+	       begin(op, "canResume", "resumeWithCompletionHandler:") == 0;
+}
+
+/* Only what is paused is saved, only what has not started is restored. */
+static int save_or_restore(struct kiln__vz_op *op)
+{
+	kiln__autorelease NSURL *url = kiln__nsurl_make(op->path, false);
+	struct kiln__block block = kiln__block_make(&op->call, false);
+	VZVirtualMachine *machine = op->vm->machine;
+	bool save = op->what == KILN__VZ_SAVE;
+
+	if (!url)
+		return kiln__fail_nomem(&op->err);
+	if (save ? !kiln__send(BOOL, VZVirtualMachine, "canResume", (), machine)
+		 : !kiln__send(BOOL, VZVirtualMachine, "canStart", (), machine))
+		return refuse(op);
+	op->vm->busy = true;
+	if (save)
+		kiln__send(void, VZVirtualMachine,
+			   "saveMachineStateToURL:completionHandler:", (NSURL *, kiln__error_block),
+			   machine, url, &block);
+	else
+		kiln__send(void, VZVirtualMachine, "restoreMachineStateFromURL:completionHandler:",
+			   (NSURL *, kiln__error_block), machine, url, &block);
+	return 0;
+}
+
+/* Borrowed; NULL: there is none. */
+static id first_of(NSArray *array)
+{
+	return kiln__send(NSUInteger, NSArray, "count", (), array)
+		       ? kiln__send(id, NSArray, "objectAtIndex:", (NSUInteger), array, 0)
+		       : NULL;
+}
+
+static int set_balloon(struct kiln__vz_op *op)
+{
+	id device = first_of(kiln__send(NSArray *, VZVirtualMachine, "memoryBalloonDevices", (),
+					op->vm->machine));
+
+	if (!device)
+		return kiln__fail(&op->err, KILN_ENOTSUP, "balloon: the machine has none");
+	kiln__set(VZVirtioTraditionalMemoryBalloonDevice,
+		  "setTargetVirtualMachineMemorySize:", uint64_t, device, op->memory);
+	tell(op);
+	return 0;
+}
 
 /* Completes at once: what the guest makes of it the delegate tells. */
 static int request_stop(struct kiln__vz_op *op)
@@ -367,6 +428,10 @@ static void run_op(struct kiln__job *job)
 		r = begin(op, "canResume", "resumeWithCompletionHandler:");
 	else if (op->what == KILN__VZ_SHUTDOWN)
 		r = request_stop(op);
+	else if (op->what == KILN__VZ_SAVE || op->what == KILN__VZ_RESTORE)
+		r = save_or_restore(op);
+	else if (op->what == KILN__VZ_BALLOON)
+		r = set_balloon(op);
 	else
 		r = dial(op);
 	if (r < 0)
@@ -413,20 +478,32 @@ static void did_stop_with_error(id self, SEL selector, VZVirtualMachine *machine
 	end(kiln__delegate_context(self), KILN__END_FAILED, &why);
 }
 
-static void was_disconnected(id self, SEL selector, VZVirtualMachine *machine,
-			     VZNetworkDevice *device, NSError *error)
+static void warn(struct kiln__vz_vm *vm, NSError *error)
 {
-	struct kiln__vz_vm *vm = kiln__delegate_context(self);
 	struct kiln__vz_op *op = kiln__vz_op_new(vm, KILN__VZ_WARNING);
 
-	(void)selector;
-	(void)machine;
-	(void)device;
 	if (!op)
 		return;
 	kiln__nserror(&op->err, error, words[op->what]);
 	tell(op);
 	kiln__vz_op_unref(op);
+}
+
+static void was_disconnected(id self, SEL selector, VZVirtualMachine *machine,
+			     VZNetworkDevice *device, NSError *error)
+{
+	(void)selector;
+	(void)machine;
+	(void)device;
+	warn(kiln__delegate_context(self), error);
+}
+
+static void disk_failed(id self, SEL selector, VZNetworkBlockDeviceStorageDeviceAttachment *disk,
+			NSError *error)
+{
+	(void)selector;
+	(void)disk;
+	warn(kiln__delegate_context(self), error);
 }
 
 /* Whether there is room for one more, which is counted then. */
@@ -478,6 +555,10 @@ static id make_delegate(struct kiln__vz_vm *vm)
 			     "virtualMachine:networkDevice:attachmentWasDisconnectedWithError:",
 			     (VZVirtualMachine *, VZNetworkDevice *, NSError *), "v@:@@@",
 			     was_disconnected),
+		kiln__method(VZNetworkBlockDeviceStorageDeviceAttachmentDelegate, void,
+			     "attachment:didEncounterError:",
+			     (VZNetworkBlockDeviceStorageDeviceAttachment *, NSError *), "v@:@@",
+			     disk_failed),
 	};
 
 	return kiln__delegate_make("KilnVirtualMachineDelegate", "VZVirtualMachineDelegate",
@@ -502,13 +583,9 @@ static id make_accepter(struct kiln__vz_vm *vm)
 
 static int listen_at(struct kiln__vz_vm *vm, const uint32_t *ports, kiln_error *err)
 {
-	NSArray *devices =
-		kiln__send(NSArray *, VZVirtualMachine, "socketDevices", (), vm->machine);
-
-	if (kiln__send(NSUInteger, NSArray, "count", (), devices) == 0)
-		return 0;
-	vm->socket = kiln__send(id, NSArray, "objectAtIndex:", (NSUInteger), devices, 0);
-	if (!ports[0])
+	vm->socket =
+		first_of(kiln__send(NSArray *, VZVirtualMachine, "socketDevices", (), vm->machine));
+	if (!vm->socket || !ports[0])
 		return 0;
 	vm->listener = kiln__new(VZVirtioSocketListener);
 	vm->accepter = make_accepter(vm);
@@ -527,17 +604,17 @@ static void build_now(struct kiln__job *job)
 	struct build *build = (struct build *)job;
 	struct kiln__vz_vm *vm = build->vm;
 	kiln__autorelease VZVirtualMachineConfiguration *config = NULL;
-	id machine;
 
-	build->result = kiln__vz_config_make(&config, build->plan, build->err);
+	vm->delegate = make_delegate(vm);
+	build->plan->watcher = vm->delegate;
+	build->result = vm->delegate ? kiln__vz_config_make(&config, build->plan, build->err)
+				     : kiln__fail_nomem(build->err);
 	if (build->result < 0)
 		return;
-	machine = kiln__alloc(VZVirtualMachine);
-	vm->machine = kiln__send(id, VZVirtualMachine, "initWithConfiguration:queue:",
-				 (VZVirtualMachineConfiguration *, dispatch_queue_t), machine,
-				 config, vm->queue);
-	vm->delegate = make_delegate(vm);
-	if (!vm->machine || !vm->delegate) {
+	vm->machine =
+		kiln__make(VZVirtualMachine, "initWithConfiguration:queue:",
+			   (VZVirtualMachineConfiguration *, dispatch_queue_t), config, vm->queue);
+	if (!vm->machine) {
 		build->result = kiln__fail_nomem(build->err);
 		return;
 	}

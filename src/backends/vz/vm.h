@@ -20,6 +20,9 @@ enum kiln__vz_what {
 	KILN__VZ_PAUSE,
 	KILN__VZ_RESUME,
 	KILN__VZ_SHUTDOWN,
+	KILN__VZ_SAVE,
+	KILN__VZ_RESTORE, /* a start from what was saved */
+	KILN__VZ_BALLOON,
 	KILN__VZ_CONNECT,
 	/* Told without having been asked. */
 	KILN__VZ_INCOMING,
@@ -41,6 +44,8 @@ struct kiln__vz_op {
 	enum kiln__vz_what what;
 	uint32_t port;
 	uint32_t from;
+	uint64_t memory; /* what the balloon leaves the guest */
+	char *path;      /* of the saved state; malloc'ed, owned */
 	kiln_done_fn done;
 	kiln__connect_fn connected;
 	void *data;

@@ -21,7 +21,7 @@
 #include "fdstream.h"
 #include "log.h"
 #include "os.h"
-#include "source.h"
+#include "stage.h"
 #include "vm.h"
 
 #include <stdlib.h>
@@ -41,7 +41,9 @@ struct kiln__instance {
 	struct kiln__list ops; /* begun, and not told yet */
 	kiln_fd console;       /* our end */
 	struct kiln__watch *console_watch;
-	char *stage_dir; /* with what was staged for the framework; removed with the instance */
+	char *stage_dir;    /* with what was staged for the framework; removed with the instance */
+	char *machine_id;   /* the file that holds the guest's hardware identity */
+	kiln_error no_save; /* why its state cannot be saved; code 0: it can */
 	bool prepared;
 	bool killed;
 	bool ended;
@@ -55,9 +57,8 @@ static void release(struct kiln__instance *instance)
 	kiln__os_close(instance->console);
 	kiln__timer_free(instance->kill_timer);
 	kiln__waker_free(instance->waker);
-	if (instance->stage_dir)
-		kiln__os_remove_tree(instance->stage_dir, NULL);
-	free(instance->stage_dir);
+	kiln__stage_remove(instance->stage_dir);
+	free(instance->machine_id);
 	free(instance);
 }
 
@@ -208,62 +209,6 @@ static void on_kill_timer(void *data)
 
 /* --- preparing ------------------------------------------------------------------------ */
 
-/* A directory of this instance's own for what the framework must find by a path. */
-static int make_stage_dir(struct kiln__instance *instance, kiln_error *err)
-{
-	kiln__autofree char *runtime = NULL;
-	uint32_t number;
-	char *dir;
-	int r;
-
-	if (instance->stage_dir)
-		return 0;
-	r = kiln__os_runtime_dir(&runtime, err);
-	if (r == 0)
-		r = kiln__os_make_private_dir(runtime, err);
-	if (r < 0)
-		return r;
-	kiln__os_random(&number, sizeof(number));
-	dir = kiln__strf("%s/vz-%.12s-%08x", runtime, instance->host.id, (unsigned)number);
-	r = dir ? kiln__os_mkdir(dir, 0700, err) : kiln__fail_nomem(err);
-	if (r < 0)
-		free(dir);
-	else
-		instance->stage_dir = dir;
-	return r;
-}
-
-/* A boot file must be a file of its own, found by its path: what is not is copied. */
-static int boot_file(struct kiln__instance *instance, const struct kiln__source *source,
-		     const char *key, char **ret, kiln_error *err)
-{
-	kiln__autoclose kiln_fd in = KILN_FD_NONE;
-	kiln__autoclose kiln_fd out = KILN_FD_NONE;
-	kiln__autofree char *path = NULL;
-	uint64_t offset;
-	uint64_t length;
-	int r = kiln__source_open(source, &in, &offset, &length, err);
-
-	if (r == 0 && source->path && !kiln__source_is_range(source)) {
-		path = strdup(source->path);
-	} else if (r == 0) {
-		r = make_stage_dir(instance, err);
-		path = r == 0 ? kiln__strf("%s/%s", instance->stage_dir, key) : NULL;
-		if (path)
-			r = kiln__os_open(
-				&out, path,
-				KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_EXCLUSIVE, err);
-		if (path && r == 0)
-			r = kiln__source_copy(in, offset, length, out, err);
-	}
-	if (r == 0 && !path)
-		r = kiln__fail_nomem(err);
-	if (r < 0)
-		return kiln__prefix(err, "%s", key), r;
-	*ret = kiln__take(path);
-	return 0;
-}
-
 /* The console is a socket pair: of the framework's end one duplicate for each direction. */
 static int make_console(struct kiln__instance *instance, struct kiln__vz_plan *plan,
 			kiln_error *err)
@@ -286,53 +231,58 @@ static int make_console(struct kiln__instance *instance, struct kiln__vz_plan *p
 	return r;
 }
 
-/* Where the guest's hardware identity and its firmware's variables last. */
-static int keep(struct kiln__instance *instance, struct kiln__vz_plan *plan, char **machine_id,
-		char **efi_store, kiln_error *err)
+/* What must be found by a path: in the stage if it has none; what lasts, in the VM's directory. */
+static int stage(struct kiln__instance *instance, struct kiln__vz_plan *plan, char *paths[3],
+		 kiln_error *err)
 {
+	const struct kiln__spec *spec = plan->spec;
 	const char *dir = instance->host.state_dir;
+	int r = kiln__stage_make(&instance->stage_dir, "vz", instance->host.id, err);
 
-	if (!dir)
-		return 0;
-	*machine_id = kiln__strf("%s/vz-machine-id", dir);
-	*efi_store = kiln__strf("%s/vz-efi-variables", dir);
-	plan->machine_id = *machine_id;
-	plan->efi_store = *efi_store;
-	return *machine_id && *efi_store ? 0 : kiln__fail_nomem(err);
+	if (r == 0 && spec->firmware == KILN__FIRMWARE_NONE)
+		r = kiln__stage_source(&paths[0], &spec->kernel, instance->stage_dir, "kernel",
+				       err);
+	if (r == 0 && kiln__source_is_set(&spec->initrd))
+		r = kiln__stage_source(&paths[1], &spec->initrd, instance->stage_dir, "initrd",
+				       err);
+	if (r < 0)
+		return r;
+	instance->machine_id = kiln__strf("%s/vz-machine-id", spec->snapshot ? spec->snapshot
+							      : dir          ? dir
+									     : instance->stage_dir);
+	if (dir)
+		paths[2] = kiln__strf("%s/vz-efi-variables", dir);
+	plan->kernel = paths[0];
+	plan->initrd = paths[1];
+	plan->machine_id = instance->machine_id;
+	plan->efi_store = paths[2];
+	plan->stage_dir = instance->stage_dir;
+	return instance->machine_id && (!dir || paths[2]) ? 0 : kiln__fail_nomem(err);
 }
 
 static int vz_prepare(struct kiln__instance *instance, kiln_error *err)
 {
-	const struct kiln__spec *spec = instance->host.spec;
-	kiln__autofree char *kernel = NULL;
-	kiln__autofree char *initrd = NULL;
-	kiln__autofree char *machine_id = NULL;
-	kiln__autofree char *efi_store = NULL;
+	char *paths[3] = {NULL};
 	struct kiln__vz_plan plan = {
-		.spec = spec,
+		.spec = instance->host.spec,
 		.console_in = KILN_FD_NONE,
 		.console_out = KILN_FD_NONE,
 	};
 	int r = kiln__objc_load(KILN__VZ_FRAMEWORK, "VZVirtualMachine", err);
 
-	if (r == 0 && spec->firmware == KILN__FIRMWARE_NONE)
-		r = boot_file(instance, &spec->kernel, "kernel", &kernel, err);
-	if (r == 0 && kiln__source_is_set(&spec->initrd))
-		r = boot_file(instance, &spec->initrd, "initrd", &initrd, err);
 	if (r == 0)
-		r = keep(instance, &plan, &machine_id, &efi_store, err);
+		r = stage(instance, &plan, paths, err);
 	if (r == 0)
 		r = make_console(instance, &plan, err);
 	if (r == 0)
 		r = kiln__vz_vm_new(&instance->vm, instance->waker, err);
-	plan.kernel = kernel;
-	plan.initrd = initrd;
 	if (r == 0)
 		r = kiln__vz_vm_build(instance->vm, &plan, instance->host.listen_ports, err);
 	kiln__os_close(plan.console_in);
 	kiln__os_close(plan.console_out);
-	if (r == 0 && plan.no_save.code)
-		kiln__log(instance->host.log, KILN_LOG_DEBUG, "%s", plan.no_save.message);
+	for (size_t i = 0; i < 3; i++)
+		free(paths[i]);
+	instance->no_save = plan.no_save;
 	instance->prepared = r == 0;
 	return r;
 }
@@ -360,10 +310,11 @@ static void vz_probe(const char *arch, struct kiln__probe *ret)
 		ret->usable = true;
 }
 
-static int vz_works(const char *arch, kiln_error *why)
+static int vz_works(const char *arch, bool quick, kiln_error *why)
 {
 	struct kiln__probe probe;
 
+	(void)quick; /* it always is */
 	vz_probe(arch, &probe);
 	if (!probe.usable)
 		*why = probe.reason;
@@ -401,17 +352,20 @@ static int vz_open(struct kiln__instance **ret, const struct kiln__backend_host 
 	return 0;
 }
 
-/* Begins what is told by one of @done and @connected. */
+/* Begins what is told by one of @done and @connected; consumes its path. */
 static void ask(struct kiln__instance *instance, struct kiln__vz_op what)
 {
 	struct kiln__vz_op *op = NULL;
-	kiln_error err;
+	kiln_error err = what.err;
 
-	if (instance->ended || !instance->vm)
+	if (err.code)
+		;
+	else if (instance->ended || !instance->vm)
 		kiln__fail(&err, KILN_EDIED, "the machine has ended");
 	else if (!(op = kiln__vz_op_new(instance->vm, what.what)))
 		kiln__fail_nomem(&err);
 	if (!op) {
+		free(what.path);
 		if (what.connected)
 			what.connected(what.data, NULL, &err);
 		else if (what.done)
@@ -419,6 +373,8 @@ static void ask(struct kiln__instance *instance, struct kiln__vz_op what)
 		return;
 	}
 	op->port = what.port;
+	op->memory = what.memory;
+	op->path = what.path;
 	op->done = what.done;
 	op->connected = what.connected;
 	op->data = what.data;
@@ -426,25 +382,16 @@ static void ask(struct kiln__instance *instance, struct kiln__vz_op what)
 	kiln__vz_vm_ask(instance->vm, op);
 }
 
-static void vz_start(struct kiln__instance *instance, kiln_done_fn done, void *data)
-{
-	ask(instance, (struct kiln__vz_op){.what = KILN__VZ_START, .done = done, .data = data});
-}
-
-static void vz_shutdown(struct kiln__instance *instance, kiln_done_fn done, void *data)
-{
-	ask(instance, (struct kiln__vz_op){.what = KILN__VZ_SHUTDOWN, .done = done, .data = data});
-}
-
-static void vz_pause(struct kiln__instance *instance, kiln_done_fn done, void *data)
-{
-	ask(instance, (struct kiln__vz_op){.what = KILN__VZ_PAUSE, .done = done, .data = data});
-}
-
-static void vz_resume(struct kiln__instance *instance, kiln_done_fn done, void *data)
-{
-	ask(instance, (struct kiln__vz_op){.what = KILN__VZ_RESUME, .done = done, .data = data});
-}
+#define ASKING(function, operation)                                                                \
+	static void function(struct kiln__instance *instance, kiln_done_fn done, void *data)       \
+	{                                                                                          \
+		ask(instance,                                                                      \
+		    (struct kiln__vz_op){.what = (operation), .done = done, .data = data});        \
+	}
+ASKING(boot, KILN__VZ_START)
+ASKING(vz_shutdown, KILN__VZ_SHUTDOWN)
+ASKING(vz_pause, KILN__VZ_PAUSE)
+ASKING(vz_resume, KILN__VZ_RESUME)
 
 static void vz_connect(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,
 		       void *data)
@@ -455,6 +402,61 @@ static void vz_connect(struct kiln__instance *instance, uint32_t port, kiln__con
 			      .connected = done,
 			      .data = data,
 		      });
+}
+
+static struct kiln__vz_op on_state(enum kiln__vz_what what, const char *dir, kiln_done_fn done,
+				   void *data)
+{
+	struct kiln__vz_op op = {.what = what, .done = done, .data = data};
+
+	op.path = kiln__strf("%s/vz-state", dir);
+	if (!op.path)
+		kiln__fail_nomem(&op.err);
+	return op;
+}
+
+static void vz_start(struct kiln__instance *instance, kiln_done_fn done, void *data)
+{
+	const char *snapshot = instance->host.spec->snapshot;
+
+	if (snapshot)
+		ask(instance, on_state(KILN__VZ_RESTORE, snapshot, done, data));
+	else
+		boot(instance, done, data);
+}
+
+/* With the identity, since only a VM of the same can be made of the state. */
+static void vz_snapshot(struct kiln__instance *instance, const char *directory, kiln_done_fn done,
+			void *data)
+{
+	struct kiln__vz_op op = on_state(KILN__VZ_SAVE, directory, done, data);
+	kiln__autofree char *path = kiln__strf("%s/vz-machine-id", directory);
+	kiln__autofree char *bytes = NULL;
+	size_t len;
+
+	if (instance->no_save.code)
+		op.err = instance->no_save;
+	else if (!path)
+		kiln__fail_nomem(&op.err);
+	else if (kiln__os_read_file(instance->machine_id, 4096, &bytes, &len, &op.err) == 0)
+		kiln__os_replace_file(path, bytes, len, 0600, true, &op.err);
+	ask(instance, op);
+}
+
+static void vz_update(struct kiln__instance *instance, const kiln_update *update, kiln_done_fn done,
+		      void *data)
+{
+	uint64_t memory = instance->host.spec->memory;
+	struct kiln__vz_op op = {.what = KILN__VZ_BALLOON, .done = done, .data = data};
+
+	if (update->cpus != KILN_UPDATE_KEEP || update->memory != KILN_UPDATE_KEEP)
+		kiln__fail(&op.err, KILN_ENOTSUP,
+			   "%s: Virtualization.framework changes a "
+			   "running machine's balloon only",
+			   update->cpus != KILN_UPDATE_KEEP ? "cpus" : "memory");
+	else if (update->balloon != KILN_UPDATE_KEEP)
+		op.memory = kiln__vz_target(memory, update->balloon, &op.err);
+	ask(instance, op);
 }
 
 static void vz_kill(struct kiln__instance *instance)
@@ -505,7 +507,9 @@ const struct kiln__backend kiln__backend_vz = {
 	.name = "vz",
 	.summary = "Apple's Virtualization.framework, on macOS",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
-		    KILN__CAN_VZ | KILN__CAN_NETWORK | KILN__CAN_FIRMWARE,
+		    KILN__CAN_VZ | KILN__CAN_NETWORK | KILN__CAN_FIRMWARE | KILN__CAN_UPDATE |
+		    KILN__CAN_SNAPSHOT | KILN__CAN_SHARE | KILN__CAN_ROSETTA | KILN__CAN_NEST |
+		    KILN__CAN_NBD | KILN__CAN_CONSOLE_PORTS | KILN__CAN_SWITCH,
 	.probe = vz_probe,
 	.works = vz_works,
 	.check = vz_check,
@@ -516,6 +520,8 @@ const struct kiln__backend kiln__backend_vz = {
 	.kill = vz_kill,
 	.pause = vz_pause,
 	.resume = vz_resume,
+	.update = vz_update,
+	.snapshot = vz_snapshot,
 	.connect = vz_connect,
 	.console_write = vz_console_write,
 	.accel = vz_accel,

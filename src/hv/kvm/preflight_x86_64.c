@@ -496,17 +496,14 @@ void kiln__preflight_guest(struct kiln__preflight *run)
 	munmap(memory, PAYLOAD_MEMORY_SIZE);
 }
 
-/* The brand string (SDM vol. 2, CPUID leaves 0x80000002 to 4) and the signature. */
+/*
+ * The signature and the features that do not depend on which processor one is on (SDM vol. 2, CPUID
+ * leaf 1: EAX, ECX, EDX). One leaf: inside a virtual machine each is an exit to its hypervisor.
+ */
 void kiln__preflight_cpu_model(char *text, size_t size)
 {
-	uint32_t words[12] = {0};
-	char brand[sizeof(words) + 1] = "";
-	uint32_t eax = 0, ebx, ecx, edx;
+	uint32_t eax, ebx, ecx, edx;
 
-	for (uint32_t i = 0; i < 3; i++)
-		__get_cpuid(0x80000002 + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2],
-			    &words[4 * i + 3]);
-	memcpy(brand, words, sizeof(words));
-	__get_cpuid(1, &eax, &ebx, &ecx, &edx);
-	snprintf(text, size, "%s %08" PRIx32, brand, eax);
+	__cpuid(1, eax, ebx, ecx, edx);
+	snprintf(text, size, "cpuid %08" PRIx32 " %08" PRIx32 " %08" PRIx32, eax, ecx, edx);
 }

@@ -69,7 +69,14 @@ static bool read_boot_id(const char *root, char *text, size_t size)
 	return true;
 }
 
-/* What must be the same for a record to hold. False where there is nothing to record. */
+static bool may_open(const struct kiln__hv_preflight_options *options)
+{
+	const char *device = options && options->device ? options->device : "/dev/kvm";
+
+	return faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) == 0;
+}
+
+/* What must be the same for a record to hold. */
 static bool make_key(const struct kiln__hv_preflight_options *options, char *key, size_t size)
 {
 	const char *device = options && options->device ? options->device : "/dev/kvm";
@@ -80,9 +87,7 @@ static bool make_key(const struct kiln__hv_preflight_options *options, char *key
 	char cpu[96];
 	int n;
 
-	if (faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) < 0 || stat(device, &st) < 0)
-		return false;
-	if (uname(&host) < 0 || !read_boot_id(root, boot, sizeof(boot)))
+	if (stat(device, &st) < 0 || uname(&host) < 0 || !read_boot_id(root, boot, sizeof(boot)))
 		return false;
 	kiln__preflight_cpu_model(cpu, sizeof(cpu));
 	n = snprintf(key, size, "key %s %s %s [%s] %s %" PRIx64 " %o %u %u %" PRId64 ".%09ld %u",
@@ -231,16 +236,19 @@ int kiln__hv_preflight_cached(struct kiln__hv_report *ret, const char *directory
 	kiln__autofree char *path = kiln__strf("%s/" RECORD_NAME, directory);
 	struct kiln__hv_report report;
 	char key[640];
+	bool opens = may_open(options);
 	bool keyed;
 	bool final;
 
 	if (!path)
 		return kiln__fail_nomem(err);
-	keyed = make_key(options, key, sizeof(key));
+	keyed = opens && make_key(options, key, sizeof(key));
 	if (keyed && load(path, directory, key, &report)) {
 		*ret = report;
 		return 0;
 	}
+	if (opens && options && options->only_recorded)
+		return kiln__fail(err, KILN_EBUSY, "whether KVM works here is not on record");
 	kiln__preflight_run(ret, options, &final);
 	if (keyed && final)
 		save(path, directory, key, ret);

@@ -48,7 +48,11 @@ int kiln_hv_vcpu_new(kiln_hv_vcpu **ret, kiln_hv_vm *vm, unsigned index, kiln_er
 	vcpu->run_size = vm->hv->run_size;
 	vcpu->fd = kiln__kvm_ioctl(vm->fd, KVM_CREATE_VCPU, index);
 	if (vcpu->fd < 0) {
-		code = kiln__fail_errno(err, errno, "KVM_CREATE_VCPU");
+		int refused = errno;
+
+		code = kiln__fail_errno(err, refused, "KVM refuses a vCPU, number %u", index);
+		if (refused == EINVAL || refused == E2BIG) /* the first for what is no number */
+			kiln__hint(err, "KVM here has room for fewer in a VM: ask for fewer");
 		free(vcpu);
 		return code;
 	}

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -45,6 +47,37 @@ bool kiln__posix_child_reap(struct kiln__child *child, struct kiln__exit *how)
 void kiln__posix_child_signal(const struct kiln__child *child, int signal)
 {
 	syscall(SYS_pidfd_send_signal, child->event, signal, NULL, 0);
+}
+
+int kiln__os_adopt_orphans(kiln_error *err)
+{
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return kiln__fail_errno(err, errno, "cannot take orphans for children");
+	return 0;
+}
+
+int kiln__child_adopt(struct kiln__child **ret, int64_t pid, kiln_error *err)
+{
+	struct kiln__child *child;
+	siginfo_t info;
+	int fd = pid > 0 && pid <= INT32_MAX ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
+
+	if (fd < 0)
+		return kiln__fail(err, KILN_ENOENT, "there is no process %lld", (long long)pid);
+	/* Asks, and reaps nothing. */
+	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+		close(fd);
+		return kiln__fail(err, KILN_ENOENT, "process %lld is no child", (long long)pid);
+	}
+	child = calloc(1, sizeof(*child));
+	if (!child) {
+		close(fd);
+		return kiln__fail_nomem(err);
+	}
+	child->pid = (pid_t)pid;
+	child->event = fd;
+	*ret = child;
+	return 0;
 }
 
 int kiln__os_die_with_parent(kiln_error *err)

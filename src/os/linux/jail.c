@@ -162,15 +162,19 @@ static int enter_landlock(const struct kiln__jail *jail, bool own_root, int *ret
 	return 0;
 }
 
-static int drop_capabilities(bool reads_all, kiln_error *err)
+static int drop_capabilities(const struct kiln__jail *jail, kiln_error *err)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {{0}};
 	uint32_t kept = 0;
 
-	if (reads_all && syscall(SYS_capget, &header, data))
+	if (jail->reads_all)
+		kept |= 1u << CAP_DAC_READ_SEARCH;
+	if (jail->kills_all)
+		kept |= 1u << CAP_KILL;
+	if (kept && syscall(SYS_capget, &header, data))
 		return kiln__fail_errno(err, errno, "cannot ask for capabilities");
-	kept = data[0].permitted & 1u << CAP_DAC_READ_SEARCH;
+	kept &= data[0].permitted;
 	data[0] = (struct __user_cap_data_struct){.permitted = kept, .effective = kept};
 	data[1] = (struct __user_cap_data_struct){0};
 	/* Ambient ones go by themselves: each would have to be inheritable (capabilities(7)). */
@@ -223,8 +227,15 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 		return kiln__fail_errno(err, errno, "cannot give up privileges");
 	r = enter_landlock(jail, ret->own_root, &ret->landlock, err);
 	if (r == 0)
-		r = drop_capabilities(jail->reads_all, err);
+		r = drop_capabilities(jail, err);
 	if (r == 0)
 		r = enter_seccomp(jail->filter, err);
 	return r;
+}
+
+kiln_fd kiln__os_jail_place(const char *path)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+
+	return fd < 0 ? KILN_FD_NONE : fd;
 }

@@ -27,7 +27,14 @@ int kiln__posix_give_name(int fd, const char *path)
 {
 	char source[32];
 
-	/* AT_EMPTY_PATH would need a capability: open(2), under O_TMPFILE. */
+	/*
+	 * Who may do without a path: who has a capability, and since Linux 6.10 whoever has opened
+	 * it: open(2), under O_TMPFILE.
+	 */
+	if (linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
+		return 0;
+	if (errno != ENOENT && errno != EPERM)
+		return -errno;
 	snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
 	return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }

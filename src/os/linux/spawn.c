@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -37,7 +38,7 @@ extern char **environ;
 /* What the child's own code may use: a few small frames. */
 #define STACK_SIZE 16384
 
-enum step { STEP_NONE, STEP_SETUP, STEP_FDS, STEP_CWD, STEP_EXEC };
+enum step { STEP_NONE, STEP_SETUP, STEP_MOUNTS, STEP_FDS, STEP_CWD, STEP_EXEC };
 
 struct plan {
 	const struct kiln__spawn *spawn;
@@ -190,6 +191,21 @@ static long drop_privileges(struct plan *plan)
 	return syscall(SYS_capset, header, data) < 0 ? fail(plan, STEP_SETUP) : 0;
 }
 
+/* Private first: what is mounted here is nobody else's. */
+static long attach_mounts(struct plan *plan)
+{
+	const struct kiln__spawn *spawn = plan->spawn;
+
+	if (spawn->mount_count && (syscall(SYS_unshare, CLONE_NEWNS) < 0 ||
+				   syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)))
+		return fail(plan, STEP_MOUNTS);
+	for (size_t i = 0; i < spawn->mount_count; i++)
+		if (syscall(SYS_move_mount, spawn->mounts[i].tree, "", AT_FDCWD,
+			    spawn->mounts[i].at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return fail(plan, STEP_MOUNTS);
+	return 0;
+}
+
 static long become(struct plan *plan)
 {
 	const struct kiln__spawn *spawn = plan->spawn;
@@ -206,8 +222,10 @@ static long become(struct plan *plan)
 	if (spawn->confined && (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 				kiln__linux_confine_files(plan->ruleset) < 0))
 		return fail(plan, STEP_SETUP);
-	if (place_fds(plan) < 0)
+	if (attach_mounts(plan) < 0 || place_fds(plan) < 0)
 		return -1;
+	if (spawn->open_umask)
+		syscall(SYS_umask, 0);
 	if (spawn->unprivileged && spawn->offline)
 		go_offline(plan);
 	if (spawn->unprivileged && drop_privileges(plan) < 0)
@@ -271,6 +289,9 @@ static int report(const struct plan *plan, kiln_error *err)
 	const struct kiln__spawn *spawn = plan->spawn;
 
 	switch (plan->failed) {
+	case STEP_MOUNTS:
+		return kiln__fail_errno(err, plan->code, "cannot start %s: mounting its files",
+					spawn->path);
 	case STEP_FDS:
 		return kiln__fail_errno(err, plan->code,
 					"cannot start %s: handing over descriptors", spawn->path);

@@ -60,18 +60,6 @@ static int fill(struct replacement *file, const void *bytes, size_t len, unsigne
 	return durable ? kiln__os_sync(file->fd, err) : 0;
 }
 
-static int give_name(struct replacement *file)
-{
-	int r;
-
-	if (file->named)
-		return 0;
-	r = kiln__posix_give_name(file->fd, file->temporary);
-	if (r == 0)
-		file->named = true;
-	return r;
-}
-
 static int open_named(struct replacement *file)
 {
 	file->fd = open(file->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -79,6 +67,24 @@ static int open_named(struct replacement *file)
 		return -errno;
 	file->named = true;
 	return 0;
+}
+
+/*
+ * Where there is nothing yet, what has no name takes that one, and no temporary one. 1: done; 0: it
+ * has a temporary name now.
+ */
+static int name_it(struct replacement *file, const char *path)
+{
+	int r;
+
+	if (file->named)
+		return 0;
+	if (kiln__posix_give_name(file->fd, path) == 0)
+		return 1;
+	r = kiln__posix_give_name(file->fd, file->temporary);
+	if (r == 0)
+		file->named = true;
+	return r;
 }
 
 static int take_place(const char *temporary, const char *path, bool durable)
@@ -103,7 +109,10 @@ int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsig
 		r = fill(&file, bytes, len, mode, durable, err);
 		if (r < 0)
 			goto fail;
-		if (give_name(&file) < 0) {
+		r = name_it(&file, path);
+		if (r > 0)
+			goto there;
+		if (r < 0) {
 			/* No /proc, or a file system of its own mind: once more, with a name. */
 			kiln__os_close(file.fd);
 			file.fd = -1;
@@ -122,6 +131,7 @@ int kiln__os_replace_file(const char *path, const void *bytes, size_t len, unsig
 		r = kiln__fail_errno(err, -r, "cannot write %s", path);
 		goto fail_told;
 	}
+there:
 	kiln__os_close(file.fd);
 	return durable ? kiln__os_sync_dir(directory, err) : 0;
 fail:

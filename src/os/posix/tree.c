@@ -10,6 +10,7 @@
 #include "posix.h"
 
 #include "err.h"
+#include "files.h"
 #include "syscalls.h"
 
 #include <dirent.h>
@@ -149,6 +150,8 @@ static int remove_entry(struct removal *removal, int at, const char *name, unsig
 	if (errno != EISDIR && errno != EPERM && errno != EACCES)
 		return -errno;
 	r = -errno;
+	if (unlinkat(at, name, AT_REMOVEDIR) == 0) /* an empty one */
+		return 0;
 	fd = open_directory(at, name);
 	if (fd < 0)
 		return fd == -ENOTDIR || fd == -ELOOP ? r : fd;
@@ -240,9 +243,9 @@ static bool add_name(char ***names, size_t *count, size_t *cap, const char *name
 	return true;
 }
 
-int kiln__os_list_dir(const char *path, char ***ret_names, kiln_error *err)
+/* Closes @dir; NULL is an error. */
+static int list(DIR *dir, const char *path, char ***ret_names, kiln_error *err)
 {
-	DIR *dir = opendir(path); /* close-on-exec by itself */
 	struct dirent *entry;
 	char **names = NULL;
 	size_t count = 0;
@@ -265,4 +268,19 @@ int kiln__os_list_dir(const char *path, char ***ret_names, kiln_error *err)
 	qsort(names, count, sizeof(*names), compare_names);
 	*ret_names = names;
 	return 0;
+}
+
+int kiln__os_list_dir(const char *path, char ***ret_names, kiln_error *err)
+{
+	return list(opendir(path), path, ret_names, err); /* close-on-exec by itself */
+}
+
+int kiln__os_list_open(kiln_fd dir, const char *name, char ***ret_names, kiln_error *err)
+{
+	int own = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = own < 0 ? NULL : fdopendir(own);
+
+	if (!stream)
+		kiln__os_close(own); /* keeps errno */
+	return list(stream, name, ret_names, err);
 }

@@ -140,14 +140,15 @@ static void add_pci(struct kiln__aml *aml)
 }
 
 /* Linux trusts MCFG only where this reserves the space (PCI Firmware Specification 3.2, 4.1.2). */
-static void add_motherboard(struct kiln__aml *aml)
+static void add_motherboard(struct kiln__aml *aml, bool pci)
 {
 	size_t board = device(aml, "BRD0", "PNP0C02");
 	size_t resources;
 
 	kiln__aml_name_int(aml, "_UID", 0);
 	resources = kiln__aml_resources(aml);
-	kiln__aml_memory_fixed(aml, KILN__ECAM_BASE, KILN__ECAM_SIZE);
+	if (pci)
+		kiln__aml_memory_fixed(aml, KILN__ECAM_BASE, KILN__ECAM_SIZE);
 	kiln__aml_ports(aml, KILN__PM_PORT, KILN__PM_SIZE);
 	kiln__aml_close_resources(aml, resources);
 	kiln__aml_close(aml, board);
@@ -220,8 +221,9 @@ static uint64_t add_dsdt(struct tables *tables, const struct kiln__acpi_options 
 	kiln__aml_ops(&aml, 0, 0, 0);
 	kiln__aml_close(&aml, package);
 	scope = kiln__aml_scope(&aml, "\\_SB_");
-	add_pci(&aml);
-	add_motherboard(&aml);
+	if (options->pci)
+		add_pci(&aml);
+	add_motherboard(&aml, options->pci);
 	add_events(&aml);
 	if (options->pvpanic)
 		add_ports(&aml, "PEVT", "QEMU0001", KILN__PVPANIC_PORT, 1, NO_GSI);
@@ -317,7 +319,12 @@ struct io_apic { /* 5.2.12.3 */
 /* No overrides: there is no legacy interrupt whose line another could be. */
 static uint64_t add_madt(struct tables *tables, const struct kiln__acpi_options *options)
 {
-	const struct io_apic io_apic = {1, sizeof(io_apic), 0, 0, KILN__IOAPIC_BASE, 0};
+	const struct io_apic io_apic = {
+		.type = 1,
+		.length = sizeof(io_apic),
+		.address = options->io_apic,
+		.first_gsi = options->first_gsi,
+	};
 	const uint32_t start[2] = {KILN__LAPIC_BASE, 0}; /* flags 0: and no pair of 8259s */
 	size_t at = begin(tables, "APIC", 5);
 
@@ -365,7 +372,7 @@ struct rsdp { /* 5.2.5.3 */
 } __attribute__((packed));
 _Static_assert(sizeof(struct rsdp) == 36, "table 5.3");
 
-#define XSDT_COUNT 3
+#define XSDT_COUNT 3 /* at most; the last is left out where there is no PCI */
 
 static void write_rsdp(struct tables *tables, uint64_t xsdt)
 {
@@ -422,22 +429,24 @@ int kiln__acpi_build(struct kiln__ram *ram, const struct kiln__acpi_options *opt
 		     uint64_t *ret_rsdp, kiln_error *err)
 {
 	struct tables tables = {.len = sizeof(struct rsdp)};
-	uint64_t named[XSDT_COUNT];
+	uint64_t named[XSDT_COUNT] = {0};
+	size_t size = (options->pci ? XSDT_COUNT : XSDT_COUNT - 1) * sizeof(named[0]);
 	size_t xsdt;
 	int rc = check(options, err);
 
 	if (rc)
 		return rc;
 	xsdt = begin(&tables, "XSDT", 1);
-	tables.len += sizeof(named); /* filled in below, when they are known */
+	tables.len += size; /* filled in below, when they are known */
 	named[0] = add_fadt(&tables, options, add_dsdt(&tables, options));
 	named[1] = add_madt(&tables, options);
-	named[2] = add_mcfg(&tables);
+	if (options->pci)
+		named[2] = add_mcfg(&tables);
 	if (tables.full)
 		return kiln__fail(err, KILN_EOVERFLOW, "the ACPI tables have more than %d bytes",
 				  TABLES_SIZE);
-	memcpy(tables.bytes + xsdt + sizeof(struct header), named, sizeof(named));
-	finish(&tables, xsdt, sizeof(struct header) + sizeof(named));
+	memcpy(tables.bytes + xsdt + sizeof(struct header), named, size);
+	finish(&tables, xsdt, (uint32_t)(sizeof(struct header) + size));
 	write_rsdp(&tables, address_of(xsdt));
 	kiln__gmem_write(kiln__ram_gmem(ram), KILN__ACPI_BASE, tables.bytes, tables.len);
 	write_reset_vector(ram);

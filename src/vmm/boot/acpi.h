@@ -14,6 +14,9 @@
 struct kiln__acpi_options {
 	unsigned cpus;           /* 1 to KILN__ACPI_MAX_CPUS */
 	const uint8_t *apic_ids; /* one a processor, below 255; NULL: 0, 1, 2 ... */
+	uint32_t io_apic;        /* its address, and the interrupt of its first pin */
+	uint32_t first_gsi;
+	bool pci; /* else there is no bus */
 	bool pvpanic;
 	bool serial; /* a 16550 at COM1 */
 	bool rtc;    /* a CMOS clock at its customary ports, without an interrupt */

@@ -151,7 +151,8 @@ static int prepare(struct kiln__ram *ram, const struct kiln__boot_parts *parts,
 		   const struct kiln__vmlinux *kernel, const struct kiln__shift *shift,
 		   struct kiln__boot_entry *ret, kiln_error *err)
 {
-	if (kernel->pvh_entry && !parts->random_base) {
+	/* By PVH Linux first asks 256 leaves of CPUID whether it is on Xen, each an exit. */
+	if (kernel->pvh_entry && !parts->random_base && !(kernel->linux_notes && kernel->entry)) {
 		kiln__pvh_prepare(ram, parts, kernel->pvh_entry, ret);
 	} else if (kernel->entry) {
 		kiln__linux64_prepare(ram, parts, kernel, kernel->entry + shift->physical, ret);

@@ -60,7 +60,8 @@ int kiln__bzimage_read(struct kiln__vmlinux *ret, const struct kiln__ram_file *f
 				  " for its %" PRIu64,
 				  file->name, size, base, len);
 	memset(ret, 0, sizeof(*ret));
-	ret->segments[0] = (struct kiln__vmlinux_segment){offset, base, len, size};
+	ret->segments[0] = (struct kiln__vmlinux_segment){
+		.offset = offset, .paddr = base, .file_size = len, .memory_size = size};
 	ret->count = 1;
 	ret->base = base;
 	ret->end = base + size;

@@ -106,8 +106,13 @@ static int add_segment(struct kiln__vmlinux *kernel, const struct kiln__ram_file
 	at = &kernel->segments[kernel->count++];
 	for (; at > kernel->segments && at[-1].paddr > header->p_paddr; at--)
 		at[0] = at[-1];
-	*at = (struct kiln__vmlinux_segment){header->p_offset, header->p_paddr, header->p_filesz,
-					     header->p_memsz};
+	*at = (struct kiln__vmlinux_segment){
+		.offset = header->p_offset,
+		.paddr = header->p_paddr,
+		.file_size = header->p_filesz,
+		.memory_size = header->p_memsz,
+		.writable = header->p_flags & PF_W,
+	};
 	if (header->p_offset + header->p_filesz > kernel->file_end)
 		kernel->file_end = header->p_offset + header->p_filesz;
 	return 0;
@@ -169,6 +174,7 @@ static void find_entry(struct kiln__vmlinux *kernel, const unsigned char *notes,
 			memcpy(&entry, notes + 4, note.n_descsz);
 			kernel->pvh_entry = has_code(kernel, entry) ? entry : 0;
 		}
+		kernel->linux_notes |= note.n_namesz == 6 && !memcmp(notes, "Linux", 6);
 		notes += body;
 		len -= body;
 	}
@@ -227,26 +233,64 @@ int kiln__vmlinux_read(struct kiln__vmlinux *ret, const struct kiln__ram_file *f
 	return 0;
 }
 
+#define LARGE_PAGE ((uint64_t)2 << 20)
+#define SMALL_TAIL ((uint64_t)64 << 10)
+
+/*
+ * Where the part of a segment that is mapped ends. The few pages that may follow behind a large
+ * page's beginning are copied: then all of that large page is fresh memory, and one fault.
+ */
+static uint64_t mapped_end(uint64_t gpa, const struct kiln__vmlinux_segment *segment)
+{
+	uint64_t end = gpa + segment->file_size, tail = end % LARGE_PAGE;
+
+	return tail < end - gpa && tail <= SMALL_TAIL ? end - tail : end;
+}
+
 /*
  * From the first whole page on it is mapped, if the file's pages can be the guest's: neighbours may
  * share a page only in that one's end and this one's beginning, which is why what comes before
- * that is copied, and why segments are loaded in the order of their addresses.
+ * that is copied, and why segments are loaded in the order of their addresses. What the kernel will
+ * write is copied: a map would cost it two exits a page, to read and to write, where a copy in
+ * large pages costs one for all of them.
  */
 static int load_segment(struct kiln__ram *ram, const struct kiln__ram_file *file, uint64_t gpa,
 			const struct kiln__vmlinux_segment *segment, kiln_error *err)
 {
-	uint64_t lead = -gpa % KILN__RAM_PAGE;
+	uint64_t lead = -gpa % KILN__RAM_PAGE, tail;
 	int rc = 0;
 
-	if ((file->start + segment->offset - gpa) % KILN__RAM_PAGE != 0 ||
+	if ((file->start + segment->offset - gpa) % KILN__RAM_PAGE != 0 || segment->writable ||
 	    lead >= segment->file_size)
 		lead = segment->file_size;
+	tail = lead < segment->file_size ? mapped_end(gpa, segment) - gpa : lead;
 	if (lead)
 		rc = kiln__ram_copy_file(ram, gpa, file, segment->offset, lead, err);
-	if (!rc && lead < segment->file_size)
-		rc = kiln__ram_map_file(ram, gpa + lead, file, segment->offset + lead,
-					segment->file_size - lead, err);
+	if (!rc && lead < tail)
+		rc = kiln__ram_map_file(ram, gpa + lead, file, segment->offset + lead, tail - lead,
+					err);
+	if (!rc && tail < segment->file_size)
+		rc = kiln__ram_copy_file(ram, gpa + tail, file, segment->offset + tail,
+					 segment->file_size - tail, err);
 	return rc;
+}
+
+/*
+ * What lies between a map and the next segment Linux gives to its allocator in the end, and writes
+ * to for that; as far as the map's last large page reaches, each page is a fault of its own.
+ */
+static void populate_gap(struct kiln__ram *ram, const struct kiln__vmlinux_segment *segment,
+			 uint64_t shift)
+{
+	uint64_t from = segment->paddr + segment->file_size + KILN__RAM_PAGE - 1;
+	uint64_t end = segment[1].paddr - segment[1].paddr % KILN__RAM_PAGE;
+	uint64_t large = from + -from % LARGE_PAGE;
+
+	from -= from % KILN__RAM_PAGE;
+	if (large < end)
+		end = large;
+	if (!segment->writable && from < end)
+		kiln__ram_populate(ram, from + shift, end - from);
 }
 
 int kiln__vmlinux_load(struct kiln__ram *ram, const struct kiln__vmlinux *kernel,
@@ -257,5 +301,7 @@ int kiln__vmlinux_load(struct kiln__ram *ram, const struct kiln__vmlinux *kernel
 	for (unsigned i = 0; i < kernel->count && !rc; i++)
 		rc = load_segment(ram, file, kernel->segments[i].paddr + shift,
 				  &kernel->segments[i], err);
+	for (unsigned i = 0; i + 1 < kernel->count && !rc; i++)
+		populate_gap(ram, &kernel->segments[i], shift);
 	return rc;
 }

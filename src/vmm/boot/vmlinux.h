@@ -22,6 +22,7 @@ struct kiln__vmlinux_segment {
 	uint64_t paddr;
 	uint64_t file_size;
 	uint64_t memory_size; /* the rest is zero */
+	bool writable;
 };
 
 /* Physical addresses, as linked. */
@@ -33,6 +34,7 @@ struct kiln__vmlinux {
 	uint64_t end;
 	uint64_t entry;     /* 64-bit; 0 if it lies in no segment */
 	uint64_t pvh_entry; /* 32-bit; 0 if there is none */
+	bool linux_notes;   /* its build says that it is Linux: the 64-bit entry is boot.rst's */
 	uint64_t file_end;  /* in the file: where what belongs to the ELF file ends */
 	/* bzImage: its part of the boot parameters, which begins there at KILN__SETUP_HEADER. */
 	unsigned char setup[KILN__SETUP_HEADER_MAX];

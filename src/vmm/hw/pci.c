@@ -27,20 +27,23 @@
  * interrupt line, which is software's own. */
 #define COMMAND_WRITABLE 0x0406u
 
-/* QEMU's and everybody's device id of a bridge without registers of interest. */
-#define BRIDGE_VENDOR 0x1b36u
-#define BRIDGE_DEVICE 0x0008u
-#define CLASS_HOST    0x06000000u
-
-/* The second BARs' addresses, behind the pages of the first. */
-#define BAR0_BASE KILN__PCI_MMIO_BASE
-#define BAR1_BASE (KILN__PCI_MMIO_BASE + KILN__PCI_MAX_FUNCTIONS * KILN__PCI_PAGE)
+/*
+ * The first BARs' addresses, at the end of the window, so that their pages, configuration space and
+ * the I/O APIC are one piece: a slot of KVM's. The second BARs' are at its beginning.
+ */
+#define BAR0_SIZE   (KILN__PCI_MAX_FUNCTIONS * KILN__PCI_PAGE)
+#define BAR0_BASE   (KILN__ECAM_BASE - BAR0_SIZE)
+#define BAR1_BASE   KILN__PCI_MMIO_BASE
+#define MEMORY_SIZE (BAR0_SIZE + KILN__ECAM_SIZE + KILN__IOAPIC_SIZE)
+_Static_assert(KILN__PCI_MMIO_BASE + KILN__PCI_MMIO_SIZE == KILN__ECAM_BASE &&
+		       KILN__ECAM_BASE + KILN__ECAM_SIZE == KILN__IOAPIC_BASE,
+	       "one piece");
 
 #define FUNCTION_STRIDE (8 * KILN__PCI_PAGE) /* a slot's eight functions */
 
 struct kiln__pci {
-	uint8_t *ecam;  /* KILN__ECAM_SIZE */
-	uint8_t *pages; /* KILN__PCI_MAX_FUNCTIONS pages */
+	uint8_t *pages; /* KILN__PCI_MAX_FUNCTIONS pages; behind them */
+	uint8_t *ecam;  /* KILN__ECAM_SIZE; behind it the I/O APIC's page */
 	struct kiln__pci_function *functions[KILN__PCI_MAX_FUNCTIONS]; /* borrowed */
 	unsigned count;                                                /* slots taken */
 	pthread_mutex_t lock;
@@ -130,7 +133,7 @@ static void on_window(void *data, struct kiln__bus_access *access)
 	struct kiln__pci *pci = data;
 	uint64_t address = KILN__PCI_MMIO_BASE + access->offset;
 
-	for (unsigned slot = 1; slot < pci->count; slot++) {
+	for (unsigned slot = 0; slot < pci->count; slot++) {
 		struct kiln__pci_function *fn = pci->functions[slot];
 
 		for (unsigned bar = 0; bar < KILN__PCI_BARS; bar++) {
@@ -173,7 +176,7 @@ static void reset_header(struct kiln__pci *pci, unsigned slot)
 void kiln__pci_reset(struct kiln__pci *pci)
 {
 	pthread_mutex_lock(&pci->lock);
-	for (unsigned slot = 1; slot < pci->count; slot++)
+	for (unsigned slot = 0; slot < pci->count; slot++)
 		reset_header(pci, slot);
 	pthread_mutex_unlock(&pci->lock);
 }
@@ -188,31 +191,19 @@ static uint8_t *new_memory(size_t size)
 
 int kiln__pci_new(struct kiln__pci **ret, kiln_hv_vm *vm, struct kiln__bus *bus, kiln_error *err)
 {
-	static const struct kiln__pci_identity bridge = {
-		.vendor = BRIDGE_VENDOR,
-		.device = BRIDGE_DEVICE,
-		.class_revision = CLASS_HOST,
-	};
-	const size_t pages = KILN__PCI_MAX_FUNCTIONS * KILN__PCI_PAGE;
 	struct kiln__pci *pci = calloc(1, sizeof(*pci));
 	int r;
 
 	if (!pci)
 		return kiln__fail_nomem(err);
-	/* One block, pages behind the configuration space. */
-	pci->ecam = new_memory(KILN__ECAM_SIZE + pages);
-	if (!pci->ecam) {
+	pci->pages = new_memory(MEMORY_SIZE);
+	if (!pci->pages) {
 		free(pci);
 		return kiln__fail_errno(err, errno, "cannot map PCI's memory");
 	}
-	pci->pages = pci->ecam + KILN__ECAM_SIZE;
+	pci->ecam = pci->pages + BAR0_SIZE;
 	pthread_mutex_init(&pci->lock, NULL);
-	fill_header(pci->ecam, &bridge);
-	pci->count = 1;
-	r = kiln_hv_vm_map(vm, KILN__ECAM_BASE, pci->ecam, KILN__ECAM_SIZE, KILN_HV_MAP_READONLY,
-			   err);
-	if (r == 0)
-		r = kiln_hv_vm_map(vm, BAR0_BASE, pci->pages, pages, KILN_HV_MAP_READONLY, err);
+	r = kiln_hv_vm_map(vm, BAR0_BASE, pci->pages, MEMORY_SIZE, KILN_HV_MAP_READONLY, err);
 	if (r < 0) {
 		kiln__pci_free(pci);
 		return r;
@@ -223,11 +214,16 @@ int kiln__pci_new(struct kiln__pci **ret, kiln_hv_vm *vm, struct kiln__bus *bus,
 	return 0;
 }
 
+uint8_t *kiln__pci_ioapic_page(struct kiln__pci *pci)
+{
+	return pci->ecam + KILN__ECAM_SIZE;
+}
+
 void kiln__pci_free(struct kiln__pci *pci)
 {
 	if (!pci)
 		return;
-	munmap(pci->ecam, KILN__ECAM_SIZE + KILN__PCI_MAX_FUNCTIONS * KILN__PCI_PAGE);
+	munmap(pci->pages, MEMORY_SIZE);
 	pthread_mutex_destroy(&pci->lock);
 	free(pci);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI: one bus, a host bridge, and single-function devices with memory BARs and MSI-X.
+ * PCI: one bus of single-function devices with memory BARs and MSI-X.
  *
  * The configuration space is guest memory that can be read but not written: the guest's reads
  * cost nothing, its writes come here and change the bytes that may be written (PCI Local Bus
@@ -25,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KILN__PCI_MAX_FUNCTIONS 32      /* slot 0 is the host bridge's */
+#define KILN__PCI_MAX_FUNCTIONS 32
 #define KILN__PCI_PAGE          0x1000u /* the size of every BAR here, and of the page behind BAR 0 */
 #define KILN__PCI_BARS          2
 
@@ -64,7 +64,7 @@ struct kiln__pci_function {
 	void (*configured)(struct kiln__pci_function *fn, unsigned offset);
 };
 
-/* Makes the bus with its host bridge, maps its memory and claims its ranges. */
+/* Makes the bus, maps its memory and claims its ranges. */
 int kiln__pci_new(struct kiln__pci **ret, kiln_hv_vm *vm, struct kiln__bus *bus, kiln_error *err);
 void kiln__pci_free(struct kiln__pci *pci); /* after the VM; NULL is allowed */
 
@@ -75,6 +75,10 @@ void kiln__pci_free(struct kiln__pci *pci); /* after the VM; NULL is allowed */
  */
 int kiln__pci_add(struct kiln__pci *pci, struct kiln__pci_function *fn,
 		  const struct kiln__pci_identity *identity, kiln_error *err);
+
+/* A page that the guest can read at KILN__IOAPIC_BASE: of the same piece, so that it is no slot of
+ * its own. */
+uint8_t *kiln__pci_ioapic_page(struct kiln__pci *pci);
 
 /* Appends a capability of @len bytes (the first is its id, the second is filled in); its offset. */
 unsigned kiln__pci_add_cap(struct kiln__pci_function *fn, const void *cap, uint8_t len);

@@ -36,10 +36,10 @@ static void on_pvpanic(void *data, struct kiln__bus_access *access)
 		pm->handler->panicked(pm->data);
 }
 
-void kiln__pm_init(struct kiln__pm *pm, struct kiln__bus *bus, kiln_hv_vm *vm,
+void kiln__pm_init(struct kiln__pm *pm, struct kiln__bus *bus, struct kiln__ioapic *ioapic,
 		   const struct kiln__pm_handler *handler, void *data)
 {
-	*pm = (struct kiln__pm){.vm = vm, .handler = handler, .data = data};
+	*pm = (struct kiln__pm){.ioapic = ioapic, .handler = handler, .data = data};
 	kiln__bus_add_ports(bus, KILN__PM_PORT, KILN__PM_SIZE, on_pm, pm);
 	kiln__bus_add_ports(bus, KILN__PVPANIC_PORT, 1, on_pvpanic, pm);
 }
@@ -51,10 +51,6 @@ void kiln__pm_reset(struct kiln__pm *pm)
 
 int kiln__pm_press(struct kiln__pm *pm, unsigned button, kiln_error *err)
 {
-	int r;
-
 	atomic_fetch_or(&pm->events, button);
-	/* An edge. */
-	r = kiln_hv_vm_set_line(pm->vm, KILN__GED_GSI, true, err);
-	return r < 0 ? r : kiln_hv_vm_set_line(pm->vm, KILN__GED_GSI, false, err);
+	return kiln__ioapic_edge(pm->ioapic, KILN__GED_GSI, err);
 }

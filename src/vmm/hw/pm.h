@@ -12,6 +12,7 @@
 #include <kiln/hv.h>
 
 #include "bus.h"
+#include "ioapic.h"
 
 #include <stdatomic.h>
 
@@ -23,14 +24,14 @@ struct kiln__pm_handler {
 };
 
 struct kiln__pm {
-	kiln_hv_vm *vm;
+	struct kiln__ioapic *ioapic;
 	const struct kiln__pm_handler *handler;
 	void *data;
 	atomic_uint events; /* KILN__EVENT_ bits not yet read */
 };
 
-/* Claims its ports. @vm, @handler and @data are borrowed. */
-void kiln__pm_init(struct kiln__pm *pm, struct kiln__bus *bus, kiln_hv_vm *vm,
+/* Claims its ports. @ioapic, @handler and @data are borrowed. */
+void kiln__pm_init(struct kiln__pm *pm, struct kiln__bus *bus, struct kiln__ioapic *ioapic,
 		   const struct kiln__pm_handler *handler, void *data);
 
 /* As it was made: nothing was pressed. No vCPU runs. */

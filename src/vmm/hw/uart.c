@@ -33,8 +33,8 @@ static void update_line(struct kiln__uart *u)
 {
 	bool level = (u->ier & IER_RX && u->count) || (u->ier & IER_TX && u->sent);
 
-	if (level != u->line)
-		kiln_hv_vm_set_line(u->vm, KILN__COM1_GSI, level, NULL);
+	if (level && !u->line)
+		kiln__ioapic_edge(u->ioapic, KILN__COM1_GSI, NULL);
 	u->line = level;
 }
 
@@ -145,11 +145,11 @@ static void on_early(void *data, struct kiln__bus_access *access)
 		access->value = LSR_EMPTY;
 }
 
-void kiln__uart_init(struct kiln__uart *uart, struct kiln__bus *bus, kiln_hv_vm *vm, bool whole,
-		     void (*output)(void *data, uint8_t byte), void *data)
+void kiln__uart_init(struct kiln__uart *uart, struct kiln__bus *bus, struct kiln__ioapic *ioapic,
+		     bool whole, void (*output)(void *data, uint8_t byte), void *data)
 {
 	*uart = (struct kiln__uart){
-		.vm = vm,
+		.ioapic = ioapic,
 		.whole = whole,
 		.output = output,
 		.data = data,

@@ -15,6 +15,7 @@
 #include <kiln/hv.h>
 
 #include "bus.h"
+#include "ioapic.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@
 #define KILN__UART_FIFO 64
 
 struct kiln__uart {
-	kiln_hv_vm *vm;
+	struct kiln__ioapic *ioapic;
 	bool whole;
 	void (*output)(void *data, uint8_t byte); /* on a vCPU's thread */
 	void *data;
@@ -38,8 +39,8 @@ struct kiln__uart {
 };
 
 /* Claims its ports. What is given is borrowed. */
-void kiln__uart_init(struct kiln__uart *uart, struct kiln__bus *bus, kiln_hv_vm *vm, bool whole,
-		     void (*output)(void *data, uint8_t byte), void *data);
+void kiln__uart_init(struct kiln__uart *uart, struct kiln__bus *bus, struct kiln__ioapic *ioapic,
+		     bool whole, void (*output)(void *data, uint8_t byte), void *data);
 
 /* As it was made. No vCPU runs. */
 void kiln__uart_reset(struct kiln__uart *uart);

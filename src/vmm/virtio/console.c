@@ -279,11 +279,13 @@ static bool deliver(struct kiln__console *console, unsigned port, size_t *budget
 		len -= skip;
 		if (len > *budget)
 			len = *budget;
+		p->stopped = len > 0; /* before: its user may resume from within */
 		taken = len ? options->handler->output(options->data, port, span->host + skip, len)
 			    : 0;
 		p->at += taken;
 		*budget -= taken;
-		p->stopped = taken < len;
+		if (taken == len)
+			p->stopped = false;
 		if (skip + taken < span->len)
 			return false;
 		skip = 0;

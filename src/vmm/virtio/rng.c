@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The virtio entropy device (virtio 1.2, section 5.4): one queue of buffers to be filled. They are
- * filled in place, at once, from getrandom(2), which does not block once the host is up. No
- * threads.
+ * filled in place from getrandom(2), which does not block once the host is up. No threads.
  *
  * A request gets at most MAX_BYTES (5.4.6.2 allows fewer than there is room for), and so many
  * are answered before others on the loop have their turn: a guest that asks without end
  * takes its share of the loop, no more.
+ *
+ * A request that comes long after the last answer is left for a while: a driver asks ahead, so
+ * what it was answered last is still there for who reads, and whoever reads more asks again at
+ * once. What asks so slowly is Linux's own khwrngd, for which a guest in which nothing happens
+ * would wake its VMM every few seconds. No time is promised (5.4.6); the first requests, from which
+ * a guest's generator is seeded, are answered at once.
  */
 #include "rng.h"
 
@@ -18,10 +23,18 @@
 #define DEVICE_ID      4 /* section 5 */
 #define MAX_BYTES      4096u
 #define ROUND_REQUESTS 16
+#define FIRST_REQUESTS 2
+
+static const struct kiln__rng_pace usual_pace = {.quiet = 100, .wait = 20000};
 
 struct kiln__rng {
 	struct kiln__virtio virtio; /* first */
+	kiln_loop *loop;
+	struct kiln__rng_pace pace;
 	struct kiln__deferred *again;
+	struct kiln__timer *later;
+	unsigned answered;    /* since the reset, as far as they are first ones */
+	uint64_t answered_at; /* kiln__loop_now() */
 };
 
 /* Returns how much was filled. */
@@ -68,7 +81,9 @@ static void process(struct kiln__rng *rng)
 			break;
 		}
 		kiln__queue_push(queue, chain.head, fill(&chain));
+		rng->answered += rng->answered < FIRST_REQUESTS;
 	}
+	rng->answered_at = kiln__loop_now(rng->loop);
 	kiln__virtio_notify(&rng->virtio, 0);
 }
 
@@ -77,15 +92,32 @@ static void on_again(void *data)
 	process(data);
 }
 
+static bool may_wait(const struct kiln__rng *rng)
+{
+	return rng->answered == FIRST_REQUESTS &&
+	       kiln__loop_now(rng->loop) - rng->answered_at >= rng->pace.quiet;
+}
+
 static void notified(struct kiln__virtio *dev, unsigned queue)
 {
-	(void)queue;
-	process((struct kiln__rng *)(void *)dev);
+	struct kiln__rng *rng = (struct kiln__rng *)(void *)dev;
+
+	if (kiln__timer_armed(rng->later))
+		return;
+	if (!may_wait(rng)) {
+		process(rng);
+		return;
+	}
+	kiln__queue_kicks_off(&dev->queues[queue]);
+	kiln__timer_start(rng->later, rng->pace.wait);
 }
 
 static void reset(struct kiln__virtio *dev)
 {
-	(void)dev; /* nothing is remembered */
+	struct kiln__rng *rng = (struct kiln__rng *)(void *)dev;
+
+	kiln__timer_stop(rng->later);
+	rng->answered = 0;
 }
 
 static const uint16_t queue_sizes[] = {64};
@@ -100,17 +132,22 @@ static const struct kiln__virtio_ops virtio_ops = {
 	.reset = reset,
 };
 
-int kiln__rng_new(struct kiln__rng **ret, kiln_loop *loop, kiln_error *err)
+int kiln__rng_new(struct kiln__rng **ret, kiln_loop *loop, const struct kiln__rng_pace *pace,
+		  kiln_error *err)
 {
 	struct kiln__rng *rng = calloc(1, sizeof(*rng));
 	int r;
 
 	if (!rng)
 		return kiln__fail_nomem(err);
+	rng->loop = loop;
+	rng->pace = pace ? *pace : usual_pace;
 	kiln__virtio_init(&rng->virtio, &virtio_ops);
 	r = kiln__deferred_new(&rng->again, loop, on_again, rng, err);
+	if (r == 0)
+		r = kiln__timer_new(&rng->later, loop, on_again, rng, err);
 	if (r < 0) {
-		free(rng);
+		kiln__rng_free(rng);
 		return r;
 	}
 	*ret = rng;
@@ -123,6 +160,7 @@ void kiln__rng_free(struct kiln__rng *rng)
 		return;
 	kiln__virtio_done(&rng->virtio);
 	kiln__deferred_free(rng->again);
+	kiln__timer_free(rng->later);
 	free(rng);
 }
 

@@ -13,7 +13,15 @@
 
 struct kiln__rng;
 
-int kiln__rng_new(struct kiln__rng **ret, kiln_loop *loop, kiln_error *err);
+/* What waits of a guest's requests, rng.c: in milliseconds. */
+struct kiln__rng_pace {
+	uint64_t quiet; /* since the last answer: who asks after that is in no hurry */
+	uint64_t wait;  /* so long */
+};
+
+/* @pace: NULL for the usual one. */
+int kiln__rng_new(struct kiln__rng **ret, kiln_loop *loop, const struct kiln__rng_pace *pace,
+		  kiln_error *err);
 
 /* Frees the device, from which the transport must have parted. NULL is allowed. */
 void kiln__rng_free(struct kiln__rng *rng);

@@ -326,7 +326,7 @@ static int boot(void **state)
 	serial = make_stream(&vm.serial, &keep, &vm.text);
 	monitor = make_stream(&vm.qmp, &keep, &vm.qmp_text);
 	make_disks();
-	kiln_ok(kiln__rng_new(&vm.rng, vm.loop, &err), &err);
+	kiln_ok(kiln__rng_new(&vm.rng, vm.loop, NULL, &err), &err);
 	serve(kiln__rng_device(vm.rng));
 	kiln_ok(kiln__net_stream_take(&backend, make_stream(&vm.wire, &wire, NULL), &err), &err);
 	kiln_ok(kiln__net_new(&vm.net, vm.loop, backend, &net_options, &err), &err);

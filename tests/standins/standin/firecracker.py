@@ -20,7 +20,7 @@ PATHS_SINCE = {"/cpu-config": (1, 4), "/entropy": (1, 4), "/serial": (1, 14), "/
                "/balloon/hinting/": (1, 14)}
 FIELDS_SINCE = {("Balloon", "free_page_hinting"): (1, 14), ("Balloon", "free_page_reporting"): (1, 14),
                 ("MachineConfiguration", "huge_pages"): (1, 7), ("SnapshotLoadParams", "network_overrides"): (1, 12),
-                ("SnapshotLoadParams", "track_dirty_pages"): (1, 13), ("SnapshotLoadParams", "vsock_override"): (1, 15),
+                ("SnapshotLoadParams", "track_dirty_pages"): (1, 13), ("SnapshotLoadParams", "vsock_override"): (1, 16),
                 ("SnapshotLoadParams", "clock_realtime"): (1, 16), ("SnapshotLoadParams", "huge_pages"): (1, 17),
                 ("MmdsConfig", "imds_compat"): (1, 13), ("Metrics", "emit_id"): (1, 16), ("Metrics", "properties"): (1, 16),
                 ("NetworkInterface", "mtu"): (1, 16), ("Pmem", "rate_limiter"): (1, 16), ("SerialDevice", "rate_limiter"): (1, 16)}

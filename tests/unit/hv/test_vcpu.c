@@ -240,6 +240,20 @@ static void what_is_no_hypervisor_is_refused(void **state)
 	assert_null(other);
 }
 
+static void more_vcpus_than_kvm_has_are_refused(void **state)
+{
+	kiln_hv_capabilities has = {.size = sizeof(has)};
+	kiln_error err = KILN_ERROR_INIT;
+	kiln_hv_vcpu *other = NULL;
+
+	(void)state;
+	ok(kiln_hv_get_capabilities(hv, &has, &err), &err);
+	assert_true(kiln_hv_vcpu_new(&other, vm, has.max_vcpus + 5000, &err) < 0);
+	assert_null(other);
+	assert_non_null(strstr(err.message, "refuses a vCPU"));
+	assert_non_null(strstr(err.hint, "fewer"));
+}
+
 static void detaching_restores_the_threads_mask_and_leaves_no_signal(void **state)
 {
 	kiln_error err = KILN_ERROR_INIT;
@@ -368,6 +382,7 @@ int main(void)
 		TEST(what_needs_a_thread_is_refused_without_one),
 		TEST(capabilities_are_told_as_far_as_there_is_room),
 		TEST(what_is_no_hypervisor_is_refused),
+		TEST(more_vcpus_than_kvm_has_are_refused),
 		TEST(detaching_restores_the_threads_mask_and_leaves_no_signal),
 		TEST(an_access_outside_memory_is_a_decoded_exit),
 #if defined(__x86_64__)

@@ -11,11 +11,13 @@ program = os.path.abspath(sys.argv.pop(1))
 SEGMENT = 0x1000
 
 
-def vmlinux(pvh=True, trimmed=False):
+def vmlinux(pvh=True, trimmed=False, gap=0):
     """A kernel with the PVH note and a table of sections at its end; 200 KiB that compress, but not to nothing, and
     three pages of zeros and a bit, of which the file size has the whole pages, or, trimmed, none."""
     note = struct.pack("<III4sI", 4, 4, 18 if pvh else 17, b"Xen\0", 0x1000010)
     text = note + b"".join(struct.pack("<I", i * 2654435761 & 0xffff0fff) for i in range(50000))
+    if gap:  # pages of zeros, and one that is none
+        text = text.ljust(len(text) + -len(text) % 4096 + gap * 4096, b"\0") + bytes(4000) + b"the end"
     size = len(text) + -len(text) % 4096
     text = text.ljust(size + 2 * 4096 + 12, b"\0")
     sections = SEGMENT + len(text) + -len(text) % 8
@@ -115,6 +117,24 @@ class BzImage(unittest.TestCase):
         about, taken, run = self.unpack(vmlinux())
         self.assertEqual(about.get("format"), "elf", run.stdout + run.stderr)
         self.assertEqual(taken, vmlinux(trimmed=True))
+
+    def test_zeros_within_a_segment_are_no_part_of_it(self):
+        given = vmlinux(gap=40)
+        about, taken, run = self.unpack(given)
+        self.assertEqual(about.get("format"), "elf", run.stdout + run.stderr)
+        self.assertEqual(taken[SEGMENT:], given[SEGMENT:])
+        self.assertEqual(struct.unpack_from("<H", taken, 56)[0], 3)
+        first, note, second = (struct.unpack_from("<IIQQQQQQ", taken, 64 + 56 * i) for i in range(3))
+        kept = struct.unpack_from("<IIQQQQQQ", given, 64 + 56)
+        self.assertEqual(note, kept)
+        end = 0x31000 + 40 * 4096  # 200,000 bytes and the note, in whole pages
+        self.assertEqual(first, (1, 5, SEGMENT, 0xffffffff81000000, 0x1000000, 0x31000, end, 4096))
+        size = struct.unpack_from("<Q", given, 64 + 40)[0]
+        self.assertEqual(second, (1, 5, SEGMENT + end, 0xffffffff81000000 + end, 0x1000000 + end, 4096, size - end, 4096))
+
+    def test_few_zeros_stay(self):
+        _, taken, _ = self.unpack(vmlinux(gap=31))
+        self.assertEqual(taken, vmlinux(gap=31, trimmed=True))
 
     def test_without_a_pvh_entry_it_stays_what_it_is(self):
         image = bzimage(vmlinux(pvh=False), gzip.compress, False)

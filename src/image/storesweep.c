@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What nothing leads to any more goes: an image by its names, then its blobs, description and root.
+ * Who removes excludes who adds (PART_BLOBS); a VM's image stays by the digest that it names.
+ */
+#include "storedir.h"
+
+#include "buf.h"
+#include "err.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Names (of blobs, images, objects) that something leads to: a set. */
+struct marks {
+	json_t *blobs;
+	json_t *images;
+	json_t *roots;
+};
+
+static int mark_image(const struct kiln__images *images, const char *digest, struct marks *marks,
+		      kiln_error *err)
+{
+	autojson *about = NULL;
+	kiln__autofree char *root = NULL;
+	const json_t *layer;
+	const char *config;
+	size_t i;
+	int r = kiln__store_about(images, digest, &about, err);
+
+	if (r < 0)
+		return r;
+	config = json_string_value(json_object_get(json_object_get(about, "config"), "digest"));
+	json_object_set_new(marks->images, digest + 7, json_true());
+	json_object_set_new(marks->blobs, digest + 7, json_true());
+	if (kiln__is_sha256(config))
+		json_object_set_new(marks->blobs, config + 7, json_true());
+	json_array_foreach (json_object_get(about, "layers"), i, layer)
+		if (kiln__index_digest(layer))
+			json_object_set_new(marks->blobs, kiln__index_digest(layer) + 7,
+					    json_true());
+	root = kiln__store_root_name(about);
+	if (root)
+		json_object_set_new(marks->roots, root, json_true());
+	return 0;
+}
+
+static int mark_all(const struct kiln__images *images, const json_t *manifests,
+		    const char *const *keep, struct marks *marks, kiln_error *err)
+{
+	const json_t *item;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (manifests, i, item) {
+		if (!kiln__index_digest(item))
+			continue;
+		r = mark_image(images, kiln__index_digest(item), marks, err);
+		if (r == KILN_ENOENT) {
+			/* Its layers are not known: nothing is safe to remove. */
+			kiln__fail(err, KILN_EFORMAT, "the image store has lost what it knew of %s",
+				   kiln__index_name(item) ? kiln__index_name(item)
+							  : kiln__index_digest(item));
+			kiln__hint(err, "pull that image again: kiln pull NAME");
+			return KILN_EFORMAT;
+		}
+		if (r < 0)
+			return r;
+	}
+	for (; keep && *keep; keep++) {
+		r = kiln__is_sha256(*keep) ? mark_image(images, *keep, marks, err) : 0;
+		if (r < 0 && r != KILN_ENOENT)
+			return r;
+	}
+	return 0;
+}
+
+/* Also "HEX.run" and the like of a HEX, but nothing that was being written. */
+static bool is_marked(const json_t *marks, const char *name)
+{
+	char hex[65];
+	size_t len = strcspn(name, ".");
+
+	if (len >= sizeof(hex) || strcmp(name + len, ".partial") == 0)
+		return false;
+	memcpy(hex, name, len);
+	hex[len] = '\0';
+	return json_object_get(marks, hex) != NULL;
+}
+
+static int sweep_folder(const struct kiln__images *images, const char *folder, const json_t *marks,
+			unsigned *count, uint64_t *bytes, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__store_path(images, folder, NULL, "");
+	char **names = NULL;
+	int r = path ? kiln__os_list_dir(path, &names, err) : kiln__fail_nomem(err);
+
+	for (size_t i = 0; r == 0 && names[i]; i++) {
+		kiln__autofree char *file = NULL;
+		struct kiln__os_stat st = {.allocated = 0};
+
+		if (is_marked(marks, names[i]))
+			continue;
+		file = kiln__strf("%s/%s", path, names[i]);
+		if (!file)
+			r = kiln__fail_nomem(err);
+		else if (kiln__os_stat(file, &st, NULL) < 0)
+			st.allocated = 0;
+		if (r == 0)
+			r = kiln__os_remove(file, err);
+		*bytes += r == 0 ? st.allocated : 0;
+		*count += r == 0;
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
+/* Links to descriptions that are gone. */
+static int sweep_refs(const struct kiln__images *images, const struct marks *marks, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__store_path(images, "refs", NULL, "");
+	char **names = NULL;
+	int r = path ? kiln__os_list_dir(path, &names, err) : kiln__fail_nomem(err);
+
+	for (size_t i = 0; r == 0 && names[i]; i++) {
+		kiln__autofree char *file = kiln__strf("%s/%s", path, names[i]);
+		kiln__autofree char *target = NULL;
+
+		if (!file)
+			r = kiln__fail_nomem(err);
+		else if (kiln__os_read_link(file, &target, NULL) < 0 ||
+			 strncmp(target, "../images/", 10) != 0 ||
+			 !json_object_get(marks->images, target + 10))
+			r = kiln__os_remove(file, err);
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
+static int sweep_roots(const struct kiln__images *images, const struct marks *marks,
+		       struct kiln__freed *freed, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/objects", kiln__cache_path(images->cache));
+	char **names = NULL;
+	int r = path ? kiln__os_list_dir(path, &names, err) : kiln__fail_nomem(err);
+
+	if (r == KILN_ENOENT)
+		return 0;
+	for (size_t i = 0; r == 0 && names[i]; i++) {
+		kiln__autofree char *file = NULL;
+		struct kiln__os_stat st;
+
+		if (strncmp(names[i], "root-", 5) != 0 || !strstr(names[i], "-chain-") ||
+		    json_object_get(marks->roots, names[i]))
+			continue;
+		file = kiln__strf("%s/%s", path, names[i]);
+		if (file && kiln__os_stat(file, &st, NULL) == 0)
+			freed->bytes += st.allocated;
+		r = kiln__cache_drop(images->cache, names[i], err);
+		freed->roots += r == 0;
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
+static int sweep(const struct kiln__images *images, const json_t *manifests,
+		 const char *const *keep, struct kiln__freed *freed, kiln_error *err)
+{
+	struct marks marks = {json_object(), json_object(), json_object()};
+	unsigned ignored = 0;
+	uint64_t small = 0;
+	int r = mark_all(images, manifests, keep, &marks, err);
+
+	if (r == 0)
+		r = sweep_refs(images, &marks, err);
+	if (r == 0)
+		r = sweep_folder(images, "images", marks.images, &ignored, &small, err);
+	if (r == 0)
+		r = sweep_folder(images, "blobs/sha256", marks.blobs, &freed->blobs, &freed->bytes,
+				 err);
+	if (r == 0)
+		r = sweep_roots(images, &marks, freed, err);
+	json_decref(marks.blobs);
+	json_decref(marks.images);
+	json_decref(marks.roots);
+	return r;
+}
+
+/* Waits for pulls, and for nobody else: the index is written with the lock of its own. */
+static int lock_all(const struct kiln__images *images, kiln_fd *ret_blobs, kiln_fd *ret_index,
+		    kiln_error *err)
+{
+	int r = kiln__store_lock(images, PART_BLOBS, ret_blobs, err);
+
+	return r < 0 ? r : kiln__store_lock(images, PART_INDEX, ret_index, err);
+}
+
+static int drop_entry(const struct kiln__images *images, json_t *manifests, size_t i,
+		      kiln_error *err)
+{
+	const json_t *item = json_array_get(manifests, i);
+	const char *name = kiln__index_name(item);
+	int r = name ? kiln__index_drop_ref(images, name, kiln__index_arch(item), err) : 0;
+
+	if (r == 0)
+		json_array_remove(manifests, i);
+	return r;
+}
+
+int kiln__store_remove(const struct kiln__images *images, const char *name, const char *digest,
+		       const char *const *keep, struct kiln__freed *ret, kiln_error *err)
+{
+	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
+	kiln__autoclose kiln_fd held = KILN_FD_NONE;
+	struct kiln__freed freed = {.bytes = 0};
+	autojson *index = NULL;
+	json_t *manifests;
+	int r = lock_all(images, &blobs, &held, err);
+
+	if (r == 0)
+		r = kiln__index_load(images, &index, err);
+	manifests = json_object_get(index, "manifests");
+	for (size_t i = json_array_size(manifests); r == 0 && i-- > 0;) {
+		const json_t *item = json_array_get(manifests, i);
+
+		if (name ? kiln__index_name(item) && strcmp(kiln__index_name(item), name) == 0
+			 : kiln__index_digest(item) &&
+				    strcmp(kiln__index_digest(item), digest) == 0)
+			r = drop_entry(images, manifests, i, err);
+	}
+	if (r == 0)
+		r = kiln__index_save(images, index, err);
+	if (r == 0)
+		r = sweep(images, manifests, keep, &freed, err);
+	if (r == 0)
+		*ret = freed;
+	return r;
+}
+
+static bool is_kept(const char *const *keep, const char *digest)
+{
+	for (; keep && *keep; keep++)
+		if (strcmp(*keep, digest) == 0)
+			return true;
+	return false;
+}
+
+int kiln__store_prune(const struct kiln__images *images, bool all_unused, const char *const *keep,
+		      struct kiln__freed *ret, kiln_error *err)
+{
+	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
+	kiln__autoclose kiln_fd held = KILN_FD_NONE;
+	struct kiln__freed freed = {.bytes = 0};
+	autojson *index = NULL;
+	json_t *manifests;
+	int r = lock_all(images, &blobs, &held, err);
+
+	if (r == 0)
+		r = kiln__index_load(images, &index, err);
+	manifests = json_object_get(index, "manifests");
+	for (size_t i = json_array_size(manifests); r == 0 && all_unused && i-- > 0;) {
+		const char *digest = kiln__index_digest(json_array_get(manifests, i));
+
+		if (!digest || !is_kept(keep, digest))
+			r = drop_entry(images, manifests, i, err);
+	}
+	if (r == 0 && all_unused)
+		r = kiln__index_save(images, index, err);
+	if (r == 0)
+		r = sweep(images, manifests, keep, &freed, err);
+	if (r == 0)
+		*ret = freed;
+	return r;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a process leaves that it may not remove itself once it is confined: lines of a kind and an
+ * absolute path, which whoever has the right removes by.
+ */
+#ifndef KILN_OS_LEAVES_H
+#define KILN_OS_LEAVES_H
+
+#include <stdbool.h>
+
+#define KILN__LEAVES_TREE  't' /* a directory with all in it */
+#define KILN__LEAVES_EMPTY 'd' /* a directory, if nothing is in it */
+#define KILN__LEAVES_GROUP 'g' /* a cgroup: its processes are killed */
+
+/* Removes what the lines of @text say, in their order; false if something is still there. */
+bool kiln__os_remove_leaves(const char *text);
+
+#endif

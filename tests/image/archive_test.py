@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Images of archives and directories, and what is told of those that are here: load, import, save, history, df."""
+import bz2
+import gzip
+import json
+import lzma
+import subprocess
+import tarfile
+
+from imagetest import ARCH, Home, Image, KILN, entry, main, need, sha256, tar_of
+
+ROOT = tar_of([entry("etc", tarfile.DIRTYPE), entry("etc/os-release", data=b"NAME=imported\n")])
+
+
+def zstd(data):
+    need("zstd")
+    return subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout
+
+
+def docker_archive(image, name="a.example/b:3", layers=None, change=None):
+    """As docker save writes it."""
+    config = json.dumps(image.config).encode()
+    names = [f"{i}/layer.tar" for i in range(len(image.layers))]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": names}]
+    if change:
+        change(manifest[0])
+    return tar_of([entry("config.json", data=config), *[entry(n, data=layer) for n, layer in zip(names, layers or image.layers)],
+                   entry("manifest.json", data=json.dumps(manifest).encode())])
+
+
+def test_import():
+    """A root becomes an image of one layer, stored as it came; what no layer can be packed by is refused."""
+    with Home() as home:
+        for name, data, kind in (("plain", ROOT, "tar"), ("gzip", gzip.compress(ROOT, mtime=0), "gzip"), ("zstd", zstd(ROOT), "zstd")):
+            (home.dir / name).write_bytes(data)
+            home.ok("image", "import", home.dir / name, f"{name}:1")
+            [about] = json.loads(home.ok("image", "inspect", f"{name}:1"))
+            assert about["layers"][0]["digest"] == sha256(data) and about["layers"][0]["mediaType"].endswith(kind), about
+            assert about["diff_ids"] == [sha256(ROOT)] and about["arch"] == ARCH, about
+        with open(home.dir / "plain", "rb") as file:
+            home.ok("image", "import", "-", "stdin:1", stdin=file)
+        assert len({e["digest"] for e in json.loads(home.ok("image", "ls", "--format", "json"))}) == 3
+        before = home.blobs()
+        for name, data, word in (("bzip2", bz2.compress(ROOT), "bzip2"), ("xz", lzma.compress(ROOT), "xz"), ("noise", b"no archive" * 99, "tar archive"),
+                                 ("empty", b"", "empty")):
+            (home.dir / name).write_bytes(data)
+            home.refused("image", "import", home.dir / name, f"{name}:1", words=(word,))
+        home.refused("image", "import", home.dir / "absent", "x", words=("absent",))
+        home.refused("image", "import", home.dir / "plain", "Upper", words=("lower case",))
+        assert len(json.loads(home.ok("image", "ls", "--format", "json"))) == 4 and set(before) <= set(home.blobs())
+        home.verify()
+        home.no_process_left()
+
+
+def test_archives_of_images_may_be_packed_by_anything():
+    """As docker load takes them; the layers in them may not."""
+    image = Image([ROOT])
+    whole = docker_archive(image)
+    with Home() as home:
+        for name, data in (("plain", whole), ("gzip", gzip.compress(whole)), ("bzip2", bz2.compress(whole)), ("xz", lzma.compress(whole)), ("zstd", zstd(whole))):
+            (home.dir / name).write_bytes(data)
+            assert home.ok("image", "load", "-i", home.dir / name, f"{name}:1").split()[0] == f"docker.io/library/{name}:1"
+        assert home.ok("image", "load", f"docker-archive:{home.dir}/plain").split()[0] == "a.example/b:3"
+        home.verify()
+        (home.dir / "inner").write_bytes(docker_archive(image, layers=[lzma.compress(ROOT)]))
+        home.refused("image", "load", "-i", home.dir / "inner", "inner:1", words=("compressed by xz",))
+
+
+def test_archives_that_lie():
+    """Names in them lead nowhere, and what their documents promise is looked at."""
+    image = Image([ROOT])
+
+    def layers(value):
+        return lambda manifest: manifest.__setitem__("Layers", value)
+    cases = {"climb": docker_archive(image, change=layers(["../../etc/passwd"])), "absent": docker_archive(image, change=layers(["x/layer.tar"])),
+             "many": docker_archive(image, change=layers(["0/layer.tar"] * 3)), "number": docker_archive(image, change=layers([5])),
+             "packed": docker_archive(image, layers=[bz2.compress(ROOT)]), "config": docker_archive(image, change=lambda m: m.__setitem__("Config", "/etc/passwd")),
+             "cut": docker_archive(image)[:1400], "nothing": tar_of([]), "noise": b"x" * 5000,
+             "loop": tar_of([entry("manifest.json", tarfile.SYMTYPE, linkname="manifest.json")]),
+             "link": tar_of([entry("manifest.json", tarfile.SYMTYPE, linkname="/etc/passwd")]),
+             "deep": tar_of([entry("manifest.json", data=b"[" * 100_000)]),
+             "layout": tar_of([entry("oci-layout", data=b'{"imageLayoutVersion":"1.0.0"}'), entry("index.json", data=json.dumps(
+                 {"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:" + "1" * 64,
+                                                     "size": 5}]}).encode())])}
+    with Home() as home:
+        for name, data in cases.items():
+            (home.dir / name).write_bytes(data)
+            home.refused("image", "load", "-i", home.dir / name, "x:1")
+            home.verify()
+        assert home.ok("image", "ls", "-q") == ""
+        home.ok("image", "prune")
+        assert home.blobs() == []
+        # Blobs of a layout that are not what they are called; ones that are links out of it.
+        for spoil in (lambda path: path.write_bytes(bytes(path.stat().st_size)), lambda path: (path.unlink(), path.symlink_to("/etc/passwd"))):
+            layout = home.dir / f"layout{len(list(home.dir.iterdir()))}"
+            image.layout(layout)
+            spoil(layout / "blobs/sha256" / image.manifest["layers"][0]["digest"][7:])
+            home.refused("image", "load", f"oci:{layout}:test", "x:1", words=(image.manifest["layers"][0]["digest"][7:],))
+        assert home.ok("image", "ls", "-q") == ""
+        home.no_process_left()
+
+
+def test_history_and_df():
+    image = Image([ROOT, tar_of([entry("more", data=b"x" * 9000)])])
+    image.config["history"] = [{"created": "2024-01-02T03:04:05Z", "created_by": "ADD root"}, {"created_by": "ENV A=b", "empty_layer": True},
+                               {"created_by": "COPY \x1b[31mmore"}]
+    image.finish()
+    with Home() as home:
+        assert json.loads(home.ok("image", "df", "--format", "json")) == {"layers": 0, "roots": 0}
+        image.layout(home.dir / "layout")
+        home.ok("image", "load", f"oci:{home.dir}/layout:test", "h:1")
+        steps = json.loads(home.ok("image", "history", "--format", "json", "h:1"))
+        assert [step["size"] for step in steps] == [len(image.layers[1]), 0, len(image.layers[0])], steps
+        lines = home.ok("image", "history", "h:1").splitlines()
+        assert len(lines) == 4 and "ADD root" in lines[3] and "ENV A=b" in lines[2] and "\x1b" not in "".join(lines), lines
+        used = json.loads(home.ok("image", "df", "--format", "json"))
+        assert used["layers"] >= sum(map(len, image.blobs.values())) and used["roots"] == 0, used
+        assert home.ok("image", "df").splitlines()[1].startswith("layers")
+        # What save writes is read again, the same to the byte.
+        with open(home.dir / "saved", "wb") as file:
+            subprocess.run([KILN, "image", "save", "h:1"], env=home.env, stdout=file, check=True)
+        with tarfile.open(home.dir / "saved") as tar:
+            assert f"blobs/sha256/{image.digest[7:]}" in tar.getnames(), tar.getnames()
+        home.ok("image", "rm", "h:1")
+        home.ok("image", "load", "-i", home.dir / "saved", "again:1")
+        assert home.ok("image", "ls", "-q").strip() == image.digest
+        home.refused("image", "history", "h:1", words=("no image",))
+
+
+main(globals())
