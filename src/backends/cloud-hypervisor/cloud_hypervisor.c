@@ -160,6 +160,13 @@ struct late {
 	void *data;
 };
 
+/* Who resumes a machine to stop it waits for nothing: @done may be NULL. */
+static void tell(kiln_done_fn done, void *data, const kiln_error *err)
+{
+	if (done)
+		done(data, err ? err->code : 0, err);
+}
+
 static void on_late_info(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
 {
 	struct late late = *(struct late *)data;
@@ -170,18 +177,18 @@ static void on_late_info(void *data, const struct kiln__http_answer *answer, con
 	(void)err;
 	free(data);
 	json_decref(info);
-	late.done(late.data, reached ? 0 : late.err.code, reached ? NULL : &late.err);
+	tell(late.done, late.data, reached ? NULL : &late.err);
 }
 
-/* Tells @done how it ended with @err, which is NULL for success. */
+/* Tells @done, if not NULL, how it ended with @err, which is NULL for success. */
 static void settle(struct kiln__instance *vm, const char *wanted, const kiln_error *err,
 		   kiln_done_fn done, void *data)
 {
 	struct late *late = err && err->code == KILN_ETIMEDOUT ? malloc(sizeof(*late)) : NULL;
 
-	if (!late || vm->api.ended) {
+	if (!late || vm->api.ended || !vm->api.http) {
 		free(late);
-		done(data, err ? err->code : 0, err);
+		tell(done, data, err);
 		return;
 	}
 	*late = (struct late){.wanted = wanted, .err = *err, .done = done, .data = data};
