@@ -976,8 +976,7 @@ static const struct kiln__key top_keys[] = {
 		.keys = kiln__rosetta_keys,
 		.field = FIELD(struct kiln__spec, rosetta),
 		.doc = "Apple's translator, by which a guest of Apple silicon runs x86-64 "
-		       "programs; "
-		       "with the backend vz.",
+		       "programs; with the backend vz.",
 	},
 	{
 		.name = "nested",

@@ -57,6 +57,8 @@ static void assert_nothing_left(void)
 {
 	kiln__autofree char *mounts = NULL;
 	kiln__autofree char *jails = NULL;
+	kiln__autofree char *pids = NULL;
+	kiln__autofree char *unified = NULL;
 	char **names;
 	size_t size;
 
@@ -72,8 +74,10 @@ static void assert_nothing_left(void)
 	if (*names)
 		fail_msg("the jail %s is left", *names);
 	kiln__os_free_names(names);
-	assert_int_not_equal(access("/sys/fs/cgroup/pids/kiln-contract", F_OK), 0);
-	assert_int_not_equal(access("/sys/fs/cgroup/kiln-contract", F_OK), 0);
+	pids = kiln__strf("/sys/fs/cgroup/pids/" CONTRACT_CGROUP, (int)getpid());
+	unified = kiln__strf("/sys/fs/cgroup/" CONTRACT_CGROUP, (int)getpid());
+	assert_int_not_equal(access(pids, F_OK), 0);
+	assert_int_not_equal(access(unified, F_OK), 0);
 	kiln_ok(kiln__os_read_file("/proc/self/mountinfo", 1 << 20, &mounts, &size, NULL), NULL);
 	assert_null(strstr(mounts, kiln_test_dir()));
 }

@@ -5,7 +5,9 @@
 #include "backend.h"
 #include "err.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A host that notes what it is told. */
 struct host {
@@ -22,6 +24,7 @@ struct host {
 	bool gone;    /* freed: nothing may be told */
 	bool said_ready;
 	struct kiln__buf console;
+	char id[33];
 };
 
 static void on_ended(void *data, enum kiln__end how, const kiln_error *err)
@@ -68,7 +71,7 @@ static const uint32_t no_ports[] = {0};
 static void host_open(struct host *host)
 {
 	struct kiln__backend_host table = {
-		.id = "0123456789abcdef0123456789abcdef",
+		.id = host->id,
 		.listen_ports = no_ports,
 		.data = host,
 		.ended = on_ended,
@@ -80,6 +83,8 @@ static void host_open(struct host *host)
 	kiln_error err;
 
 	*host = (struct host){.order = 0};
+	/* Its directory at run time bears this name: others run beside it. */
+	snprintf(host->id, sizeof(host->id), "%032x", (unsigned)getpid());
 	kiln_ok(kiln_loop_new(&host->loop, &err), &err);
 	kiln_ok(kiln_config_new(&config, &err), &err);
 	subject->configure(config);

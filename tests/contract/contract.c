@@ -216,6 +216,8 @@ static unsigned pids_version(void)
 
 static void jailed_apart_configure(kiln_config *config)
 {
+	char parent[40];
+
 	jailed_configure(config);
 	set(config, "firecracker.jailer.new_pid_ns", "true");
 	set(config, "firecracker.jailer.resource_limits", "[\"no-file=1000\"]");
@@ -223,7 +225,9 @@ static void jailed_apart_configure(kiln_config *config)
 		return;
 	set(config, "firecracker.jailer.cgroup_version", pids_version() == 1 ? "1" : "2");
 	set(config, "firecracker.jailer.cgroups", "[\"pids.max=500\"]");
-	set(config, "firecracker.jailer.parent_cgroup", "kiln-contract");
+	snprintf(parent, sizeof(parent), CONTRACT_CGROUP,
+		 (int)getpid()); /* others may run beside it */
+	set(config, "firecracker.jailer.parent_cgroup", parent);
 }
 
 static const struct subject jailed = {

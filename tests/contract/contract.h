@@ -19,6 +19,9 @@
 #include <kiln/config.h>
 #include <kiln/machine.h>
 
+/* Of this process: others run beside it. */
+#define CONTRACT_CGROUP "kiln-contract-%d"
+
 struct vm;
 
 struct subject {

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a VMM with an API is told of a machine, for api_test.py:
+ * What a VMM with an API is told of a machine, for api_test.py.
  *
- * api-print BACKEND minimal|full [CONFIG]
- *   its requests as a JSON array; CONFIG as in the machine's document
+ * api-print BACKEND minimal|full [CONFIG]: its requests as a JSON array; CONFIG is as in the
+ * machine's document.
  *
- * api-print firecracker runtime [CONFIG]
- *   its requests while it runs, as kiln_update.config has CONFIG
+ * api-print firecracker runtime [CONFIG]: its requests while it runs; CONFIG is as in
+ * kiln_update.config.
  *
- * api-print BACKEND fields, runtime-fields
- *   the table of its fields: path, key instead, since
+ * api-print BACKEND fields|runtime-fields: the table of its fields: path, key instead, since.
  */
 #include "cloud_hypervisor_config.h"
 #include "firecracker_config.h"

@@ -128,8 +128,7 @@ static void an_unknown_key_suggests_the_nearest(void **state)
 
 static void keys_of_later_versions_are_refused_by_name(void **state)
 {
-	static const char *const keys[] = {"shares", "egress", "restart",
-					   "idle",   "jail",   "time_to_live"};
+	static const char *const keys[] = {"egress", "restart", "idle", "jail", "time_to_live"};
 	char json[128], message[128];
 
 	(void)state;
@@ -491,7 +490,7 @@ static void a_caller_may_not_want_the_error(void **state)
 
 	(void)state;
 	assert_int_equal(kiln_config_parse("{\"cpu\":1}", 9, &config, NULL), KILN_EINVAL);
-	assert_int_equal(kiln_config_parse("{\"shares\":1}", 12, &config, NULL), KILN_ENOTSUP);
+	assert_int_equal(kiln_config_parse("{\"egress\":1}", 12, &config, NULL), KILN_ENOTSUP);
 	assert_int_equal(kiln_config_parse("{", 1, &config, NULL), KILN_EINVAL);
 	assert_int_equal(kiln_config_load(kiln_test_path("absent"), &config, NULL), KILN_ENOENT);
 }

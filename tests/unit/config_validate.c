@@ -41,7 +41,7 @@ static void a_source_is_a_path_or_a_descriptor(void **state)
 	assert_invalid("{'kernel': {'path': '/k', 'fd': 4}}",
 		       "kernel: must not have both path and fd");
 	assert_invalid("{'disks': ['/a', {'readonly': true}]}",
-		       "disks[1]: must have one of path, fd");
+		       "disks[1]: must have one of path, fd, url");
 	assert_invalid("{'root': {'tar': {'length': 1}}}", "root.tar: must have one of path, fd");
 }
 

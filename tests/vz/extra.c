@@ -46,6 +46,7 @@ struct extra {
 	} ports[SERVICE_MAX];
 	size_t port_count;
 	char restore[4096];
+	int listener; /* QEMU's second monitor comes to it */
 	int qmp;
 };
 
@@ -157,20 +158,14 @@ static bool copy(int from, int to)
 	return n == 0;
 }
 
-/* Until the monitor's answer to @command has @wanted. Waits for QEMU, which tells no end of a
- * loading otherwise. */
-static bool await_status(struct extra *extra, const char *command, const char *wanted, char *line,
-			 size_t size)
+/* Until the stream of a saved state is at its end, or QEMU tells why not. */
+static bool await_migrated(struct extra *extra, char *line, size_t size)
 {
-	for (int i = 0; i < WAIT_MS / 10; i++) {
-		if (!ask(extra, "\"return\"", line, size, "{\"execute\":\"%s\"}\n", command) ||
-		    strstr(line, "\"failed\""))
+	do {
+		if (!await(extra, "\"MIGRATION\"", line, size) || strstr(line, "\"failed\""))
 			return false;
-		if (strstr(line, wanted))
-			return true;
-		poll(NULL, 0, 10);
-	}
-	return false;
+	} while (!strstr(line, "\"completed\""));
+	return true;
 }
 
 bool extra_save(struct extra *extra, const char *path, char *error, size_t size)
@@ -185,8 +180,7 @@ bool extra_save(struct extra *extra, const char *path, char *error, size_t size)
 
 	if (ok)
 		from = accept_in_time(listener);
-	ok = ok && from >= 0 && copy(from, to) &&
-	     await_status(extra, "query-migrate", "\"completed\"", error, size);
+	ok = ok && from >= 0 && copy(from, to) && await_migrated(extra, error, size);
 	close(from);
 	close(to);
 	close(listener);
@@ -203,7 +197,7 @@ static bool load(struct extra *extra, char *error, size_t size)
 		say(error, size, "the saved state");
 	close(from);
 	close(to);
-	return ok && await_status(extra, "query-status", "\"paused\"", error, size);
+	return ok && await_migrated(extra, error, size);
 }
 
 /* --- what QEMU is told ---------------------------------------------------------------- */
@@ -310,9 +304,11 @@ struct extra *extra_new(const struct service_plan *plan, char *error, size_t siz
 	if (!extra)
 		abort();
 	extra->qmp = -1;
+	extra->listener = -1;
 	snprintf(extra->dir, sizeof(extra->dir), "/tmp/kiln-lookalike-XXXXXX");
 	if (!mkdtemp(extra->dir))
 		abort();
+	extra->listener = listen_at(extra, "qmp", 0);
 	snprintf(extra->program, sizeof(extra->program), "%s/qemu", extra->dir);
 	snprintf(extra->restore, sizeof(extra->restore), "%s", plan->restore ? plan->restore : "");
 	file = fopen(extra->program, "w");
@@ -320,7 +316,7 @@ struct extra *extra_new(const struct service_plan *plan, char *error, size_t siz
 		abort();
 	fprintf(file,
 		"#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin exec qemu-system-x86_64 \"$@\"");
-	fprintf(file, " -qmp unix:%s/qmp0,server=on,wait=off", extra->dir);
+	fprintf(file, " -qmp unix:%s/qmp0,server=off", extra->dir);
 	ok = add_shares(extra, plan, file);
 	add_network_disks(plan, file);
 	add_switches(extra, plan, file);
@@ -401,26 +397,30 @@ static bool join_port(struct extra *extra, size_t index, kiln_loop *loop)
 				NULL, NULL) == 0;
 }
 
+bool extra_reach(struct extra *extra, char *error, size_t size)
+{
+	extra->qmp = accept_in_time(extra->listener);
+	if (extra->qmp < 0) {
+		snprintf(error, size, "QEMU has not opened its second monitor");
+		return false;
+	}
+	return await(extra, "\"QMP\"", error, size) &&
+	       ask(extra, "\"return\"", error, size, "{\"execute\":\"qmp_capabilities\"}\n") &&
+	       ask(extra, "\"return\"", error, size,
+		   "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"
+		   "[{\"capability\":\"events\",\"state\":true}]}}\n") &&
+	       (!extra->restore[0] || load(extra, error, size));
+}
+
 bool extra_join(struct extra *extra, kiln_loop *loop, char *error, size_t size)
 {
-	/* QEMU was spawned just now. */
-	for (int i = 0; i < WAIT_MS / 10 && extra->qmp < 0; i++) {
-		extra->qmp = connect_to(extra, "qmp", SOCK_STREAM);
-		if (extra->qmp < 0)
-			poll(NULL, 0, 10);
-	}
-	if (extra->qmp < 0)
-		return say(error, size, "the second monitor");
-	if (!await(extra, "\"QMP\"", error, size) ||
-	    !ask(extra, "\"return\"", error, size, "{\"execute\":\"qmp_capabilities\"}\n"))
-		return false;
 	for (size_t i = 0; i < extra->pump_count; i++)
 		if (!join_switch(extra, i, loop))
 			return say(error, size, "a switch");
 	for (size_t i = 0; i < extra->port_count; i++)
 		if (!join_port(extra, i, loop))
 			return say(error, size, "a port");
-	return !extra->restore[0] || load(extra, error, size);
+	return true;
 }
 
 void extra_free(struct extra *extra)
@@ -445,6 +445,8 @@ void extra_free(struct extra *extra)
 	}
 	if (extra->qmp >= 0)
 		close(extra->qmp);
+	if (extra->listener >= 0)
+		close(extra->listener);
 	kiln__os_remove_tree(extra->dir, NULL);
 	free(extra);
 }

@@ -83,6 +83,7 @@ static void on_wake(void *data)
 static void run_job(struct job *job)
 {
 	pthread_mutex_lock(&service.lock);
+	job->done = false;
 	kiln__list_append(&service.jobs, &job->link);
 	kiln__waker_wake(service.waker);
 	while (!job->done)
@@ -398,7 +399,16 @@ static bool join_extra(struct service_vm *vm, kiln_error *err)
 	return joined;
 }
 
-static void start_now(struct job *job)
+static void dispose_now(struct job *job)
+{
+	struct start_job *start = (struct start_job *)job;
+
+	dispose(start->vm);
+	start->vm = NULL;
+}
+
+/* Spawns QEMU. */
+static void open_now(struct job *job)
 {
 	struct start_job *start = (struct start_job *)job;
 	struct service_vm *vm = start->vm;
@@ -406,10 +416,17 @@ static void start_now(struct job *job)
 	kiln__list_init(&vm->carried);
 	vm->console_in = stream_of(start->plan->console_in);
 	vm->console_out = stream_of(start->plan->console_out);
-	if (!make_extra(vm, start->plan, &start->err) ||
-	    open_vm(vm, start->plan, &start->err) < 0 || !join_extra(vm, &start->err)) {
-		dispose(vm);
-		start->vm = NULL;
+	if (!make_extra(vm, start->plan, &start->err) || open_vm(vm, start->plan, &start->err) < 0)
+		dispose_now(job);
+}
+
+static void start_now(struct job *job)
+{
+	struct start_job *start = (struct start_job *)job;
+	struct service_vm *vm = start->vm;
+
+	if (!join_extra(vm, &start->err)) {
+		dispose_now(job);
 		return;
 	}
 	if (vm->console_in) {
@@ -423,12 +440,17 @@ static void start_now(struct job *job)
 		kiln__backend_qemu.start(vm->instance, on_started, vm);
 }
 
+static void run_step(struct start_job *start, void (*step)(struct job *job))
+{
+	start->job.fn = step;
+	run_job(&start->job);
+}
+
 struct service_vm *service_start(const struct service_plan *plan,
 				 const struct service_callbacks *callbacks, void *data,
 				 service_done started, void *start, char *error, size_t size)
 {
-	struct start_job job = {
-		.job.fn = start_now, .plan = plan, .vm = calloc(1, sizeof(*job.vm))};
+	struct start_job job = {.plan = plan, .vm = calloc(1, sizeof(*job.vm))};
 
 	if (!job.vm)
 		abort();
@@ -438,7 +460,13 @@ struct service_vm *service_start(const struct service_plan *plan,
 		.started = started,
 		.start = start,
 	};
-	run_job(&job.job);
+	run_step(&job, open_now);
+	if (job.vm && job.vm->extra && !extra_reach(job.vm->extra, error, size)) {
+		run_step(&job, dispose_now);
+		return NULL;
+	}
+	if (job.vm)
+		run_step(&job, start_now);
 	if (!job.vm)
 		snprintf(error, size, "%s", job.err.message);
 	return job.vm;
@@ -454,9 +482,7 @@ struct call_job {
 	void *data;
 	uint32_t port;
 	bool on;
-	uint64_t bytes;
-	const char *path;
-	enum { PAUSE, RESUME, POWER, CONNECT, LISTEN, SAVE, BALLOON, FREE } what;
+	enum { PAUSE, RESUME, POWER, CONNECT, LISTEN, FREE } what;
 };
 
 struct answer {
@@ -499,15 +525,6 @@ static void listen_now(struct service_vm *vm, uint32_t port, bool on)
 		vm->listened[vm->listened_count++] = port;
 }
 
-static void save_now(struct call_job *call)
-{
-	char error[4096] = "this VM was started without a second monitor";
-	bool saved =
-		call->vm->extra && extra_save(call->vm->extra, call->path, error, sizeof(error));
-
-	call->done(call->data, saved ? NULL : error);
-}
-
 static void call_now(struct job *job)
 {
 	struct call_job *call = (struct call_job *)job;
@@ -527,10 +544,6 @@ static void call_now(struct job *job)
 		kiln__backend_qemu.connect(call->vm->instance, call->port, on_connected, answer);
 	else if (call->what == POWER)
 		kiln__backend_qemu.shutdown(call->vm->instance, ignore, NULL);
-	else if (call->what == SAVE)
-		save_now(call);
-	else if (call->what == BALLOON && call->vm->extra)
-		extra_balloon(call->vm->extra, call->bytes);
 	else if (call->what == LISTEN)
 		listen_now(call->vm, call->port, call->on);
 	else if (call->what == FREE)
@@ -555,13 +568,16 @@ void service_resume(struct service_vm *vm, service_done done, void *data)
 
 void service_save(struct service_vm *vm, const char *path, service_done done, void *data)
 {
-	call_service((struct call_job){
-		.vm = vm, .path = path, .done = done, .data = data, .what = SAVE});
+	char error[4096] = "this VM was started without a second monitor";
+	bool saved = vm->extra && extra_save(vm->extra, path, error, sizeof(error));
+
+	done(data, saved ? NULL : error);
 }
 
 void service_balloon(struct service_vm *vm, uint64_t bytes)
 {
-	call_service((struct call_job){.vm = vm, .bytes = bytes, .what = BALLOON});
+	if (vm->extra)
+		extra_balloon(vm->extra, bytes);
 }
 
 void service_power_button(struct service_vm *vm)

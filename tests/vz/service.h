@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What stands for the service in which macOS runs a VM: a thread with a loop, on which kiln's QEMU
- * backend runs. Calls come from queues and wait for that thread; callbacks are made on it, none
- * after service_free() has returned.
+ * backend runs. Calls come from queues, those for one VM from one at a time, and wait for that
+ * thread or, where it is extra.h's monitor that is asked, for QEMU; callbacks are made on it, but
+ * that of service_save() before it returns, and none after service_free() has returned.
  */
 #ifndef TESTS_VZ_SERVICE_H
 #define TESTS_VZ_SERVICE_H

@@ -206,3 +206,14 @@ int kiln__os_die_with_parent(kiln_error *err)
 					"cannot tie this process to its parent");
 	return 0;
 }
+
+int kiln__os_adopt_orphans(kiln_error *err)
+{
+	return kiln__fail(err, KILN_ENOTSUP, "a process of Windows has no parent to lose");
+}
+
+int kiln__child_adopt(struct kiln__child **ret, int64_t pid, kiln_error *err)
+{
+	(void)ret;
+	return kiln__fail(err, KILN_ENOENT, "process %lld is no child of this one", (long long)pid);
+}
