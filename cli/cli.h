@@ -134,6 +134,10 @@ int enter_volume(kiln_config *config, const char *value, kiln_error *err);
 
 /* A machine's configuration of a file of Firecracker's (fromvmm.c). */
 int from_firecracker(const char *file, kiln_config **ret, kiln_error *err);
+/* A kernel's command line of another's into @document, without what kiln says itself. */
+void from_boot_args(json_t *document, const char *text);
+/* The same of a command line of Cloud Hypervisor's (fromch.c). */
+int from_cloud_hypervisor(const char *file, kiln_config **ret, kiln_error *err);
 
 /* Helpers of configure.c: @path made absolute, malloc'ed; an object or list at @key, which is
  * taken. */
@@ -165,6 +169,14 @@ int verb_kill(struct cli *cli, const struct args *args);
 int verb_pause(struct cli *cli, const struct args *args);
 int verb_snapshot(struct cli *cli, const struct args *args);
 int verb_update(struct cli *cli, const struct args *args);
+int verb_nmi(struct cli *cli, const struct args *args);
+int verb_reset(struct cli *cli, const struct args *args);
+int verb_dump(struct cli *cli, const struct args *args);
+int press_button(struct cli *cli, const struct args *args); /* stop --power-button */
+
+/* verbs_life.c: @fn for each VM named; it prints what it has to, a negative code fails. */
+typedef int (*each_vm_fn)(kiln_vm *vm, const void *data, const char *name, kiln_error *err);
+int for_each_vm(struct cli *cli, const struct args *args, each_vm_fn fn, const void *data);
 int verb_resume(struct cli *cli, const struct args *args);
 int verb_restart(struct cli *cli, const struct args *args);
 int verb_rm(struct cli *cli, const struct args *args);

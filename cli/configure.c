@@ -555,13 +555,20 @@ int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_
 {
 	const char *file = args_value(args, OPT_CONFIG);
 	kiln_config *config = NULL;
-	const char *foreign = args_value(args, OPT_FROM_FIRECRACKER);
+	const char *firecracker = args_value(args, OPT_FROM_FIRECRACKER);
+	const char *cloud = args_value(args, OPT_FROM_CLOUD_HYPERVISOR);
+	const char *foreign = firecracker ? firecracker : cloud;
 	int r;
 
-	if (file && foreign)
-		r = kiln__fail(err, KILN_EINVAL, "--from-firecracker: there is --config already");
-	else if (foreign)
-		r = from_firecracker(foreign, &config, err);
+	if (firecracker && cloud)
+		r = kiln__fail(err, KILN_EINVAL, "there is --from-firecracker already");
+	else if (file && foreign)
+		r = kiln__fail(err, KILN_EINVAL, "--from-%s: there is --config already",
+			       cloud ? "cloud-hypervisor" : "firecracker");
+	else if (firecracker)
+		r = from_firecracker(firecracker, &config, err);
+	else if (cloud)
+		r = from_cloud_hypervisor(cloud, &config, err);
 	else
 		r = file ? kiln_config_load(file, &config, err) : kiln_config_new(&config, err);
 	if (r < 0 && file && !foreign) {

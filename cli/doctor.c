@@ -72,6 +72,26 @@ struct health {
 	} kernel;
 };
 
+/* What a running machine may be asked, by kiln_machine_change(). */
+static json_t *changes_json(const struct kiln__backend *backend)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; kiln__change_names[i]; i++)
+		if (kiln__change_can(backend, (enum kiln_change_kind)i))
+			json_array_append_new(list, json_string(kiln__change_names[i]));
+	return list;
+}
+
+static json_t *devices_json(const struct kiln__backend *backend)
+{
+	json_t *list = json_array();
+
+	for (const char *const *d = backend->devices; d && *d; d++)
+		json_array_append_new(list, json_string(*d));
+	return list;
+}
+
 static json_t *probe_json(const struct kiln__backend *backend)
 {
 	struct kiln__probe probe = {0};
@@ -81,10 +101,11 @@ static json_t *probe_json(const struct kiln__backend *backend)
 	for (const struct kiln__feature *f = kiln__features; f->name; f++)
 		if (backend->features & f->bit)
 			json_array_append_new(features, json_string(f->name));
-	return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:o}", "name", backend->name,
-			 "summary", backend->summary, "usable", probe.usable, "version",
-			 probe.version, "accel", probe.accel, "reason", probe.reason.message,
-			 "hint", probe.reason.hint, "features", features);
+	return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "name",
+			 backend->name, "summary", backend->summary, "usable", probe.usable,
+			 "version", probe.version, "accel", probe.accel, "reason",
+			 probe.reason.message, "hint", probe.reason.hint, "features", features,
+			 "changes", changes_json(backend), "devices", devices_json(backend));
 }
 
 static void print_backends(void)
@@ -199,24 +220,106 @@ int verb_doctor(struct cli *cli, const struct args *args)
 
 /* --- backends ---------------------------------------------------------------- */
 
-static void add_features(struct table *table, unsigned features)
+static void add_features(struct table *table, const struct kiln__backend *backend)
 {
 	kiln__autobuf text = KILN__BUF_INIT;
 
 	for (const struct kiln__feature *f = kiln__features; f->name; f++)
-		if (features & f->bit)
+		if (backend->features & f->bit)
 			kiln__buf_addf(&text, "%s%s", text.len ? " " : "", f->name);
+	for (unsigned i = 0; kiln__change_names[i]; i++)
+		if (kiln__change_can(backend, (enum kiln_change_kind)i))
+			kiln__buf_addf(&text, " %s", kiln__change_names[i]);
 	table_add(table, "%s", text.len ? text.data : "-");
+}
+
+static void add_row(struct table *table, const char *what, bool can)
+{
+	table_add(table, "%s", what);
+	table_add(table, "%s", can ? "yes" : "no");
+}
+
+/* All that one can do or not, as its check() and the machine decide it. */
+static void print_abilities(const struct kiln__backend *backend)
+{
+	static const char *const heads[] = {"ABILITY", "", NULL};
+	struct table *table = table_new(heads);
+
+	for (const struct kiln__feature *f = kiln__features; f->name; f++)
+		add_row(table, f->name, backend->features & f->bit);
+	for (unsigned i = 0; kiln__change_names[i]; i++)
+		add_row(table, kiln__change_names[i],
+			kiln__change_can(backend, (enum kiln_change_kind)i));
+	for (const char *const *d = backend->devices; d && *d; d++) {
+		table_add(table, "add %s", *d);
+		table_add(table, "yes");
+	}
+	table_print(table);
+}
+
+/* Of its own configuration: by which key of kiln's it is said, and since when there is such. */
+static void print_fields(const struct kiln__backend *backend)
+{
+	static const char *const heads[] = {"FIELD", "SAID BY", "SINCE", NULL};
+	struct table *table;
+
+	if (!backend->fields)
+		return;
+	putchar('\n');
+	table = table_new(heads);
+	for (const struct kiln__own_field *f = backend->fields; f->path; f++) {
+		table_add(table, "%s", f->path);
+		table_add(table, "%s", f->instead ? f->instead : backend->own_key);
+		if (f->since)
+			table_add(table, "%u.%u", f->since / 1000, f->since % 1000);
+		else
+			table_add(table, "-");
+	}
+	table_print(table);
+}
+
+static json_t *fields_json(const struct kiln__backend *backend)
+{
+	json_t *list = json_array();
+
+	for (const struct kiln__own_field *f = backend->fields; f && f->path; f++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:i}", "path", f->path, "key",
+						      f->instead ? f->instead : backend->own_key,
+						      "since", (int)f->since));
+	return list;
+}
+
+static int show_backend(const char *name, bool as_json)
+{
+	const struct kiln__backend *backend;
+	kiln_error err = KILN_ERROR_INIT;
+	json_t *object;
+
+	if (kiln__backend_find(name, &backend, &err) < 0)
+		return complain("backends", &err);
+	if (as_json) {
+		object = probe_json(backend);
+		json_object_set_new(object, "fields", fields_json(backend));
+		print_json(object);
+		return 0;
+	}
+	print_abilities(backend);
+	print_fields(backend);
+	return 0;
 }
 
 int verb_backends(struct cli *cli, const struct args *args)
 {
 	static const char *const heads[] = {"NAME", "USABLE", "ACCEL", "VERSION", "CAN", NULL};
 	bool as_json = args_is(args, OPT_FORMAT, "json");
-	struct table *table = as_json ? NULL : table_new(heads);
-	json_t *array = as_json ? json_array() : NULL;
+	struct table *table;
+	json_t *array;
 
 	(void)cli;
+	if (args->count)
+		return show_backend(args->positional[0], as_json);
+	table = as_json ? NULL : table_new(heads);
+	array = as_json ? json_array() : NULL;
 	for (const struct kiln__backend *const *b = kiln__backends; *b; b++) {
 		struct kiln__probe probe = {0};
 
@@ -229,7 +332,7 @@ int verb_backends(struct cli *cli, const struct args *args)
 		table_add(table, "%s", probe.usable ? "yes" : "no");
 		table_add(table, "%s", probe.accel[0] ? probe.accel : "-");
 		table_add(table, "%s", probe.version[0] ? probe.version : "-");
-		add_features(table, (*b)->features);
+		add_features(table, *b);
 	}
 	if (as_json)
 		print_json(array);

@@ -37,7 +37,7 @@ static bool is_kilns(const char *word)
 	return strcmp(word, "ro") == 0 || strcmp(word, "rw") == 0;
 }
 
-static void take_boot_args(json_t *document, const char *text)
+void from_boot_args(json_t *document, const char *text)
 {
 	kiln__autofree char *copy = strdup(text);
 	kiln__autofree char *kept = calloc(1, strlen(text) + 2);
@@ -64,7 +64,7 @@ static void take_boot(json_t *document, json_t *config)
 	json_int_t mib = json_integer_value(json_object_get(machine, "mem_size_mib"));
 
 	if (args)
-		take_boot_args(document, args);
+		from_boot_args(document, args);
 	json_object_del(boot, "boot_args");
 	move(boot, "kernel_image_path", document, "kernel");
 	move(boot, "initrd_path", document, "initrd");

@@ -66,6 +66,13 @@ static const struct option_group machine_options = {
 			.complete = COMPLETE_FILE,
 		},
 		{
+			.id = OPT_FROM_CLOUD_HYPERVISOR,
+			.name = "from-cloud-hypervisor",
+			.arg = "FILE",
+			.help = "Begin with a command line of Cloud Hypervisor's",
+			.complete = COMPLETE_FILE,
+		},
+		{
 			.id = OPT_FROM_FIRECRACKER,
 			.name = "from-firecracker",
 			.arg = "FILE",
@@ -519,6 +526,17 @@ static const struct option_group attach_options = {
 static const struct option_group stop_options = {
 	"Options",
 	(const struct option[]){
+		FLAG(OPT_POWER_BUTTON, 0, "power-button",
+		     "Press the machine's power button, and leave the rest to the guest"),
+		WITH(OPT_TIMEOUT, 't', "timeout", "SECONDS",
+		     "How long it may take before it is killed"),
+		END,
+	},
+};
+
+static const struct option_group restart_options = {
+	"Options",
+	(const struct option[]){
 		WITH(OPT_TIMEOUT, 't', "timeout", "SECONDS",
 		     "How long it may take before it is killed"),
 		END,
@@ -528,11 +546,21 @@ static const struct option_group stop_options = {
 static const struct option_group update_options = {
 	"Options",
 	(const struct option[]){
+		WITH(OPT_ADD, 0, "add", "ID=KIND:JSON",
+		     "Add a device of another kind, in the VMM's words; repeatable"),
+		WITH(OPT_ADD_DISK, 0, "add-disk", "ID=FILE[:ro]", "Add a disk; repeatable"),
+		WITH(OPT_ADD_NET, 0, "add-net", "ID=TAP",
+		     "Add a network on a TAP interface; repeatable"),
 		WITH(OPT_BALLOON, 0, "balloon", "SIZE", "What the balloon takes from the guest"),
 		WITH(OPT_CONFIG, 0, "config", "JSON",
 		     "What else the VMM can change, in its own words"),
 		WITH(OPT_CPUS, 'c', "cpus", "N", "Processors"),
 		WITH(OPT_MEMORY, 'm', "memory", "SIZE", "Memory, all in all"),
+		WITH(OPT_REMOVE, 0, "remove", "ID", "Remove a device; repeatable"),
+		WITH(OPT_RESIZE_DISK, 0, "resize-disk", "ID=SIZE",
+		     "Tell the guest that a disk has another size; repeatable"),
+		WITH(OPT_RESIZE_ZONE, 0, "resize-zone", "ID=SIZE",
+		     "Give a zone of memory another size; repeatable"),
 		END,
 	},
 };
@@ -725,8 +753,14 @@ const struct verb verbs[] = {
 	 -1, false, COMPLETE_VM, NULL, verb_update},
 	{"snapshot", NULL, "VM DIRECTORY", "Write a VM's memory and state into a directory",
 	 GROUPS(), 2, 2, false, COMPLETE_VM, NULL, verb_snapshot},
-	{"restart", NULL, "[OPTIONS] " VMS, "Stop VMs and start them again", GROUPS(&stop_options),
-	 1, -1, false, COMPLETE_VM, NULL, verb_restart},
+	{"nmi", NULL, VMS, "Send VMs an interrupt that no kernel can mask", GROUPS(), 1, -1, false,
+	 COMPLETE_VM, NULL, verb_nmi},
+	{"reset", NULL, VMS, "Boot VMs anew, without asking them", GROUPS(), 1, -1, false,
+	 COMPLETE_VM, NULL, verb_reset},
+	{"dump", NULL, "VM FILE", "Write a VM's memory into a file, as a core dump", GROUPS(), 2, 2,
+	 false, COMPLETE_VM, NULL, verb_dump},
+	{"restart", NULL, "[OPTIONS] " VMS, "Stop VMs and start them again",
+	 GROUPS(&restart_options), 1, -1, false, COMPLETE_VM, NULL, verb_restart},
 	{"rm", NULL, "[OPTIONS] " VMS, "Remove VMs", GROUPS(&rm_options), 1, -1, false, COMPLETE_VM,
 	 NULL, verb_rm},
 	{"ls", "ps", "[OPTIONS]", "List VMs", GROUPS(&ls_options), 0, 0, false, COMPLETE_NOTHING,
@@ -768,8 +802,8 @@ const struct verb verbs[] = {
 	 COMPLETE_WORD, "create|ls|rm|inspect|prune", verb_volume},
 	{"doctor", NULL, "[OPTIONS]", "Find out what this host can do, and what it lacks",
 	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_doctor},
-	{"backends", NULL, "[OPTIONS]", "List what can run VMs here, and what each can do",
-	 GROUPS(&format_options), 0, 0, false, COMPLETE_NOTHING, NULL, verb_backends},
+	{"backends", NULL, "[OPTIONS] [NAME]", "List what can run VMs here, and what each can do",
+	 GROUPS(&format_options), 0, 1, false, COMPLETE_NOTHING, NULL, verb_backends},
 	{"version", NULL, "[OPTIONS]", "Print the version", GROUPS(&format_options), 0, 0, false,
 	 COMPLETE_NOTHING, NULL, verb_version},
 	{"completion", NULL, "bash|zsh|fish", "Print a shell's completion script", GROUPS(), 1, 1,

@@ -12,10 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What to do with each; prints what it has to. A negative code fails. */
-typedef int (*each_fn)(kiln_vm *vm, const void *data, const char *name, kiln_error *err);
-
-static int for_each(struct cli *cli, const struct args *args, each_fn fn, const void *data)
+int for_each_vm(struct cli *cli, const struct args *args, each_vm_fn fn, const void *data)
 {
 	kiln_error err = KILN_ERROR_INIT;
 	int code = 0;
@@ -63,9 +60,11 @@ int verb_stop(struct cli *cli, const struct args *args)
 	kiln_error err = KILN_ERROR_INIT;
 	uint64_t timeout;
 
+	if (args_has(args, OPT_POWER_BUTTON))
+		return press_button(cli, args);
 	if (get_timeout(args, &timeout, &err) < 0)
 		return complain("stop", &err);
-	return for_each(cli, args, stop, &timeout);
+	return for_each_vm(cli, args, stop, &timeout);
 }
 
 static int restart(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
@@ -84,7 +83,7 @@ int verb_restart(struct cli *cli, const struct args *args)
 
 	if (get_timeout(args, &timeout, &err) < 0)
 		return complain("restart", &err);
-	return for_each(cli, args, restart, &timeout);
+	return for_each_vm(cli, args, restart, &timeout);
 }
 
 /* --- kill, pause, resume, rm ------------------------------------------------- */
@@ -106,7 +105,7 @@ int verb_kill(struct cli *cli, const struct args *args)
 
 	if (text && parse_signal(text, &number, &err) < 0)
 		return complain("kill", &err);
-	return for_each(cli, args, kill_one, &number);
+	return for_each_vm(cli, args, kill_one, &number);
 }
 
 static int pause_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
@@ -117,7 +116,7 @@ static int pause_one(kiln_vm *vm, const void *data, const char *name, kiln_error
 
 int verb_pause(struct cli *cli, const struct args *args)
 {
-	return for_each(cli, args, pause_one, NULL);
+	return for_each_vm(cli, args, pause_one, NULL);
 }
 
 /* --- snapshot ---------------------------------------------------------------- */
@@ -167,53 +166,6 @@ int verb_snapshot(struct cli *cli, const struct args *args)
 	return 0;
 }
 
-/* --- update ------------------------------------------------------------------ */
-
-static int update_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
-{
-	return named(kiln_vm_update_sync(vm, data, -1, err), name);
-}
-
-static int get_cpus(const char *text, uint64_t *ret, kiln_error *err)
-{
-	size_t digits = strspn(text, "0123456789");
-
-	if (!digits || text[digits] || digits > 4)
-		return kiln__fail(err, KILN_EINVAL, "--cpus: '%s' is no number of processors",
-				  text);
-	*ret = (uint64_t)strtoul(text, NULL, 10);
-	return 0;
-}
-
-static int get_update(const struct args *args, kiln_update *ret, kiln_error *err)
-{
-	const char *cpus = args_value(args, OPT_CPUS);
-	const char *memory = args_value(args, OPT_MEMORY);
-	const char *balloon = args_value(args, OPT_BALLOON);
-	int r = 0;
-
-	ret->config = args_value(args, OPT_CONFIG);
-	if (!cpus && !memory && !balloon && !ret->config)
-		r = kiln__fail(err, KILN_EINVAL, "nothing is to be changed");
-	if (r == 0 && cpus)
-		r = get_cpus(cpus, &ret->cpus, err);
-	if (r == 0 && memory)
-		r = parse_size_of("--memory", memory, &ret->memory, err);
-	if (r == 0 && balloon)
-		r = parse_size_of("--balloon", balloon, &ret->balloon, err);
-	return r;
-}
-
-int verb_update(struct cli *cli, const struct args *args)
-{
-	kiln_update update = KILN_UPDATE_INIT;
-	kiln_error err = KILN_ERROR_INIT;
-
-	if (get_update(args, &update, &err) < 0)
-		return complain("update", &err);
-	return for_each(cli, args, update_one, &update);
-}
-
 static int resume(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
 	(void)data;
@@ -222,7 +174,7 @@ static int resume(kiln_vm *vm, const void *data, const char *name, kiln_error *e
 
 int verb_resume(struct cli *cli, const struct args *args)
 {
-	return for_each(cli, args, resume, NULL);
+	return for_each_vm(cli, args, resume, NULL);
 }
 
 int verb_rm(struct cli *cli, const struct args *args)
@@ -285,5 +237,5 @@ int verb_wait(struct cli *cli, const struct args *args)
 		until = KILN_STATE_RUNNING;
 	else if (args_is(args, OPT_UNTIL, "ready"))
 		until = KILN_STATE_READY;
-	return for_each(cli, args, wait_one, &until);
+	return for_each_vm(cli, args, wait_one, &until);
 }

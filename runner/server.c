@@ -6,6 +6,7 @@
  * console, a raw stream spliced to another. A client that attaches is handed over to
  * process.c with its stream. Peers are of this user (or root), and not trusted.
  */
+#include "change.h"
 #include "runner.h"
 
 #include "acceptor.h"
@@ -50,9 +51,9 @@ struct server {
 };
 
 static const char *const features[] = {
-	"launch", "inspect", "wait",    "events",   "stop",       "kill",
-	"signal", "pause",   "update",  "snapshot", "resume",     "stats",
-	"exec",   "attach",  "connect", "console",  "background", NULL,
+	"launch",  "inspect", "wait",       "events", "stop",  "kill", "signal",
+	"pause",   "update",  "snapshot",   "resume", "stats", "exec", "attach",
+	"connect", "console", "background", "change", NULL,
 };
 
 /* --- clients ---------------------------------------------------------------------------- */
@@ -297,6 +298,19 @@ static void do_update(struct client *client, struct kiln__control_call *call, js
 	kiln_machine_update(client->server->runner->machine, &update, answer_done, call);
 }
 
+static void do_change(struct client *client, struct kiln__control_call *call, json_t *params)
+{
+	struct runner_change change;
+	kiln_error err;
+
+	if (runner_change_take(&change, params, &err) < 0)
+		kiln__control_fail(call, &err);
+	else
+		kiln_machine_change(client->server->runner->machine, &change.change, answer_done,
+				    call);
+	runner_change_done(&change);
+}
+
 static void do_snapshot(struct client *client, struct kiln__control_call *call, json_t *params)
 {
 	const char *directory = json_string_value(json_object_get(params, "directory"));
@@ -339,23 +353,56 @@ static void do_signal(struct client *client, struct kiln__control_call *call, js
 		kiln__control_answer(call, NULL);
 }
 
-static void do_stats(struct client *client, struct kiln__control_call *call, json_t *params)
+/* What the process tables say of it. */
+static json_t *usage_of(const struct runner *runner)
 {
-	struct runner *runner = client->server->runner;
 	struct kiln__os_usage own = {0};
 	struct kiln__os_usage vmm = {0};
 	int64_t vmm_pid = kiln__machine_vmm_pid(runner->machine);
 
-	(void)params;
 	kiln__os_process_usage(getpid(), &own, NULL);
 	if (vmm_pid)
 		kiln__os_process_usage(vmm_pid, &vmm, NULL);
-	kiln__control_answer(call,
-			     json_pack("{s:I, s:I, s:I, s:I}", "cpu_ns",
-				       (json_int_t)(own.cpu_ns + vmm.cpu_ns), "memory",
-				       (json_int_t)(own.resident + vmm.resident), "memory_limit",
-				       (json_int_t)kiln__machine_spec(runner->machine)->memory,
-				       "runner_private", (json_int_t)own.private_bytes));
+	return json_pack("{s:I, s:I, s:I, s:I}", "cpu_ns", (json_int_t)(own.cpu_ns + vmm.cpu_ns),
+			 "memory", (json_int_t)(own.resident + vmm.resident), "memory_limit",
+			 (json_int_t)kiln__machine_spec(runner->machine)->memory, "runner_private",
+			 (json_int_t)own.private_bytes);
+}
+
+/* A VMM that does not say what it counts leaves the rest as it is. */
+struct counting {
+	struct kiln__control_call *call;
+	json_t *stats;
+};
+
+static void on_counters(void *data, const char *text, const kiln_error *err)
+{
+	struct counting *counting = data;
+	json_t *counters = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+	(void)err;
+	if (json_is_object(counters))
+		json_object_set(counting->stats, "counters", counters);
+	json_decref(counters);
+	kiln__control_answer(counting->call, counting->stats);
+	free(counting);
+}
+
+static void do_stats(struct client *client, struct kiln__control_call *call, json_t *params)
+{
+	const struct runner *runner = client->server->runner;
+	struct counting *counting = malloc(sizeof(*counting));
+	kiln_error err;
+
+	(void)params;
+	if (!counting) {
+		kiln__fail_nomem(&err);
+		kiln__control_fail(call, &err);
+		return;
+	}
+	*counting = (struct counting){.call = call, .stats = usage_of(runner)};
+	if (!kiln__machine_counters(runner->machine, on_counters, counting))
+		on_counters(counting, NULL, NULL);
 }
 
 /* --- methods that turn the connection into a raw stream -----------------------------------------
@@ -567,6 +614,7 @@ static const struct {
 	{"stats", do_stats},     {"exec", do_exec},
 	{"attach", do_attach},   {"connect", do_connect},
 	{"console", do_console}, {"background", do_background},
+	{"change", do_change},
 };
 
 static void on_request(void *data, struct kiln__control_call *call, const char *method,

@@ -190,6 +190,48 @@ typedef struct kiln_update {
 KILN_PUBLIC void kiln_machine_update(kiln_machine *machine, const kiln_update *update,
 				     kiln_done_fn done, void *data);
 
+/* What is done to a running machine beyond its sizes: one at a time. */
+enum kiln_change_kind {
+	KILN_CHANGE_ADD = 0,          /* a device: "device", "id", "config", "own" */
+	KILN_CHANGE_REMOVE = 1,       /* a device: "id" */
+	KILN_CHANGE_RESIZE_DISK = 2,  /* to "bytes": "id" */
+	KILN_CHANGE_RESIZE_ZONE = 3,  /* of memory, to "bytes": "id" */
+	KILN_CHANGE_NMI = 4,          /* an interrupt that the guest cannot mask */
+	KILN_CHANGE_DUMP = 5,         /* a paused guest's memory, as a core dump, into "file" */
+	KILN_CHANGE_RESET = 6,        /* the guest boots again, without being asked */
+	KILN_CHANGE_POWER_BUTTON = 7, /* is pressed: what comes of it, the guest decides */
+};
+
+typedef struct kiln_change {
+	size_t size; /* of this struct, set by KILN_CHANGE_INIT */
+	enum kiln_change_kind kind;
+	/*
+	 * "disk", "net": "config" says them as an element of "disks" or "networks" of the
+	 * machine's document does. Other kinds ("fs", "pmem" ..., as kiln backends lists them)
+	 * are told in the VMM's words only.
+	 */
+	const char *device;
+	const char *id;     /* letters, digits, "-", "_" and "."; a removal needs it again */
+	const char *config; /* one JSON object, in kiln's words; NULL: none */
+	const char *own;    /* one JSON object, in the VMM's words, merged into that; NULL: none */
+	uint64_t bytes;
+	const char *file; /* absolute; made by the VMM, which does not replace one */
+} kiln_change;
+
+#define KILN_CHANGE_INIT                                                                           \
+	{                                                                                          \
+		.size = sizeof(kiln_change)                                                        \
+	}
+
+/*
+ * Does that. Done when the VMM has; a file of an added disk is opened by the VMM, with the user's
+ * rights. The configuration stays as it is: the next start knows nothing of it. KILN_ENOTSUP names
+ * what this backend cannot do, before anything of it is done; KILN_ESTATE: the machine does not
+ * run, or, for a dump, is not paused.
+ */
+KILN_PUBLIC void kiln_machine_change(kiln_machine *machine, const kiln_change *change,
+				     kiln_done_fn done, void *data);
+
 /*
  * Writes a paused machine's memory and state into @directory, an empty one of the caller's with an
  * absolute path: what a machine of the same configuration with "snapshot" of that path goes on

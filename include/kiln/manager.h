@@ -222,6 +222,10 @@ KILN_PUBLIC void kiln_vm_snapshot(kiln_vm *vm, const char *directory, kiln_done_
 KILN_PUBLIC void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done,
 				void *data);
 
+/* Adds and removes devices, and more, as kiln_machine_change(). */
+KILN_PUBLIC void kiln_vm_change(kiln_vm *vm, const kiln_change *change, kiln_done_fn done,
+				void *data);
+
 /* Stops its vCPUs and lets them go on. Succeed at once if it is so already. */
 KILN_PUBLIC void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data);
 KILN_PUBLIC void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data);
@@ -239,7 +243,8 @@ typedef void (*kiln_json_fn)(void *data, const char *json, const kiln_error *err
 /* Everything about it, as one JSON object with its configuration in "config". */
 KILN_PUBLIC void kiln_vm_inspect(kiln_vm *vm, kiln_json_fn fn, void *data);
 
-/* What it uses now: {"cpu_ns":...,"memory":...}, docs/control-protocol.md. KILN_ESTATE unless
+/* What it uses now: {"cpu_ns":...,"memory":...}, docs/control-protocol.md; what the VMM counts of
+ * its devices in "counters". KILN_ESTATE unless
  * alive. */
 KILN_PUBLIC void kiln_vm_stats(kiln_vm *vm, kiln_json_fn fn, void *data);
 
@@ -258,6 +263,8 @@ KILN_PUBLIC int kiln_vm_signal_sync(kiln_vm *vm, int number, int timeout_ms, kil
 KILN_PUBLIC int kiln_vm_snapshot_sync(kiln_vm *vm, const char *directory, int timeout_ms,
 				      kiln_error *err);
 KILN_PUBLIC int kiln_vm_update_sync(kiln_vm *vm, const kiln_update *update, int timeout_ms,
+				    kiln_error *err);
+KILN_PUBLIC int kiln_vm_change_sync(kiln_vm *vm, const kiln_change *change, int timeout_ms,
 				    kiln_error *err);
 KILN_PUBLIC int kiln_vm_pause_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_resume_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);

@@ -729,6 +729,15 @@ static const struct kiln__key cloud_hypervisor_keys[] = {
 		   "What kiln has no key for, as JSON in the form of Cloud Hypervisor's VmConfig, "
 		   "merged into what kiln tells it: disks and networks by their ids, which are "
 		   "root, disk0 and so on, and net0 and so on."),
+	{
+		.name = "open_taps",
+		.type = KILN__TYPE_BOOL,
+		.def = "false",
+		.field = FIELD(struct kiln__spec, cloud_hypervisor.open_taps),
+		.doc = "TAP interfaces are opened by kiln, before it gives up its rights, and "
+		       "Cloud Hypervisor gets their descriptors: for interfaces that it may not "
+		       "open itself. It is cut off from the host's networks then.",
+	},
 	END,
 };
 

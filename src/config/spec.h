@@ -343,6 +343,7 @@ struct kiln__spec {
 		const char *binary;
 		bool preflight;
 		const char *config; /* the same, of its VmConfig */
+		bool open_taps;     /* kiln opens TAP interfaces, and gives it descriptors */
 	} cloud_hypervisor;
 
 	/* Injected faults and timings of the fake backend (fake.*); all 0 or false normally. */

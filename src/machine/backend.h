@@ -22,6 +22,7 @@
 #include <kiln/loop.h>
 #include <kiln/machine.h>
 
+#include "change_names.h"
 #include "spec.h"
 #include "stream.h"
 
@@ -78,6 +79,9 @@ enum kiln__end {
 
 typedef void (*kiln__connect_fn)(void *data, struct kiln__stream *stream, const kiln_error *err);
 
+/* @text is NULL on failure; both are valid during the call. */
+typedef void (*kiln__text_fn)(void *data, const char *text, const kiln_error *err);
+
 /* What the machine gives an instance, and what the instance tells it. Copied by open(). */
 struct kiln__backend_host {
 	kiln_loop *loop;
@@ -114,12 +118,28 @@ struct kiln__backend_host {
 	bool (*incoming)(void *data, uint32_t port, uint32_t from, struct kiln__stream *stream);
 };
 
+/*
+ * A field of a VMM's own configuration. "drives[].rate_limiter": lists are followed by []. A table
+ * ends with a NULL path.
+ */
+struct kiln__own_field {
+	const char *path;
+	/* The key of kiln's that says this; of a list's element: that makes such. NULL: none. */
+	const char *instead;
+	bool free;      /* whatever is in it is the user's */
+	unsigned since; /* the version that brought it, major * 1000 + minor; 0: older than kiln */
+};
+
 struct kiln__instance;
 
 struct kiln__backend {
 	const char *name;
 	const char *summary; /* one line for people */
 	unsigned features;   /* KILN__CAN_ bits */
+	/* Of the VMM's own configuration, which @own_key takes; NULL: it has none. check() decides
+	 * by this table. */
+	const struct kiln__own_field *fields;
+	const char *own_key;
 
 	/* Can it work here at all, for guests of @arch? May run a program or two; the answer is the
 	 * report, not the code. */
@@ -162,6 +182,20 @@ struct kiln__backend {
 	 */
 	void (*update)(struct kiln__instance *instance, const kiln_update *update,
 		       kiln_done_fn done, void *data);
+
+	/*
+	 * Does what kiln_machine_change() is asked, of the kinds in "changes" only (bits: 1 <<
+	 * kind); devices to add are of the kinds in "devices". @parts is NULL, or a disk to add as
+	 * its disks[0], a network as its networks[0]; valid during the call. NULL: it can do
+	 * nothing of that.
+	 */
+	void (*change)(struct kiln__instance *instance, const kiln_change *change,
+		       const struct kiln__spec *parts, kiln_done_fn done, void *data);
+	unsigned changes;
+	const char *const *devices; /* ends with NULL; NULL: none */
+
+	/* What the VMM counts of the machine's devices: a JSON object. NULL: it counts nothing. */
+	void (*counters)(struct kiln__instance *instance, kiln__text_fn done, void *data);
 
 	/* Writes the paused guest's memory and state into @directory. NULL: it cannot. */
 	void (*snapshot)(struct kiln__instance *instance, const char *directory, kiln_done_fn done,
@@ -207,6 +241,16 @@ struct kiln__backend {
 
 	void (*free)(struct kiln__instance *instance);
 };
+
+/* Whether machines of @backend can be asked that at all. */
+bool kiln__change_can(const struct kiln__backend *backend, enum kiln_change_kind kind);
+
+/*
+ * Is @change one, and one that @backend can do? Its parts in kiln's own words are in *ret_parts,
+ * NULL for none: freed by kiln__spec_free().
+ */
+int kiln__change_check(const struct kiln__backend *backend, const kiln_change *change,
+		       struct kiln__spec **ret_parts, kiln_error *err);
 
 /* Every backend there is, in the order in which "auto" tries them; ends with NULL.
  * src/backends/registry.c. */

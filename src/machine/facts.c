@@ -116,6 +116,16 @@ struct kiln__agent *kiln__machine_agent(const kiln_machine *m)
 	return m->ready ? kiln__ready_agent(m->ready) : NULL;
 }
 
+bool kiln__machine_counters(kiln_machine *m, kiln__text_fn done, void *data)
+{
+	if (!m->backend->counters || !m->instance ||
+	    (m->state != KILN_STATE_RUNNING && m->state != KILN_STATE_READY &&
+	     m->state != KILN_STATE_PAUSED))
+		return false;
+	m->backend->counters(m->instance, done, data);
+	return true;
+}
+
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *m)
 {
 	return m->spec;

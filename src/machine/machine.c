@@ -921,6 +921,45 @@ void kiln_machine_update(kiln_machine *m, const kiln_update *update, kiln_done_f
 	}
 }
 
+/* A machine that would end by its guest's reset is not reset. */
+static int may_reset(const kiln_machine *m, kiln_error *err)
+{
+	if (strcmp(m->spec->on_reboot, "restart") == 0)
+		return 0;
+	kiln__fail(err, KILN_ENOTSUP, "reset: this machine ends by a reset (on_reboot)");
+	return kiln__hint(err, "set on_reboot to \"restart\", or restart the machine"),
+	       KILN_ENOTSUP;
+}
+
+void kiln_machine_change(kiln_machine *m, const kiln_change *change, kiln_done_fn done, void *data)
+{
+	bool runs = m->state == KILN_STATE_RUNNING || m->state == KILN_STATE_READY;
+	bool paused = m->state == KILN_STATE_PAUSED;
+	kiln_change whole = KILN_CHANGE_INIT;
+	struct kiln__spec *parts = NULL;
+	kiln_error err;
+	int r;
+
+	memcpy(&whole, change, change->size < sizeof(whole) ? change->size : sizeof(whole));
+	r = kiln__change_check(m->backend, &whole, &parts, &err);
+	if (r == 0 && whole.kind == KILN_CHANGE_RESET)
+		r = may_reset(m, &err);
+	if (r < 0)
+		answer(m, done, data, &err);
+	else if (whole.kind == KILN_CHANGE_DUMP ? !paused : !runs)
+		refuse(m, kiln__change_names[whole.kind], done, data);
+	else if (is_waiting(m, WAITS_UPDATE) || is_waiting(m, WAITS_PAUSE)) {
+		kiln__fail(&err, KILN_EBUSY, "another operation is under way");
+		answer(m, done, data, &err);
+	} else if (op_new(m, WAITS_UPDATE, done, data)) {
+		if (whole.kind == KILN_CHANGE_POWER_BUTTON)
+			m->backend->shutdown(m->instance, on_updated, m);
+		else
+			m->backend->change(m->instance, &whole, parts, on_updated, m);
+	}
+	kiln__spec_free(parts);
+}
+
 void kiln__machine_set_failure(kiln_machine *m, const char *stage, const kiln_error *err)
 {
 	if (!has_ended(m) && !m->failure.code)

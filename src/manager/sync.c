@@ -173,6 +173,16 @@ int kiln_vm_update_sync(kiln_vm *vm, const kiln_update *update, int timeout_ms, 
 	return finish(vm, waiting, timeout_ms, NULL, err);
 }
 
+int kiln_vm_change_sync(kiln_vm *vm, const kiln_change *change, int timeout_ms, kiln_error *err)
+{
+	struct waiting *waiting = waiting_new(err);
+
+	if (!waiting)
+		return KILN_ENOMEM;
+	kiln_vm_change(vm, change, on_done, waiting);
+	return finish(vm, waiting, timeout_ms, NULL, err);
+}
+
 int kiln_vm_remove_sync(kiln_vm *vm, bool force, int timeout_ms, kiln_error *err)
 {
 	struct waiting *waiting = waiting_new(err);

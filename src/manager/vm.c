@@ -2,6 +2,7 @@
 /* Operations on a VM: what each asks, and what its answer, or nobody's being there, means. */
 #include "manager.h"
 
+#include "change_names.h"
 #include "err.h"
 #include "timefmt.h"
 
@@ -195,6 +196,7 @@ struct kiln__op *kiln__vm_wait_end(kiln_vm *vm, kiln_done_fn done, void *data)
 static const struct kiln__op_kind signal_kind = {"signal", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind snapshot_kind = {"snapshot", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind update_kind = {"update", answered_done, kiln__fail_not_alive};
+static const struct kiln__op_kind change_kind = {"change", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind pause_kind = {"pause", answered_done, kiln__fail_not_alive};
 static const struct kiln__op_kind resume_kind = {"resume", answered_done, kiln__fail_not_alive};
 
@@ -231,6 +233,30 @@ void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done, v
 	if (whole.config)
 		json_object_set_new(params, "config", json_string(whole.config));
 	ask(vm, &update_kind, params, done, data);
+}
+
+/* Text that is to be an object; what is none is refused by the runner. */
+static void set_object(json_t *params, const char *key, const char *text)
+{
+	json_t *value =
+		text ? json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL) : NULL;
+
+	if (text)
+		json_object_set_new(params, key, value ? value : json_string(text));
+}
+
+void kiln_vm_change(kiln_vm *vm, const kiln_change *change, kiln_done_fn done, void *data)
+{
+	kiln_change whole = KILN_CHANGE_INIT;
+	json_t *params;
+
+	memcpy(&whole, change, change->size < sizeof(whole) ? change->size : sizeof(whole));
+	params = json_pack("{s:s, s:s*, s:s*, s:s*, s:I}", "change", kiln__change_name(whole.kind),
+			   "device", whole.device, "id", whole.id, "file", whole.file, "bytes",
+			   (json_int_t)whole.bytes);
+	set_object(params, "config", whole.config);
+	set_object(params, "own", whole.own);
+	ask(vm, &change_kind, params, done, data);
 }
 
 void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data)

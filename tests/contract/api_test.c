@@ -374,8 +374,8 @@ static void what_its_version_has_not_is_refused_before_the_guest_runs(void **sta
 			       "memory-hotplug needs Firecracker 1.14");
 	} else {
 		refuse_version("29.0.0", NULL, NULL, "needs 30");
-		refuse_version("42.0.0", "cloud_hypervisor.config", "{\"landlock_enable\":true}",
-			       "landlock_enable needs Cloud Hypervisor 43");
+		refuse_version("40.0.0", "cloud_hypervisor.config", "{\"landlock_enable\":true}",
+			       "landlock_enable needs Cloud Hypervisor 41");
 	}
 }
 
@@ -494,6 +494,256 @@ static void a_running_firecracker_is_changed_in_its_own_words(void **state)
 	update_own(&vm, "no JSON", KILN_EINVAL, "config");
 	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
 	vm_close(&vm);
+	assert_nothing_left();
+}
+
+/* --- devices and more, of a running machine
+ * -------------------------------------------------------- */
+
+static void change(struct vm *vm, kiln_change what, int code, const char *word)
+{
+	struct op op;
+
+	what.size = sizeof(what);
+	op = (struct op){.vm = vm};
+	kiln_machine_change(vm->machine, &what, op_done, &op);
+	assert_int_equal(op.count, 0);
+	op_await_code(&op, code);
+	if (word && !strstr(op.err.message, word))
+		fail_msg("%s", op.err.message);
+}
+
+static unsigned round_trips(const struct vm *vm)
+{
+	return kiln__http_count(((struct kiln__api_vmm *)vm->machine->instance)->http);
+}
+
+static void make_disk(const char *path)
+{
+	kiln_fd fd;
+
+	kiln_ok(kiln__os_open(&fd, path, KILN__OPEN_CREATE | KILN__OPEN_WRITE, NULL), NULL);
+	assert_int_equal(ftruncate(fd, 1 << 20), 0);
+	kiln__os_close(fd);
+}
+
+static void refuse_changes(struct vm *vm)
+{
+	kiln_change add = {.kind = KILN_CHANGE_ADD, .id = "d1", .device = "disk"};
+	unsigned count = round_trips(vm);
+
+	change(vm, add, KILN_EINVAL, "config");
+	add.config = "{\"path\":\"/d\",\"colour\":1}";
+	change(vm, add, KILN_EINVAL, "colour");
+	add.config = "{\"path\":\"/d\",\"cache\":\"unsafe\"}";
+	change(vm, add, KILN_ENOTSUP, "cache");
+	add.config = "{\"path\":\"/d\"}";
+	add.own = "{\"serial\":\"x\"}";
+	change(vm, add, KILN_EINVAL, "told by kiln");
+	add.own = "{\"nonesuch\":1}";
+	change(vm, add, KILN_EINVAL, "nonesuch");
+	add.own = NULL;
+	add.id = "_mine";
+	change(vm, add, KILN_EINVAL, "id");
+	add.id = "d1";
+	add.device = "vsock";
+	change(vm, add, KILN_ENOTSUP, "'vsock'");
+	add.device = "user-device";
+	change(vm, add, KILN_ENOTSUP, "'user-device'");
+	change(vm,
+	       (kiln_change){.kind = KILN_CHANGE_ADD,
+			     .id = "n1",
+			     .device = "net",
+			     .config = "{\"kind\":\"tap\",\"interface\":\"tap0\"}"},
+	       KILN_ENOTSUP, "cut off");
+	change(vm, (kiln_change){.kind = KILN_CHANGE_RESET}, KILN_ENOTSUP, "on_reboot");
+	change(vm, (kiln_change){.kind = KILN_CHANGE_DUMP, .file = "/f"}, KILN_ESTATE, "dump");
+	change(vm, (kiln_change){.kind = KILN_CHANGE_REMOVE, .id = "root"}, KILN_ENOTSUP, "root");
+	assert_int_equal(round_trips(vm), count); /* by kiln itself, all of it */
+}
+
+static void devices_come_and_go_or_are_refused_by_name(void **state)
+{
+	kiln__autofree char *disk = kiln__strf("{\"path\":\"%s\"}", kiln_test_path("added.img"));
+	kiln_change add = {.kind = KILN_CHANGE_ADD, .id = "d1", .device = "disk", .config = disk};
+	kiln_change away = {.kind = KILN_CHANGE_REMOVE, .id = "d1"};
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker()) /* life_test.c */
+		return;
+	make_disk(kiln_test_path("added.img"));
+	open_in_test(&vm);
+	vm_make(&vm);
+	change(&vm, add, KILN_ESTATE, "created");
+	kiln_machine_start(vm.machine, NULL, NULL);
+	vm_await(&vm, KILN_STATE_READY);
+	refuse_changes(&vm);
+	change(&vm, add, 0, NULL);
+	change(&vm, add, KILN_EIO, "not unique"); /* the VMM's own words */
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_RESIZE_DISK, .id = "d1", .bytes = 2 << 20}, 0,
+	       NULL);
+	change(&vm, away, 0, NULL);
+	change(&vm, away, KILN_ENOENT, "d1");
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_RESIZE_ZONE, .id = "z", .bytes = 1}, KILN_EIO,
+	       "Unknown memory zone");
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_POWER_BUTTON}, 0, NULL);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+static void what_its_version_cannot_is_refused_by_name(void **state)
+{
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker())
+		return;
+	open_in_test(&vm);
+	setenv("STANDIN_VERSION", "38.0.0", 1);
+	vm_make_ready(&vm);
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_NMI}, KILN_ENOTSUP, "nmi: needs");
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_RESIZE_DISK, .id = "root", .bytes = 1},
+	       KILN_ENOTSUP, "resize-disk: needs");
+	change(&vm,
+	       (kiln_change){.kind = KILN_CHANGE_ADD,
+			     .device = "generic-vhost-user",
+			     .id = "g",
+			     .own = "{}"},
+	       KILN_ENOTSUP, "needs");
+	op_begin(&op, &vm, kiln_machine_pause);
+	op_await_ok(&op);
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_DUMP, .file = "/f"}, KILN_ENOTSUP,
+	       "guest_debug");
+	unsetenv("STANDIN_VERSION");
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+static void a_paused_guest_is_dumped(void **state)
+{
+	const char *file = kiln_test_path("core");
+	struct kiln__os_stat st;
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker())
+		return;
+	open_in_test(&vm);
+	setenv("STANDIN_FEATURES", "kvm,guest_debug", 1);
+	vm_make_ready(&vm);
+	op_begin(&op, &vm, kiln_machine_pause);
+	op_await_ok(&op);
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_DUMP, .file = file}, 0, NULL);
+	kiln_ok(kiln__os_stat(file, &st, NULL), NULL);
+	assert_true(st.size > 1 << 20);
+	unsetenv("STANDIN_FEATURES");
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+/* The VMM's death at each of these requests fails the operation and the machine. */
+static void a_death_at_a_change_fails_it_with_the_machine(void **state)
+{
+	(void)state;
+	for (int half = 0; !is_firecracker() && half < 2; half++) {
+		struct op stopped;
+		struct vm vm;
+
+		open_in_test(&vm);
+		setenv("STANDIN_FAULT", half ? "/api/v1/vm.nmi:die-half" : "/api/v1/vm.nmi:die", 1);
+		vm_make_ready(&vm);
+		op_begin(&stopped, &vm, kiln_machine_wait_stopped);
+		change(&vm, (kiln_change){.kind = KILN_CHANGE_NMI}, KILN_EDIED, NULL);
+		op_await_code(&stopped, KILN_EDIED);
+		assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_FAILED);
+		unsetenv("STANDIN_FAULT");
+		vm_close(&vm);
+		assert_nothing_left();
+	}
+}
+
+static void a_reset_boots_the_guest_again(void **state)
+{
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker())
+		return;
+	open_in_test(&vm);
+	vm_set(&vm, "on_reboot", "restart");
+	vm_make_ready(&vm);
+	kiln__buf_clear(&vm.console);
+	change(&vm, (kiln_change){.kind = KILN_CHANGE_RESET}, 0, NULL);
+	vm_await_console(&vm, "KILN_READY");
+	vm_await(&vm, KILN_STATE_READY);
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+/* Done, but the answer never comes: the VMM is asked, and says that it is so. */
+static void what_is_late_is_asked_for(void **state)
+{
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	if (is_firecracker())
+		return;
+	open_in_test(&vm);
+	setenv("STANDIN_FAULT", "/api/v1/vm.pause:half;/api/v1/vm.resume:silent", 1);
+	vm_make_ready(&vm);
+	op_begin(&op, &vm, kiln_machine_pause);
+	op_await_ok(&op);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_PAUSED);
+	op_begin(&op, &vm, kiln_machine_resume); /* this one was not done */
+	op_await_code(&op, KILN_ETIMEDOUT);
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_PAUSED);
+	unsetenv("STANDIN_FAULT");
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+struct counters {
+	bool done;
+	int code;
+	bool object;
+};
+
+static void on_counters(void *data, const char *text, const kiln_error *err)
+{
+	struct counters *counters = data;
+
+	assert_false(counters->done);
+	counters->done = true;
+	counters->code = err ? err->code : 0;
+	counters->object = text && text[0] == '{';
+}
+
+static void what_the_vmm_counts_is_told(void **state)
+{
+	struct counters counters = {0};
+	struct vm vm;
+
+	(void)state;
+	open_in_test(&vm);
+	vm_make(&vm);
+	assert_false(kiln__machine_counters(vm.machine, on_counters, &counters));
+	kiln_machine_start(vm.machine, NULL, NULL);
+	vm_await(&vm, KILN_STATE_READY);
+	assert_int_equal(kiln__machine_counters(vm.machine, on_counters, &counters),
+			 !is_firecracker());
+	if (!is_firecracker())
+		kiln_test_run_until(vm.loop, &counters.done);
+	assert_true(is_firecracker() || counters.object);
+	/* One that is pending when all is given up is told, too. */
+	counters = (struct counters){0};
+	kiln__machine_counters(vm.machine, on_counters, &counters);
+	vm_close(&vm);
+	assert_int_equal(counters.done, !is_firecracker());
 	assert_nothing_left();
 }
 
@@ -626,6 +876,13 @@ int main(int argc, char **argv)
 		kiln_test(an_older_version_is_run_all_the_same),
 		kiln_test(without_its_api_firecracker_cannot_pause),
 		kiln_test(a_running_machine_is_changed_or_refuses_by_name),
+		kiln_test(devices_come_and_go_or_are_refused_by_name),
+		kiln_test(what_its_version_cannot_is_refused_by_name),
+		kiln_test(a_paused_guest_is_dumped),
+		kiln_test(a_death_at_a_change_fails_it_with_the_machine),
+		kiln_test(a_reset_boots_the_guest_again),
+		kiln_test(what_is_late_is_asked_for),
+		kiln_test(what_the_vmm_counts_is_told),
 		kiln_test(a_running_firecracker_is_changed_in_its_own_words),
 		kiln_test(a_guest_that_resets_boots_again_where_that_is_wanted),
 		kiln_test(a_machine_goes_on_from_its_snapshot),

@@ -2,6 +2,7 @@
 /* A machine's states and operations, in order and out of order. */
 #include "contract.h"
 
+#include "instance.h"
 #include "os.h"
 
 #include <string.h>
@@ -339,6 +340,31 @@ static void what_cannot_be_changed_is_refused_by_name(void **state)
 	vm_close(&vm);
 }
 
+static void what_cannot_be_done_to_a_running_machine_is_refused_by_name(void **state)
+{
+	struct op op;
+	struct vm vm;
+
+	(void)state;
+	vm_open(&vm);
+	vm_make_ready(&vm);
+	for (int kind = KILN_CHANGE_ADD; kind <= KILN_CHANGE_POWER_BUTTON; kind++) {
+		kiln_change change = KILN_CHANGE_INIT;
+
+		if (kiln__change_can(vm.machine->backend, (enum kiln_change_kind)kind))
+			continue; /* api_test.c */
+		change.kind = (enum kiln_change_kind)kind;
+		op = (struct op){.vm = &vm};
+		kiln_machine_change(vm.machine, &change, op_done, &op);
+		assert_int_equal(op.count, 0);
+		op_await_code(&op, KILN_ENOTSUP);
+		assert_non_null(strstr(op.err.message, kiln__change_names[kind]));
+		assert_non_null(strstr(op.err.message, vm.machine->backend->name));
+	}
+	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_READY);
+	vm_close(&vm);
+}
+
 static void a_snapshot_is_begun_from_or_refused_by_name(void **state)
 {
 	kiln_machine *machine = NULL;
@@ -403,6 +429,7 @@ int main(int argc, char **argv)
 		kiln_test(machines_on_one_loop_do_not_meet),
 		kiln_test(a_probe_tells_what_would_run_it),
 		kiln_test(what_cannot_be_changed_is_refused_by_name),
+		kiln_test(what_cannot_be_done_to_a_running_machine_is_refused_by_name),
 		kiln_test(a_snapshot_is_begun_from_or_refused_by_name),
 		kiln_test(an_unknown_backend_is_refused_with_those_there_are),
 		kiln_test(a_port_without_a_network_is_refused_by_its_key),

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command with Firecracker and Cloud Hypervisor: the real ones where they are on PATH and KVM works, else the
 stand-ins, which boot the VM by emulation."""
+import fcntl
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +16,8 @@ import time
 import kilntest
 from kilntest import BUILD, main, need_qemu, shown, wait_gone
 
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 VMMS = {"firecracker": "firecracker", "cloud-hypervisor": "cloud_hypervisor"}
 
 
@@ -77,6 +81,117 @@ def test_a_running_vm_is_changed(home):
         home.ok("rm", "-f", "a")
     home.assert_clean()
     shown("kiln update on Firecracker and Cloud Hypervisor: balloon, processors, memory")
+
+
+def test_devices_come_and_go(home):
+    need_qemu()
+    disk = home.dir / "added.img"
+    disk.write_bytes(b"from the host\n" + bytes((1 << 20) - 14))
+    home.ok("run", "-d", "--name", "a", *options("cloud-hypervisor"), "--", "sleep", "10000")
+    names = set(home.ok("exec", "a", "ls", "/sys/block").split())
+    home.ok("update", "a", "--add-disk", f"data={disk}:ro")
+    find = "while :; do for d in /sys/block/vd*; do if [ $(cat $d/size) = 2048 ]; then basename $d; exit; fi; done; usleep 10000; done"
+    added = home.ok("exec", "a", "sh", "-c", find, timeout=60).strip()
+    assert added and added not in names, (added, names)
+    assert home.ok("exec", "a", "head", "-n1", f"/dev/{added}") == "from the host\n"
+    counters = json.loads(home.ok("stats", "--format", "json", "a"))[0]["counters"]
+    assert counters["data"]["read_bytes"] > 0, counters
+    again = home.kiln("update", "a", "--add-disk", f"data={disk}")
+    assert again.code == 125 and "not unique" in again.err, again
+    home.ok("update", "a", "--remove", "data")
+    home.ok("exec", "a", "sh", "-c", f"while [ -e /sys/block/{added} ]; do usleep 10000; done", timeout=60)
+    for refused, word in ((["update", "a", "--add", "x=vsock:{}"], "vsock"), (["update", "a", "--add-net", "n=tap0"], "cut off"),
+                          (["update", "a", "--add", "x=fs"], "KIND:JSON"), (["update", "a", "--remove", "root"], "root"),
+                          (["update", "a", "--add-disk", "/x"], "ID="), (["reset", "a"], "on_reboot"),
+                          (["dump", "a", home.dir / "core"], "guest_debug")):
+        result = home.kiln(*refused)
+        assert result.code == 125 and word in result.err, result
+    assert home.vms()[0]["state"] == "ready", home.vms()
+    home.ok("nmi", "a")
+    home.ok("stop", "--power-button", "a")
+    home.ok("rm", "-f", "a")
+    for name in ("update a --remove x", "nmi a", "dump a /f"):
+        if not home.vms():
+            home.ok("run", "-d", "--name", "a", "--backend", "fake")
+        result = home.kiln(*name.split())
+        assert result.code == 125 and "fake" in result.err, result
+    home.ok("rm", "-f", "a")
+    home.assert_clean()
+    shown("kiln update adds and removes a disk of a running Cloud Hypervisor, kiln stats has its counters, the rest is refused by name")
+
+
+def test_interfaces_are_opened_by_kiln(home):
+    need_qemu()
+    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
+        return
+    with open("/dev/net/tun", "r+b", buffering=0) as tap:
+        fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"kilntest7", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+        fcntl.ioctl(tap, TUNSETPERSIST, 1)
+    try:
+        home.env["STANDIN_LOG"] = str(home.dir / "requests")
+        networks = 'networks=[{"kind": "tap", "interface": "kilntest7", "mac": "02:00:00:00:00:07"}]'
+        result = home.kiln("run", "--rm", *options("cloud-hypervisor"), "--set", networks, "--set", "cloud_hypervisor.open_taps=true",
+                           "--", "cat", "/sys/class/net/eth0/address")
+        assert (result.code, result.out) == (0, "02:00:00:00:00:07\n"), result
+        if not shutil.which("cloud-hypervisor"):
+            requests = [json.loads(line) for line in (home.dir / "requests").read_text().splitlines()]
+            told = [(r["path"], r["fds"]) for r in requests if r.get("method") == "PUT"][:3]
+            assert told == [("/api/v1/vm.create", 0), ("/api/v1/vm.add-net", 1), ("/api/v1/vm.boot", 0)], told
+            body = [r["body"] for r in requests if r.get("path") == "/api/v1/vm.add-net"][0]
+            assert json.loads(body) if isinstance(body, str) else body == {"id": "net0", "mac": "02:00:00:00:00:07"}, body
+        refused = home.kiln("run", "--rm", *options("cloud-hypervisor"), "--set", networks.replace("kilntest7", "kilnabsent"), "--set",
+                            "cloud_hypervisor.open_taps=true", "--", "true")
+        assert refused.code == 125 and "kilnabsent" in refused.err, refused
+    finally:
+        subprocess.run(["ip", "link", "del", "kilntest7"], check=True)
+    home.assert_clean()
+    shown("a TAP interface that kiln opens reaches Cloud Hypervisor as a descriptor")
+
+
+def test_an_old_version_numbers_its_disks_itself(home):
+    need_qemu()
+    if shutil.which("cloud-hypervisor"):
+        return
+    home.env["STANDIN_VERSION"] = "32.0.0"
+    result = home.kiln("run", "--rm", *options("cloud-hypervisor"), "--overlay-size", "256M", "-v", "v:/data", "--",
+                       "sh", "-c", "echo kept >/data/f; cat /data/f; touch /root/written")
+    assert (result.code, result.out) == (0, "kept\n"), result
+    home.assert_clean()
+
+
+def test_a_command_line_of_cloud_hypervisors_becomes_a_configuration(home):
+    theirs = home.dir / "start.sh"
+    theirs.write_text("""# as it was
+cloud-hypervisor -v --api-socket /tmp/ch.sock --kernel /k/vmlinux --cmdline "console=ttyS0 root=/dev/vda rw mitigations=off" \\
+  --cpus boot=2,max=4,topology=1:2:1:1 --memory size=1G,hotplug_size=2G,shared=on \\
+  --disk path=/d/root path=/d/data,readonly=on,direct=on,bw_size=1000,bw_refill_time=100,serial=mine \\
+  --net 'tap=tap0,mac=02:00:00:00:00:01,num_queues=4' --vsock cid=7,socket=/tmp/v.sock --serial tty --console=off \\
+  --balloon size=64M,free_page_reporting=on --watchdog --fs tag=work,socket=/s/fs,num_queues=1,queue_size=512 \\
+  --platform oem_strings=[a,b]
+""")
+    home.ok("create", "--name", "a", "--from-cloud-hypervisor", theirs)
+    config = json.loads(home.ok("inspect", "a"))[0]["config"]
+    rest = json.loads(config["cloud_hypervisor"]["config"])
+    assert config["backend"] == "cloud-hypervisor" and config["cpus"] == 2 and config["cmdline"] == "mitigations=off", config
+    assert config["kernel"]["path"] == "/k/vmlinux" and config["root"]["disk"]["path"] == "/d/root", config
+    assert config["disks"] == [{"path": "/d/data", "readonly": True, "cache": "none", "serial": "mine"}], config["disks"]
+    assert config["networks"][0]["interface"] == "tap0" and config["networks"][0]["mac"] == "02:00:00:00:00:01", config
+    assert config["vsock"]["cid"] == 7 and config["balloon"], config
+    assert rest == {
+        "cpus": {"max_vcpus": 4, "topology": {"threads_per_core": 1, "cores_per_die": 2, "dies_per_package": 1, "packages": 1}},
+        "memory": {"hotplug_size": 2 << 30, "shared": True}, "balloon": {"size": 64 << 20, "free_page_reporting": True},
+        "disks": [{"id": "disk0", "rate_limiter_config": {"bandwidth": {"size": 1000, "refill_time": 100}}}],
+        "net": [{"id": "net0", "num_queues": 4}], "watchdog": True, "platform": {"oem_strings": ["a", "b"]},
+        "fs": [{"tag": "work", "socket": "/s/fs", "num_queues": 1, "queue_size": 512}]}, rest
+    home.ok("rm", "a")
+    for line, word in (("--kernel /k --numa guest_numa_id=0", "--numa"), ("--kernel /k --serial file=/x", "--serial"),
+                       ("--kernel /k --disk path=/d --cmdline root=/dev/vda1", "/dev/vda1"), ("--kernel '/k", "quote"),
+                       ("--kernel /k --net mac=02:00:00:00:00:01", "TAP"), ("--kernel /k --cpus boot", "KEY=VALUE"),
+                       ("--kernel /k --cpus boot=1,affinity=[0@[1]]", "affinity"), ("stray --kernel /k", "stray")):
+        theirs.write_text(f"cloud-hypervisor {line}\n")
+        refused = home.kiln("create", "--from-cloud-hypervisor", theirs)
+        assert refused.code == 125 and word in refused.err, refused
+    home.assert_clean()
 
 
 def test_the_vsock_socket_is_the_vmms_own(home):

@@ -15,9 +15,12 @@
 
 #include "apivmm.h"
 #include "buf.h"
+#include "change.h"
 #include "cloud_hypervisor_config.h"
 #include "err.h"
 #include "events.h"
+#include "serials.h"
+#include "taps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +44,9 @@ struct kiln__instance {
 	char *restore_dir; /* the snapshot it goes on from, with sockets of this life */
 	struct kiln__deferred *rebooting; /* as was agreed */
 	bool asks_info;                   /* a vm.info is under way */
+	bool dumps;                       /* it has vm.coredump */
+	struct kiln__cloud_hypervisor_taps taps;
+	struct kiln__cloud_hypervisor_serials serials; /* for VMMs that give their own */
 };
 
 /* --- events
@@ -139,17 +145,80 @@ static void on_events(void *data, int events)
 	read_events(data);
 }
 
+/* --- what is late ----------------------------------------------------------------------------
+ */
+
+/* How long it may take to halt a guest or let it go on, and then to say which it is. */
+#define PAUSE_MS 10000
+#define INFO_MS  5000
+
+/* An operation that was not answered in time: what it comes to, the VMM is asked once. */
+struct late {
+	const char *wanted; /* the state that it was to lead to; static */
+	kiln_error err;
+	kiln_done_fn done;
+	void *data;
+};
+
+/* Who resumes a machine to stop it waits for nothing: @done may be NULL. */
+static void tell(kiln_done_fn done, void *data, const kiln_error *err)
+{
+	if (done)
+		done(data, err ? err->code : 0, err);
+}
+
+static void on_late_info(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct late late = *(struct late *)data;
+	json_t *info = answer ? json_loadb(answer->body, answer->len, 0, NULL) : NULL;
+	const char *state = json_string_value(json_object_get(info, "state"));
+	bool reached = state && strcmp(state, late.wanted) == 0;
+
+	(void)err;
+	free(data);
+	json_decref(info);
+	tell(late.done, late.data, reached ? NULL : &late.err);
+}
+
+/* Tells @done, if not NULL, how it ended with @err, which is NULL for success. */
+static void settle(struct kiln__instance *vm, const char *wanted, const kiln_error *err,
+		   kiln_done_fn done, void *data)
+{
+	struct late *late = err && err->code == KILN_ETIMEDOUT ? malloc(sizeof(*late)) : NULL;
+
+	if (!late || vm->api.ended || !vm->api.http) {
+		free(late);
+		tell(done, data, err);
+		return;
+	}
+	*late = (struct late){.wanted = wanted, .err = *err, .done = done, .data = data};
+	kiln__log(vm->api.host.log, KILN_LOG_WARN, "%s; it is asked how it is", err->message);
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = ROOT "vm.info",
+					      .deadline_ms = INFO_MS,
+					      .done = on_late_info,
+					      .data = late,
+				      });
+}
+
 /* --- starting
  * ----------------------------------------------------------------------------------------- */
 
-static int restore(struct kiln__instance *vm, struct kiln__api_steps *steps)
+static bool has_feature(const json_t *ping, const char *name)
 {
-	kiln__api_add(steps, "PUT",
-		      json_pack("{s:o}", "source_url", json_sprintf("file://%s", vm->restore_dir)),
-		      ROOT "vm.restore");
-	steps->items[0].deadline_ms = KILN__API_MEMORY_MS;
-	kiln__api_add(steps, "PUT", NULL, ROOT "vm.resume");
-	return 0;
+	const json_t *feature;
+	size_t i;
+
+	json_array_foreach (json_object_get(ping, "features"), i, feature)
+		if (json_is_string(feature) && strcmp(json_string_value(feature), name) == 0)
+			return true;
+	return false;
+}
+
+static void on_version(struct kiln__api_vmm *api, const json_t *answer)
+{
+	((struct kiln__instance *)api)->dumps = has_feature(answer, "guest_debug");
 }
 
 /* What came with a version that this is, is asked for. */
@@ -157,15 +226,28 @@ static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps,
 {
 	struct kiln__instance *vm = (struct kiln__instance *)api;
 
-	if (vm->restore_dir)
-		return restore(vm, steps);
+	if (vm->restore_dir) {
+		kiln__cloud_hypervisor_restore(vm->restore_dir, steps);
+		return 0;
+	}
 	if (api->version >= KILN__CLOUD_HYPERVISOR_PVPANIC &&
 	    !json_object_get(api->config, "pvpanic") &&
 	    json_object_set_new(api->config, "pvpanic", json_true()))
 		return kiln__fail_nomem(err);
-	kiln__api_add(steps, "PUT", json_incref(api->config), ROOT "vm.create");
+	kiln__cloud_hypervisor_create(&vm->taps, api->config, steps);
 	kiln__api_add(steps, "PUT", NULL, ROOT "vm.boot");
 	return 0;
+}
+
+static void settle_start(struct kiln__api_vmm *api, const kiln_error *err, kiln_done_fn done,
+			 void *data)
+{
+	settle((struct kiln__instance *)api, "Running", err, done, data);
+}
+
+static void on_started(struct kiln__api_vmm *api)
+{
+	kiln__cloud_hypervisor_close_taps(&((struct kiln__instance *)api)->taps);
 }
 
 /* --- preparing
@@ -291,6 +373,13 @@ static int open_terminal(kiln_fd *ret, kiln_fd *ret_slave, kiln_error *err)
 	return 0;
 }
 
+/* Whether it opens interfaces itself. */
+static bool is_networked(const struct kiln__instance *vm)
+{
+	return vm->api.host.spec->network_count > 0 &&
+	       !vm->api.host.spec->cloud_hypervisor.open_taps;
+}
+
 static int spawn(struct kiln__instance *vm, kiln_error *err)
 {
 	/* No option of its would hold the VM's id, by which a VMM is known (os.h, open_process). */
@@ -304,8 +393,7 @@ static int spawn(struct kiln__instance *vm, kiln_error *err)
 		return r;
 	r = kiln__api_take_console(&vm->api, master, err);
 	if (r == 0)
-		r = kiln__api_spawn(&vm->api, argv, vm->api.host.spec->network_count > 0, slave,
-				    err);
+		r = kiln__api_spawn(&vm->api, argv, is_networked(vm), slave, err);
 	kiln__os_close(slave);
 	return r;
 }
@@ -319,6 +407,10 @@ static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
 		r = kiln__api_add_files(&vm->api, KILN__CLOUD_HYPERVISOR_FD_KERNEL,
 					KILN__CLOUD_HYPERVISOR_FD_INITRD,
 					KILN__CLOUD_HYPERVISOR_FD_DISK, err);
+	if (r == 0)
+		r = kiln__cloud_hypervisor_note_serials(&vm->serials, &vm->api.handles, err);
+	if (r == 0)
+		r = kiln__cloud_hypervisor_open_taps(&vm->taps, vm->api.host.spec, err);
 	if (r == 0)
 		r = make_restore_dir(vm, err);
 	if (r == 0)
@@ -348,7 +440,10 @@ static const struct kiln__api_kind kind = {
 	.version_target = ROOT "vmm.ping",
 	.version_member = "version",
 	.config = kiln__cloud_hypervisor_config,
+	.on_version = on_version,
 	.first_steps = first_steps,
+	.settle_start = settle_start,
+	.on_started = on_started,
 	.on_end = on_end,
 };
 
@@ -387,89 +482,161 @@ static void cloud_hypervisor_shutdown(struct kiln__instance *vm, kiln_done_fn do
 	kiln__api_send(&vm->api, "PUT", ROOT "vm.power-button", NULL, KILN__API_MS, done, data);
 }
 
+struct pausing {
+	struct kiln__instance *vm;
+	const char *wanted;
+	kiln_done_fn done;
+	void *data;
+};
+
+static void on_pause_answered(void *data, int result, const kiln_error *err)
+{
+	struct pausing pausing = *(struct pausing *)data;
+
+	(void)result;
+	free(data);
+	settle(pausing.vm, pausing.wanted, err, pausing.done, pausing.data);
+}
+
+static void call_pause(struct kiln__instance *vm, const char *target, const char *wanted,
+		       kiln_done_fn done, void *data)
+{
+	struct pausing *pausing = malloc(sizeof(*pausing));
+	kiln_error err;
+
+	if (!pausing) {
+		kiln__fail_nomem(&err);
+		kiln__api_refuse(&err, done, data);
+		return;
+	}
+	*pausing = (struct pausing){.vm = vm, .wanted = wanted, .done = done, .data = data};
+	kiln__api_send(&vm->api, "PUT", target, NULL, PAUSE_MS, on_pause_answered, pausing);
+}
+
 static void cloud_hypervisor_pause(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_send(&vm->api, "PUT", ROOT "vm.pause", NULL, KILN__API_MS, done, data);
+	call_pause(vm, ROOT "vm.pause", "Paused", done, data);
 }
 
 static void cloud_hypervisor_resume(struct kiln__instance *vm, kiln_done_fn done, void *data)
 {
-	kiln__api_send(&vm->api, "PUT", ROOT "vm.resume", NULL, KILN__API_MS, done, data);
+	call_pause(vm, ROOT "vm.resume", "Running", done, data);
 }
 
 /* --- changes
  * ----------------------------------------------------------------------------------------- */
 
-static uint64_t configured(const struct kiln__instance *vm, const char *section, const char *name)
+static struct kiln__cloud_hypervisor_facts facts_of(const struct kiln__instance *vm)
 {
-	return (uint64_t)json_integer_value(
-		json_object_get(json_object_get(vm->api.config, section), name));
+	return (struct kiln__cloud_hypervisor_facts){
+		.version = vm->api.version,
+		.dumps = vm->dumps,
+		.networked = is_networked(vm),
+		.config = vm->api.config,
+	};
 }
 
-static int check_update(const struct kiln__instance *vm, const kiln_update *update, kiln_error *err)
+/* Sends what is in @steps, or tells why there is nothing: @r is negative. Frees @steps. */
+static void run_or_refuse(struct kiln__instance *vm, struct kiln__api_steps *steps, int r,
+			  const kiln_error *err, kiln_done_fn done, void *data)
 {
-	uint64_t cpus = configured(vm, "cpus", "max_vcpus");
-	uint64_t memory =
-		configured(vm, "memory", "size") + configured(vm, "memory", "hotplug_size");
-
-	if (update->config)
-		return kiln__fail(
-			err, KILN_ENOTSUP,
-			"config: Cloud Hypervisor is not told its own words while it runs");
-	if (update->cpus != KILN_UPDATE_KEEP && (update->cpus == 0 || update->cpus > cpus)) {
-		kiln__fail(err, KILN_ENOTSUP, "cpus: this machine can have 1 to %llu",
-			   (unsigned long long)cpus);
-		return kiln__hint(err, "give it room: cloud_hypervisor.config "
-				       "{\"cpus\":{\"max_vcpus\":N}}"),
-		       KILN_ENOTSUP;
+	if (r < 0) {
+		kiln__api_refuse(err, done, data);
+		kiln__api_steps_done(steps);
+	} else {
+		kiln__api_run(&vm->api, steps, done, data);
 	}
-	if (update->memory != KILN_UPDATE_KEEP && update->memory > memory) {
-		kiln__fail(err, KILN_ENOTSUP, "memory: this machine can have %llu MiB at most",
-			   (unsigned long long)(memory >> 20));
-		return kiln__hint(err, "give it room: cloud_hypervisor.config "
-				       "{\"memory\":{\"hotplug_size\":BYTES}}"),
-		       KILN_ENOTSUP;
-	}
-	if (update->balloon != KILN_UPDATE_KEEP && !json_object_get(vm->api.config, "balloon")) {
-		kiln__fail(err, KILN_ENOTSUP, "balloon: this machine has none");
-		return kiln__hint(err, "give it one: balloon = true"), KILN_ENOTSUP;
-	}
-	return 0;
-}
-
-static int set_size(json_t *body, const char *name, uint64_t value)
-{
-	return value == KILN_UPDATE_KEEP
-		       ? 0
-		       : json_object_set_new(body, name, json_integer((json_int_t)value));
+	free(steps);
 }
 
 static void cloud_hypervisor_update(struct kiln__instance *vm, const kiln_update *update,
 				    kiln_done_fn done, void *data)
 {
-	json_t *body = json_object();
-	kiln_error err = KILN_ERROR_INIT;
+	struct kiln__cloud_hypervisor_facts facts = facts_of(vm);
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
 
-	if (set_size(body, "desired_vcpus", update->cpus) ||
-	    set_size(body, "desired_ram", update->memory) ||
-	    set_size(body, "desired_balloon", update->balloon))
+	if (!steps) {
 		kiln__fail_nomem(&err);
-	else
-		check_update(vm, update, &err);
-	if (err.code) {
-		json_decref(body);
 		kiln__api_refuse(&err, done, data);
 		return;
 	}
-	kiln__api_send(&vm->api, "PUT", ROOT "vm.resize", body, KILN__API_MS, done, data);
+	run_or_refuse(vm, steps, kiln__cloud_hypervisor_resize(&facts, update, steps, &err), &err,
+		      done, data);
+}
+
+static void cloud_hypervisor_change(struct kiln__instance *vm, const kiln_change *change,
+				    const struct kiln__spec *parts, kiln_done_fn done, void *data)
+{
+	struct kiln__cloud_hypervisor_facts facts = facts_of(vm);
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		kiln__api_refuse(&err, done, data);
+		return;
+	}
+	run_or_refuse(vm, steps, kiln__cloud_hypervisor_change(&facts, change, parts, steps, &err),
+		      &err, done, data);
+}
+
+/* Who waits for the counters of the VMM. */
+struct counting {
+	kiln__text_fn done;
+	void *data;
+};
+
+static void on_counters(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct counting counting = *(struct counting *)data;
+
+	free(data);
+	counting.done(counting.data, answer ? answer->body : NULL, err);
+}
+
+static void cloud_hypervisor_counters(struct kiln__instance *vm, kiln__text_fn done, void *data)
+{
+	struct counting *counting = malloc(sizeof(*counting));
+	kiln_error err;
+
+	if (!counting || vm->api.ended) {
+		free(counting);
+		kiln__fail(&err, KILN_EDIED, "%s", "Cloud Hypervisor has ended");
+		done(data, NULL, &err);
+		return;
+	}
+	*counting = (struct counting){.done = done, .data = data};
+	kiln__http_send(vm->api.http, &(struct kiln__http_request){
+					      .method = "GET",
+					      .target = ROOT "vm.counters",
+					      .deadline_ms = KILN__API_MS,
+					      .done = on_counters,
+					      .data = counting,
+				      });
 }
 
 static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *directory,
 				      kiln_done_fn done, void *data)
 {
-	kiln__api_send(&vm->api, "PUT", ROOT "vm.snapshot",
-		       json_pack("{s:o}", "destination_url", json_sprintf("file://%s", directory)),
-		       KILN__API_MEMORY_MS, done, data);
+	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
+	kiln_error err;
+
+	if (!steps) {
+		kiln__fail_nomem(&err);
+		kiln__api_refuse(&err, done, data);
+		return;
+	}
+	kiln__cloud_hypervisor_snapshot(directory, steps);
+	kiln__api_run(&vm->api, steps, done, data);
+	free(steps);
+}
+
+static const char *cloud_hypervisor_disk_serial(const struct kiln__instance *vm, const char *serial)
+{
+	return vm->api.version < KILN__CLOUD_HYPERVISOR_SERIAL
+		       ? kiln__cloud_hypervisor_find_serial(&vm->serials, vm->api.host.spec, serial)
+		       : serial;
 }
 
 static void cloud_hypervisor_free(struct kiln__instance *vm)
@@ -478,6 +645,7 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 		return;
 	forget_restore_dir(vm);
 	kiln__api_done(&vm->api);
+	kiln__cloud_hypervisor_close_taps(&vm->taps);
 	kiln__deferred_free(vm->rebooting);
 	kiln__watch_free(vm->event_watch);
 	kiln__os_close(vm->event_fd);
@@ -496,6 +664,8 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY |
 		    KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT,
+	.fields = kiln__cloud_hypervisor_fields,
+	.own_key = "cloud_hypervisor.config",
 	.probe = cloud_hypervisor_probe,
 	.check = kiln__cloud_hypervisor_check,
 	.open = cloud_hypervisor_open,
@@ -506,8 +676,13 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.pause = cloud_hypervisor_pause,
 	.resume = cloud_hypervisor_resume,
 	.update = cloud_hypervisor_update,
+	.change = cloud_hypervisor_change,
+	.changes = KILN__CLOUD_HYPERVISOR_CHANGES,
+	.devices = kiln__cloud_hypervisor_devices,
+	.counters = cloud_hypervisor_counters,
 	.snapshot = cloud_hypervisor_snapshot,
 	.connect = kiln__api_connect,
+	.disk_serial = cloud_hypervisor_disk_serial,
 	.moved = kiln__api_moved,
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,

@@ -2,6 +2,7 @@
 #include "cloud_hypervisor_config.h"
 
 #include "err.h"
+#include "taps.h"
 
 #include <string.h>
 
@@ -57,6 +58,22 @@ static int check_disks(const struct kiln__spec *spec, kiln_error *err)
 	return kiln__api_check_disk_count(spec, KILN__CLOUD_HYPERVISOR_MAX_DISKS, err);
 }
 
+/* A snapshot names its interfaces, and older versions cannot be given others. */
+static int check_taps(const struct kiln__spec *spec, kiln_error *err)
+{
+	if (!spec->cloud_hypervisor.open_taps)
+		return 0;
+	if (spec->snapshot)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "cloud_hypervisor.open_taps: a machine that goes on from a "
+				  "snapshot opens its interfaces itself");
+	return spec->network_count > KILN__CLOUD_HYPERVISOR_MAX_TAPS
+		       ? kiln__fail(err, KILN_ENOTSUP,
+				    "cloud_hypervisor.open_taps: at most %d networks",
+				    KILN__CLOUD_HYPERVISOR_MAX_TAPS)
+		       : 0;
+}
+
 int kiln__cloud_hypervisor_check(const struct kiln__spec *spec, kiln_error *err)
 {
 	json_t *config;
@@ -64,6 +81,8 @@ int kiln__cloud_hypervisor_check(const struct kiln__spec *spec, kiln_error *err)
 
 	if (r == 0)
 		r = check_disks(spec, err);
+	if (r == 0)
+		r = check_taps(spec, err);
 	if (r == 0)
 		r = kiln__cloud_hypervisor_config(spec, "/vsock", &config, err);
 	if (r < 0)

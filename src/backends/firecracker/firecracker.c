@@ -498,6 +498,8 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__ENDS_BY_RESET | KILN__OWNS_VSOCK |
 		    KILN__BY_NAME_ONLY | KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT,
+	.fields = kiln__firecracker_fields,
+	.own_key = "firecracker.config",
 	.probe = firecracker_probe,
 	.check = kiln__firecracker_check,
 	.open = firecracker_open,

@@ -9,20 +9,13 @@
 
 #include <kiln/error.h>
 
+#include "backend.h"
 #include "spec.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 
-/* "drives[].rate_limiter": lists are followed by []. A table ends with a NULL path. */
-struct kiln__api_field {
-	const char *path;
-	/* The key of kiln's that says this; of a list's element: that makes such. NULL: none. */
-	const char *instead;
-	bool free; /* whatever is in it is the user's */
-	unsigned
-		since; /* the version that brought it, as kiln__api_version(); 0: older than kiln */
-};
+#define kiln__api_field kiln__own_field /* backend.h */
 
 struct kiln__api_form {
 	const char *key;  /* for messages: "firecracker.config" */

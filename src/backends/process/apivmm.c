@@ -98,6 +98,8 @@ static void complete_start(struct kiln__api_vmm *vm, const kiln_error *err)
 
 	vm->started = NULL;
 	vm->runs = !err;
+	if (vm->kind->on_started)
+		vm->kind->on_started(vm);
 	if (done)
 		done(vm->started_data, err ? err->code : 0, err);
 }
@@ -592,10 +594,20 @@ void kiln__api_send(struct kiln__api_vmm *vm, const char *method, const char *ta
 /* --- the start --------------------------------------------------------------------------------
  */
 
-static void on_steps_done(void *data, int result, const kiln_error *err)
+static void on_settled(void *data, int result, const kiln_error *err)
 {
 	(void)result;
 	complete_start(data, err);
+}
+
+static void on_steps_done(void *data, int result, const kiln_error *err)
+{
+	struct kiln__api_vmm *vm = data;
+
+	if (vm->kind->settle_start)
+		vm->kind->settle_start(vm, err, on_settled, vm);
+	else
+		on_settled(vm, result, err);
 }
 
 static void run_first_steps(struct kiln__api_vmm *vm)
@@ -633,6 +645,8 @@ static int check_version(struct kiln__api_vmm *vm, const char *body, size_t len,
 	else
 		r = kiln__api_check_version(kind->form, vm->config, version, err);
 	vm->version = version;
+	if (kind->on_version)
+		kind->on_version(vm, json);
 	json_decref(json);
 	return r;
 }

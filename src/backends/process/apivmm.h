@@ -42,9 +42,19 @@ struct kiln__api_kind {
 	/* What it is told of a machine: a new reference. @vsock is its vsock device's socket. */
 	int (*config)(const struct kiln__spec *spec, const char *vsock, json_t **ret,
 		      kiln_error *err);
+	/* What else the answer that says the version is asked for. May be NULL. */
+	void (*on_version)(struct kiln__api_vmm *vm, const json_t *answer);
 	/* The requests of a start, of vm->config, when vm->version is known. */
 	int (*first_steps)(struct kiln__api_vmm *vm, struct kiln__api_steps *steps,
 			   kiln_error *err);
+	/*
+	 * Those requests have come to @err, NULL being success: @done, once, with what the start
+	 * came to. NULL: that is it.
+	 */
+	void (*settle_start)(struct kiln__api_vmm *vm, const kiln_error *err, kiln_done_fn done,
+			     void *data);
+	/* Just before the start's end is told, whatever it is. May be NULL. */
+	void (*on_started)(struct kiln__api_vmm *vm);
 	/* Just before its end is told: what the backend itself has pending. May be NULL. */
 	void (*on_end)(struct kiln__api_vmm *vm);
 };

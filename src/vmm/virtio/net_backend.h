@@ -84,6 +84,9 @@ static inline void kiln__net_backend_free(struct kiln__net_backend *backend)
 int kiln__net_tap_open(struct kiln__net_backend **ret, const char *name, bool vhost,
 		       kiln_error *err);
 
+/* The same as a descriptor alone, for whoever serves it. */
+int kiln__net_tap_attach(kiln_fd *ret, const char *name, kiln_error *err);
+
 /* An open descriptor of a TAP interface: owned from here on, on success. */
 int kiln__net_tap_take(struct kiln__net_backend **ret, kiln_fd fd, bool vhost, kiln_error *err);
 

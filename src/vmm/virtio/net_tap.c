@@ -161,12 +161,10 @@ static int fail_attach(const char *name, int code, kiln_error *err)
 	return kiln__fail_errno(err, code, "net: cannot use TAP interface %s", name);
 }
 
-int kiln__net_tap_open(struct kiln__net_backend **ret, const char *name, bool vhost,
-		       kiln_error *err)
+int kiln__net_tap_attach(kiln_fd *ret, const char *name, kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	struct ifreq request;
-	int r;
 
 	if (!name[0] || strlen(name) >= sizeof(request.ifr_name))
 		return kiln__fail(err, KILN_EINVAL, "net: \"%s\" is no name of an interface", name);
@@ -183,6 +181,18 @@ int kiln__net_tap_open(struct kiln__net_backend **ret, const char *name, bool vh
 	memcpy(request.ifr_name, name, strlen(name));
 	if (ioctl(fd, TUNSETIFF, &request) < 0)
 		return fail_attach(name, errno, err);
+	*ret = kiln__take_fd(&fd);
+	return 0;
+}
+
+int kiln__net_tap_open(struct kiln__net_backend **ret, const char *name, bool vhost,
+		       kiln_error *err)
+{
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r = kiln__net_tap_attach(&fd, name, err);
+
+	if (r < 0)
+		return r;
 	r = kiln__net_tap_take(ret, fd, vhost, err);
 	if (r == 0)
 		kiln__take_fd(&fd);

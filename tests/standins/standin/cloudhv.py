@@ -17,11 +17,13 @@ ROOT = "/api/v1"
 DEFAULT_VERSION = "53.0.0"
 
 # What a version does not have yet.
-PATHS_SINCE = {"/vm.nmi": (42,), "/vm.resize-disk": (50,), "/vm.add-generic-vhost-user": (51,)}
-FIELDS_SINCE = {"pvpanic": (34,), "rate_limit_groups": (38,), "pci_segments": (39,), "landlock_enable": (43,), "landlock_rules": (43,),
+PATHS_SINCE = {"/vm.nmi": (39,), "/vm.resize-disk": (50,), "/vm.add-generic-vhost-user": (51,)}
+FIELDS_SINCE = {"pvpanic": (34,), "rate_limit_groups": (38,), "pci_segments": (39,), "landlock_enable": (41,), "landlock_rules": (41,), "debug_console": (38,),
                 "generic_vhost_user": (51,)}  # of vm.create
 # From which version a refusal is an array of strings, and what is not created a 404.
 ARRAYS_SINCE = (48,)
+# From which version a disk has the serial number that it is given.
+SERIALS_SINCE = (35,)
 # From which version a reboot does not say "shutdown" in between.
 QUIET_REBOOT_SINCE = (50,)
 # What went wrong, in the API's own words, by operation.
@@ -272,10 +274,16 @@ class CloudHypervisor:
         return {"Off": None, "Null": ["null"], "Tty": ["stdio"], "Pty": ["pty"], "File": ["file", how.get("file")],
                 "Socket": ["socket", how.get("socket")]}[how["mode"]]
 
-    @staticmethod
-    def engine_disk(disk):
+    def serial(self, disk):
+        """Older ones make it of the file: device, device type and inode as decimal numbers, the first 20 digits."""
+        if self.numbers >= SERIALS_SINCE:
+            return disk.get("serial")
+        status = os.stat(disk["path"])
+        return f"{status.st_dev}{status.st_rdev}{status.st_ino}"[:20]
+
+    def engine_disk(self, disk):
         return {"id": disk["id"], "path": disk["path"], "readonly": disk.get("readonly", False), "direct": disk.get("direct", False),
-                "serial": disk.get("serial"), "format": {"Qcow2": "qcow2", "FixedVhd": "vpc", "Vhdx": "vhdx"}.get(disk.get("image_type"),
+                "serial": self.serial(disk), "format": {"Qcow2": "qcow2", "FixedVhd": "vpc", "Vhdx": "vhdx"}.get(disk.get("image_type"),
                                                                                                                  "raw")}
 
     def engine_net(self, net):
