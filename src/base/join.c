@@ -18,10 +18,13 @@ char *kiln__join(const char *first, ...)
 	text = at = malloc(len + 1);
 	if (!text)
 		return NULL;
-	*at = '\0';
 	va_start(args, first);
-	for (const char *part = first; part; part = va_arg(args, const char *))
-		at = stpcpy(at, part);
+	for (const char *part = first; part; part = va_arg(args, const char *)) {
+		len = strlen(part);
+		memcpy(at, part, len);
+		at += len;
+	}
 	va_end(args);
+	*at = '\0';
 	return text;
 }
