@@ -251,7 +251,7 @@ int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err);
 
 /*
  * A datagram socket that is connected to that at @path and itself at @own, which must not exist and
- * is the caller's to remove. Linux and macOS only.
+ * is the caller's to remove. KILN_ENOTSUP on Windows.
  */
 int kiln__os_datagram_connect(kiln_fd *ret, const char *own, const char *path, kiln_error *err);
 

@@ -138,6 +138,14 @@ int kiln__os_local_try_connect(kiln_fd *ret, const char *path, kiln_error *err)
 	return local_connect(ret, path, false, err);
 }
 
+int kiln__os_datagram_connect(kiln_fd *ret, const char *own, const char *path, kiln_error *err)
+{
+	(void)ret;
+	(void)own;
+	return kiln__fail(err, KILN_ENOTSUP, "Windows has no datagrams to a local socket: %s",
+			  path);
+}
+
 int kiln__os_accept(kiln_fd *ret, kiln_fd listener, kiln_error *err)
 {
 	u_long off = 0;
