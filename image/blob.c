@@ -212,10 +212,11 @@ int blob_finish(struct blob *blob, char ret_digest[SHA256_TEXT], uint64_t *ret_s
 
 	sha256_finish(blob->sha, digest);
 	r = verify(blob, digest, err);
-	if (r == 0)
+	if (r == 0) {
 		r = kiln__os_sync(blob->fd, err);
-	if (r < 0)
-		kiln__prefix(err, "cannot write to the image store");
+		if (r < 0)
+			kiln__prefix(err, "cannot write to the image store");
+	}
 	if (r == 0 && renameat(blob->dir, blob->partial, blob->dir, file_of(digest)))
 		r = kiln__fail_errno(err, errno, "cannot write to the image store");
 	if (r < 0) {

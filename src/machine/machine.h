@@ -92,13 +92,14 @@ struct kiln__agent *kiln__machine_agent(const kiln_machine *machine);
 const char *kiln__machine_name(const kiln_machine *machine);
 kiln_loop *kiln__machine_loop(const kiln_machine *machine);
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *machine);
-/* Why the guest is emulated though acceleration was wanted; "" if it is not. Until the next call.
- */
 /*
  * What the VMM counts of the machine's devices, as a JSON object. False: it counts nothing, or not
  * now, and @done is not called.
  */
 bool kiln__machine_counters(kiln_machine *machine, kiln__text_fn done, void *data);
+
+/* Why the guest is emulated though acceleration was wanted; "" if it is not. Until the next call.
+ */
 const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 

@@ -412,17 +412,30 @@ int kiln__jailer_prepare(struct kiln__fc_jail **ret, struct kiln__api_vmm *api, 
 	return 0;
 }
 
+/* Its options, twice as many as words: as many limits as the schema allows, and Firecracker's own.
+ */
+#define MAX_ARGUMENTS 128
+
 struct arguments {
-	const char *argv[64];
+	const char *argv[MAX_ARGUMENTS];
 	size_t count;
+	bool over; /* one had no room */
 };
+
+static void add_word(struct arguments *all, const char *word)
+{
+	if (all->count + 1 < MAX_ARGUMENTS) /* NULL ends them */
+		all->argv[all->count++] = word;
+	else
+		all->over = true;
+}
 
 static void add(struct arguments *all, const char *option, const char *value)
 {
-	if (!value || all->count + 3 > sizeof(all->argv) / sizeof(all->argv[0]))
+	if (!value)
 		return;
-	all->argv[all->count++] = option;
-	all->argv[all->count++] = value;
+	add_word(all, option);
+	add_word(all, value);
 }
 
 static void add_all(struct arguments *all, const char *option, const char *const *values)
@@ -464,11 +477,12 @@ int kiln__jailer_spawn(struct kiln__fc_jail *jail, struct kiln__api_vmm *api,
 	add(&all, "--netns", wanted->netns);
 	add_all(&all, "--resource-limit", wanted->resource_limits);
 	if (wanted->new_pid_ns)
-		all.argv[all.count++] = "--new-pid-ns";
-	all.argv[all.count++] = "--";
-	while (*options && all.count + 1 < sizeof(all.argv) / sizeof(all.argv[0]))
-		all.argv[all.count++] = *options++;
-	all.argv[all.count] = NULL;
+		add_word(&all, "--new-pid-ns");
+	add_word(&all, "--");
+	while (*options)
+		add_word(&all, *options++);
+	if (all.over)
+		return kiln__fail(err, KILN_EINVAL, "the jailer would get too many arguments");
 	r = kiln__api_spawn_jailed(api,
 				   (struct kiln__process_plan){
 					   .path = jail->binary,
@@ -499,7 +513,7 @@ void kiln__jailer_free(struct kiln__fc_jail *jail)
 		return;
 	drop_mounts(jail);
 	if (jail->leaves)
-		kiln__os_remove_leaves(jail->leaves);
+		kiln__os_remove_leaves(jail->leaves, strrchr(jail->dir, '/') + 1);
 	kiln__os_close(jail->kill);
 	kiln__os_close(jail->log);
 	free(jail->binary);

@@ -454,7 +454,10 @@ static void vz_update(struct kiln__instance *instance, const kiln_update *update
 			   "%s: Virtualization.framework changes a "
 			   "running machine's balloon only",
 			   update->cpus != KILN_UPDATE_KEEP ? "cpus" : "memory");
-	else if (update->balloon != KILN_UPDATE_KEEP)
+	else if (update->config || update->balloon == KILN_UPDATE_KEEP)
+		kiln__fail(&op.err, KILN_ENOTSUP,
+			   "config: Virtualization.framework has no words of its own");
+	else
 		op.memory = kiln__vz_target(memory, update->balloon, &op.err);
 	ask(instance, op);
 }
