@@ -297,7 +297,7 @@ static void set_bars(struct device *d, uint32_t bar0, uint32_t bar1)
 
 static void find_devices(void)
 {
-	for (unsigned slot = 1; slot < SLOTS; slot++) {
+	for (unsigned slot = 0; slot < SLOTS; slot++) {
 		struct device *d = &devices[device_count];
 
 		d->config = (volatile uint8_t *)(ECAM + (uint64_t)slot * SLOT_STRIDE);
