@@ -15,13 +15,17 @@ for tool in busybox cpio python3; do
 done
 
 "$image" kernel --input 3 --output 4 --name vmlinuz --arch x86_64 3<"$kernel/vmlinuz" 4>"$work/pvh" >/dev/null
-# The same without its PVH note: another type of note.
+# One that does not say that it is Linux, so is entered by PVH; and one without its PVH note: another
+# type of note, another name.
 python3 - "$work" <<'PY'
+import re
 import sys
-kernel = bytearray(open(sys.argv[1] + "/pvh", "rb").read())
-note = kernel.index(b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0")
-kernel[note + 8] = 0x11
-open(sys.argv[1] + "/linux64", "wb").write(kernel)
+kernel = open(sys.argv[1] + "/pvh", "rb").read()
+linux64 = bytearray(kernel)
+linux64[kernel.index(b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0") + 8] = 0x11
+open(sys.argv[1] + "/linux64", "wb").write(linux64)
+notes = re.compile(rb"(\x06\0\0\0\x04\0\0\0.{4}|\x06\0\0\0.\0\0\0\0\x01\0\0)Linux\0", re.DOTALL)
+open(sys.argv[1] + "/pvh", "wb").write(notes.sub(rb"\1Other\0", kernel))
 PY
 
 mkdir -p "$work/root/bin" "$work/root/dev" "$work/root/proc" "$work/root/sys"
