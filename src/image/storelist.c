@@ -136,12 +136,33 @@ int kiln__store_find(const struct kiln__image_list *list, const char *text,
 	return KILN_ENOENT;
 }
 
+/* With the store held: what was listed before may have been removed since. */
+static int record_again(const struct kiln__images *images, const struct kiln__image_entry *entry,
+			const char *name, kiln_error *err)
+{
+	kiln__autoclose kiln_fd held = KILN_FD_NONE;
+	autojson *about = NULL;
+	const char *arch;
+	int r = kiln__store_hold(images, &held, err);
+
+	if (r == 0)
+		r = kiln__store_about(images, entry->digest, &about, err);
+	if (r == KILN_ENOENT)
+		return kiln__fail(err, KILN_ENOENT, "the image %s has been removed meanwhile",
+				  entry->name[0] ? entry->name : entry->digest);
+	if (r < 0)
+		return r;
+	arch = json_string_value(json_object_get(about, "arch"));
+	return kiln__store_record(images, name,
+				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
+				  about, err);
+}
+
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,
 		    const char *name, kiln_error *err)
 {
 	struct kiln__reference reference;
 	char whole[KILN__REFERENCE_TEXT_MAX];
-	const char *arch = json_string_value(json_object_get(entry->about, "arch"));
 	int r = kiln__reference_parse(&reference, name, err);
 
 	if (r < 0)
@@ -153,9 +174,7 @@ int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_
 		return kiln__fail(err, KILN_ENOENT, "nothing is known of %s: pull it again",
 				  entry->name);
 	kiln__store_name(&reference, whole);
-	return kiln__store_record(images, whole,
-				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
-				  entry->about, err);
+	return record_again(images, entry, whole, err);
 }
 
 /* --- what it takes -------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The store: verified, atomic, shared by processes that die at any moment."""
+import fcntl
 import json
 import os
 import random
+import struct
 import subprocess
 import threading
 import time
@@ -73,6 +75,61 @@ def test_rm():
         home.ok("image", "rm", "-f", "mine:5")
         assert home.blobs() == [] and not [p for p in home.objects() if "chain" in p.name]
         home.refused("image", "rm", "mine:5", words=("no image",))
+
+
+class Locked:
+    """The store, locked as who removes from it locks it, until the test has seen who waits for that."""
+
+    def __init__(self, home):
+        self.path = home.store / "lock"
+
+    def __enter__(self):
+        self.fd = os.open(self.path, os.O_RDWR)
+        fcntl.fcntl(self.fd, fcntl.F_OFD_SETLKW, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+
+    def waited_for(self, process):
+        """Whether @process waits for it, and does not end without."""
+        inode = f":{os.fstat(self.fd).st_ino} "
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                return False
+            if any("->" in line and inode in line for line in open("/proc/locks", encoding="ascii")):
+                return True
+            time.sleep(0.01)
+        raise AssertionError("it neither waits nor ends")
+
+
+def test_tag_of_what_is_removed_meanwhile():
+    """What was listed is looked up again once nobody can remove it: the store never has a name without its image."""
+    image = big_image(1)
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        home.ok("pull", reference)
+        with Locked(home) as lock:
+            process = home.popen("image", "tag", reference, "mine:5", stderr=subprocess.PIPE)
+            assert lock.waited_for(process), "a name was given while somebody removed images"
+            # As image rm does it, behind this lock.
+            for path in (home.store / "images").iterdir():
+                path.unlink()
+            (home.store / "index.json").write_text('{"schemaVersion":2,"manifests":[]}')
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 125 and "removed meanwhile" in err, err
+        assert home.ok("image", "ls", "-q") == ""
+    bad = 0
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        for i in range(60 if SOAK else 10):
+            home.ok("pull", reference)
+            both = [home.popen("image", "tag", reference, f"m{i}:1", stderr=subprocess.DEVNULL), home.popen("image", "rm", reference)]
+            assert [p.wait(60) for p in both][1] == 0
+            home.verify()
+            bad += home.kiln("image", "rm", f"m{i}:1").returncode != 0
+    print(f"shown: of that many tags beside a removal, {bad} came too late, and the store is whole")
 
 
 def test_ten_processes_download_each_layer_once():
