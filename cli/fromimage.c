@@ -122,6 +122,7 @@ int configure_image(struct cli *cli, const struct args *args, const char *name, 
 		.reference = name,
 		.pull = policy_of(args),
 		.brief = true,
+		.held = &cli->image_held,
 		.transfer = show_transfer,
 		.data = cli,
 	};

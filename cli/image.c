@@ -413,26 +413,37 @@ static int rm_one(struct context *context, const struct kiln__image_entry *entry
 				  err);
 }
 
+/* What VMs use is listed when no more of them can come to use an image. */
 static int image_rm(struct context *context, kiln_error *err)
 {
+	struct kiln__removal removal;
 	char **used = NULL;
-	int r = list_used(context, &used, err);
+	int r = kiln__store_begin_removal(&context->images, &removal, err);
 
+	if (r < 0)
+		return r;
+	r = list_used(context, &used, err);
 	if (r == 0)
 		r = for_each(context, rm_one, used, err);
+	kiln__store_end_removal(&removal);
 	free_used(used);
 	return r;
 }
 
 static int image_prune(struct context *context, kiln_error *err)
 {
+	struct kiln__removal removal;
 	struct kiln__freed freed;
 	char **used = NULL;
-	int r = list_used(context, &used, err);
+	int r = kiln__store_begin_removal(&context->images, &removal, err);
 
+	if (r < 0)
+		return r;
+	r = list_used(context, &used, err);
 	if (r == 0)
 		r = kiln__store_prune(&context->images, args_has(context->args, OPT_ALL),
 				      (const char *const *)used, &freed, err);
+	kiln__store_end_removal(&removal);
 	free_used(used);
 	if (r == 0)
 		print_freed(&freed);

@@ -49,6 +49,11 @@ struct kiln__image_request {
 	const char *arch; /* as uname has it */
 	enum kiln__pull_policy pull;
 	bool brief; /* of one that is here nothing but "process" is wanted in about */
+	/*
+	 * Not NULL, and KILN_FD_NONE there at first: nobody removes the image before the caller
+	 * closes this, which it does once something names the image that a removal looks at.
+	 */
+	kiln_fd *held;
 	/* Told often while something is downloaded; may be NULL. */
 	void (*transfer)(void *data, const struct kiln__transfer *transfer);
 	void *data;
@@ -109,6 +114,19 @@ int kiln__store_find(const struct kiln__image_list *list, const char *text,
 /* Gives the image of an entry one more name, which no longer means another one. */
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,
 		    const char *name, kiln_error *err);
+
+/*
+ * Between these two nobody adds to the store, and nobody who was told of an image has yet to name
+ * it: what uses images is listed here, or that list is too old. The only place where what follows
+ * may be called.
+ */
+struct kiln__removal {
+	kiln_fd blobs;
+	kiln_fd index;
+};
+int kiln__store_begin_removal(const struct kiln__images *images, struct kiln__removal *ret,
+			      kiln_error *err);
+void kiln__store_end_removal(struct kiln__removal *removal);
 
 /*
  * Takes a name away; @name NULL: all names of the manifest @digest. What nothing leads to then

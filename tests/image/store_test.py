@@ -81,10 +81,10 @@ class Locked:
     """The store, locked as who removes from it locks it, until the test has seen who waits for that."""
 
     def __init__(self, home):
-        self.path = home.store / "lock"
+        self.home = home
 
     def __enter__(self):
-        self.fd = os.open(self.path, os.O_RDWR)
+        self.fd = os.open(self.home.store / "lock", os.O_RDWR)
         fcntl.fcntl(self.fd, fcntl.F_OFD_SETLKW, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
         return self
 
@@ -92,16 +92,20 @@ class Locked:
         os.close(self.fd)
 
     def waited_for(self, process):
-        """Whether @process waits for it, and does not end without."""
-        inode = f":{os.fstat(self.fd).st_ino} "
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            if process.poll() is not None:
-                return False
-            if any("->" in line and inode in line for line in open("/proc/locks", encoding="ascii")):
-                return True
-            time.sleep(0.01)
-        raise AssertionError("it neither waits nor ends")
+        return waits(self.home, process)
+
+
+def waits(home, process):
+    """Whether @process waits for the store's lock, and does not end without."""
+    inode = f":{(home.store / 'lock').stat().st_ino} "
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            return False
+        if any("->" in line and inode in line for line in open("/proc/locks", encoding="ascii")):
+            return True
+        time.sleep(0.01)
+    raise AssertionError("it neither waits nor ends")
 
 
 def test_tag_of_what_is_removed_meanwhile():
@@ -130,6 +134,55 @@ def test_tag_of_what_is_removed_meanwhile():
             home.verify()
             bad += home.kiln("image", "rm", f"m{i}:1").returncode != 0
     print(f"shown: of that many tags beside a removal, {bad} came too late, and the store is whole")
+
+
+def test_prune_beside_what_makes_a_vm():
+    """An image that a VM is being made of stays: it is held until the VM names it, and what VMs use is listed behind that."""
+    image = big_image(2, 200_000)
+    asked, go = threading.Event(), threading.Event()
+
+    def hook(handler):
+        if "/blobs/" in handler.path:
+            asked.set()
+            go.wait(60)
+        return False
+    with Home() as home, Registry(hook) as registry:
+        home.env["KILN_PULL_TIMEOUT"] = "60"
+        reference = registry.add(image)
+        creating = home.popen("create", "--name", "v", reference, "x", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert asked.wait(60)
+        pruning = home.popen("image", "prune", "-a", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        waits(home, pruning)
+        go.set()
+        out = creating.communicate(timeout=60)
+        assert creating.returncode == 0, out
+        out = pruning.communicate(timeout=60)
+        assert pruning.returncode == 0, out
+        assert len(home.blobs()) == len(image.blobs) + 1, "the image of a VM was removed"
+        assert image.digest in home.ok("image", "ls", "-q")
+    # The same where the image is here already: who makes a VM waits for who removes, and the other way round.
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        home.ok("pull", reference)
+        with Locked(home) as lock:
+            creating = home.popen("create", "--pull", "never", reference, "x", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            assert lock.waited_for(creating), "an image was taken while somebody removed images"
+        _, err = creating.communicate(timeout=60)
+        assert creating.returncode == 0, err
+        home.ok("image", "prune", "-a")
+        assert home.blobs()
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        for i in range(60 if SOAK else 10):
+            home.ok("pull", reference)
+            creating = home.popen("create", "--pull", "never", reference, "x", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(0.002 * (i % 6))
+            pruning = home.popen("image", "prune", "-a", stderr=subprocess.DEVNULL)
+            out, err = creating.communicate(timeout=60)
+            assert pruning.wait(60) == 0
+            assert creating.returncode == 125 and "no image" in err or creating.returncode == 0 and home.blobs(), (out, err)
+            if creating.returncode == 0:
+                home.ok("rm", "-f", out.strip())
 
 
 def test_ten_processes_download_each_layer_once():
