@@ -23,7 +23,6 @@ KILN__SYSCALLS(openat, newfstatat, fstat, lseek, read, write, close, set_robust_
 #define MAX_REDIRECTIONS 8
 #define MAX_ERROR_TEXT   4096
 #define MAX_HEADER       8192
-#define SLOWEST          512 /* bytes a second; less than that, for the whole timeout, is a failure */
 #define MAX_RETRY_AFTER  120
 
 struct http {
@@ -295,7 +294,7 @@ static void set_limits(struct transfer *transfer, CURL *easy)
 
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, timeout);
-	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)SLOWEST);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_SLOWEST);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, timeout);
 	if (transfer->call.document)
 		curl_easy_setopt(easy, CURLOPT_TIMEOUT, 2 * timeout);

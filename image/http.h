@@ -21,6 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes a second: less than that, for the whole timeout, is a failure. */
+#define HTTP_SLOWEST 512
+
 struct http;
 
 struct http_options {

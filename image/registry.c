@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry.h"
 
+#include "attempts.h"
+
 #include "err.h"
 #include "os.h"
 
@@ -292,11 +294,11 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 	for (unsigned attempt = 0;; attempt++) {
 		kiln__buf_clear(&body);
 		r = http_get(registry->http, &call, &answer, &transient, err);
-		if (r < 0 && (!transient || attempt + 1 == REGISTRY_ATTEMPTS)) {
+		if (r < 0 && (!transient || attempt + 1 == ATTEMPTS_MAX)) {
 			kiln__prefix(err, "the token server %.200s", realm);
 			return r;
 		}
-		if (r == 0 && !(registry_is_busy(answer.status) && attempt + 1 < REGISTRY_ATTEMPTS))
+		if (r == 0 && !(registry_is_busy(answer.status) && attempt + 1 < ATTEMPTS_MAX))
 			break;
 		after_s = r == 0 ? answer.retry_after_s : 0;
 		if (r == 0)
@@ -426,7 +428,7 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 
 		kiln__buf_clear(document->buf);
 		r = attempt(registry, kind, which, &call, answer, &transient, err);
-		if (r < 0 && (!transient || ++failures == REGISTRY_ATTEMPTS))
+		if (r < 0 && (!transient || ++failures == ATTEMPTS_MAX))
 			return r;
 		if (r < 0) {
 			r = http_pause(registry->http, registry_backoff(failures - 1, 0), err);
@@ -436,7 +438,7 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 		}
 		if (answer->status == 401 && ++refusals < 3)
 			r = registry_authorize(registry, answer, generation, err);
-		else if (registry_is_busy(answer->status) && ++failures < REGISTRY_ATTEMPTS)
+		else if (registry_is_busy(answer->status) && ++failures < ATTEMPTS_MAX)
 			r = http_pause(registry->http,
 				       registry_backoff(failures - 1, answer->retry_after_s), err);
 		else
