@@ -280,6 +280,7 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 		.form = post ? fields : NULL,
 		.tls = &tls,
 		.insecure = registry->insecure,
+		.insecure_at = base,
 		.document = true,
 		.body = collect,
 		.data = &body,
@@ -324,10 +325,15 @@ static int bearer(struct registry *registry, const char *challenge, kiln_error *
 	kiln__autofree char *scope = parameter(challenge, "scope");
 	kiln__autobuf fields = KILN__BUF_INIT;
 	bool secure = realm && strncasecmp(realm, "https://", 8) == 0;
-	bool plain = realm && strncasecmp(realm, "http://", 7) == 0;
+	kiln__autofree char *base = registry_url(registry, NULL, NULL);
+	bool plain = realm && strncasecmp(realm, "http://", 7) == 0 && base && registry->insecure &&
+		     http_may_be_insecure(base, realm);
 
-	/* A secret goes nowhere by a way that anybody may read, unless the user has said so. */
-	if (!secure && !(plain && registry->insecure))
+	/*
+	 * A secret goes nowhere by a way that anybody may read, unless the user has said so, which
+	 * is said of the registry and not of whom it sends us to.
+	 */
+	if (!secure && !plain)
 		return kiln__fail(
 			err, KILN_EPROTO,
 			"the registry sends us for a token to \"%.200s\", which is no https",

@@ -4,11 +4,12 @@
 import base64
 import json
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
 
-from imagetest import Home, Image, Registry, big_image, main, need
+from imagetest import Home, Image, Registry, Skip, big_image, main, need
 
 
 # --- who one is ------------------------------------------------------------------------------------------
@@ -338,6 +339,54 @@ def test_a_password_goes_to_no_token_server_by_http():
         shown_to(registry, serve)
         home.refused("login", "-u", "me", "--password-stdin", host, input="pw", words=(host, f"http://{elsewhere.host}/token"))
         assert not elsewhere.requests, elsewhere.requests
+
+
+def elsewhere_on_a_network():
+    """An address of this machine that is no loopback, to stand for another host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))  # sends nothing
+            return s.getsockname()[0]
+        except OSError:
+            pass
+    raise Skip("there is no network interface but loopback")
+
+
+def test_insecure_is_said_of_one_registry():
+    """One that may be spoken to by http has neither password, token request nor layer go to another host in the clear."""
+    address = elsewhere_on_a_network()
+    packed = base64.b64encode(b"me:pw").decode()
+    for login in ({"auth": packed}, {"identitytoken": "secret"}, None):
+        with Home() as home, Registry(address=address) as elsewhere, Registry() as registry:
+            image = Image()
+            reference = registry.add(image)
+            elsewhere.add(image)
+            (home.dir / ".docker").mkdir()
+            (home.dir / ".docker/config.json").write_text(json.dumps({"auths": {registry.host: login} if login else {}}))
+
+            def challenge(handler, elsewhere=elsewhere):
+                handler.send(401, b"", [("WWW-Authenticate", f'Bearer realm="http://{elsewhere.host}/token",service="s"')])
+                return True
+
+            def send_on(handler, elsewhere=elsewhere):
+                handler.send(307, b"", [("Location", f"http://{elsewhere.host}{handler.path}")])
+                return True
+            registry.hook = challenge if login else send_on
+            home.refused("pull", reference, words=(f"http://{elsewhere.host}/", "no https"))
+            assert not elsewhere.requests, elsewhere.requests
+            # By https its certificate is checked, as ever.
+            realm = f"https://{elsewhere.host}/token"
+
+            def secured(handler, realm=realm):
+                handler.send(401, b"", [("WWW-Authenticate", f'Bearer realm="{realm}",service="s"')])
+                return True
+            registry.hook = secured
+            authority = Authority(home.dir)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(authority.dir / "server.pem", authority.dir / "server.key")
+            elsewhere.server.socket = context.wrap_socket(elsewhere.server.socket, server_side=True)
+            home.refused("pull", reference, words=("token server", realm))
+            assert not elsewhere.requests, elsewhere.requests
 
 
 def test_a_token_server_that_sends_us_on():
