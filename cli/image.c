@@ -6,6 +6,7 @@
 #include "err.h"
 #include "images.h"
 #include "os.h"
+#include "outfile.h"
 #include "store.h"
 #include "timefmt.h"
 
@@ -509,7 +510,7 @@ static int save_one(struct context *context, const struct kiln__image_entry *ent
 		    kiln_error *err)
 {
 	const char *path = args_value(context->args, OPT_OUTPUT);
-	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	struct outfile file;
 	int r;
 
 	(void)data;
@@ -520,12 +521,13 @@ static int save_one(struct context *context, const struct kiln__image_entry *ent
 	}
 	if (!path)
 		return kiln__image_save(&context->images, entry, STDOUT_FILENO, err);
-	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_TRUNCATE,
-			  err);
-	if (r == 0)
-		r = kiln__image_save(&context->images, entry, fd, err);
+	r = outfile_open(&file, path, err);
 	if (r < 0)
-		kiln__os_remove(path, NULL);
+		return r;
+	r = kiln__image_save(&context->images, entry, file.fd, err);
+	if (r == 0)
+		return outfile_keep(&file, err);
+	outfile_drop(&file);
 	return r;
 }
 
