@@ -284,6 +284,24 @@ static json_t *entry_of(const json_t *table, const char *name)
 	return NULL;
 }
 
+/* Under whatever key it is: how many there were. */
+static unsigned drop_entries(json_t *table, const char *name)
+{
+	unsigned count = 0;
+	const char *key;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(table, next, key, value)
+	{
+		kiln__autofree char *plain = plain_key(key);
+
+		if (plain && strcmp(plain, name) == 0 && json_object_del(table, key) == 0)
+			count++;
+	}
+	return count;
+}
+
 static int take_entry(const json_t *entry, const char *file, struct kiln__login *ret,
 		      kiln_error *err)
 {
@@ -445,6 +463,8 @@ int kiln__auth_save(const char *host, const char *user, const char *password, ki
 		auths = json_object();
 		json_object_set_new(object, "auths", auths);
 	}
+	/* Not only under this key: which of two is found is nobody's choice. */
+	drop_entries(auths, host);
 	both = kiln__strf("%s:%s", user, password);
 	packed = both ? encode(both) : NULL;
 	if (!packed || json_object_set_new(auths, host, json_pack("{s:s}", "auth", packed)))
@@ -458,25 +478,63 @@ int kiln__auth_save(const char *host, const char *user, const char *password, ki
 	return r;
 }
 
-int kiln__auth_remove(const char *host, kiln_error *err)
+/* Removes what find_in() would find, but for the stores of helpers: 1 if there was something. */
+static int remove_entries(const char *path, json_t *object, const char *host, kiln_error *err)
 {
-	kiln__autofree char *path = NULL;
-	kiln__autobuf out = KILN__BUF_INIT;
-	autojson *object = NULL;
-	int r = kiln__auth_file(&path, err);
-	const char *helper;
+	int r;
 
-	if (r == 0)
-		r = load(path, &object, err);
-	if (r < 0 || !object)
-		return r;
-	helper = helper_for(object, host);
-	if (helper) {
-		r = run_helper(helper, "erase", server_of(host), &out, err);
-		return r == KILN_ENOENT ? 0 : r < 0 ? r : 1;
-	}
-	if (json_object_del(json_object_get(object, "auths"), host))
+	if (!drop_entries(json_object_get(object, "auths"), host))
 		return 0;
 	r = save(path, object, err);
 	return r < 0 ? r : 1;
+}
+
+static int erase_by_helper(const json_t *object, const char *host, kiln_error *err)
+{
+	kiln__autobuf out = KILN__BUF_INIT;
+	const char *helper = helper_for(object, host);
+	int r = helper ? run_helper(helper, "erase", server_of(host), &out, err) : KILN_ENOENT;
+
+	return r == KILN_ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+/* What other tools have kept is theirs; a helper that does not answer has nothing. */
+static char *find_still(const char *host)
+{
+	char *files[FILES];
+	char *found = NULL;
+
+	list_files(files);
+	for (size_t i = 0; i < FILES && !found; i++) {
+		struct kiln__login login = {NULL};
+		autojson *object = NULL;
+
+		if (files[i] && load(files[i], &object, NULL) == 0 && object &&
+		    find_in(object, files[i], host, "", &login, NULL) == 0 &&
+		    (login.user || login.identity))
+			found = kiln__take(files[i]);
+		kiln__login_done(&login);
+	}
+	free_files(files);
+	return found;
+}
+
+int kiln__auth_remove(const char *host, char **ret_still, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	autojson *object = NULL;
+	int removed = 0;
+	int erased = 0;
+	int r = kiln__auth_file(&path, err);
+
+	if (r == 0)
+		r = load(path, &object, err);
+	if (r == 0 && object)
+		r = removed = remove_entries(path, object, host, err);
+	if (r >= 0 && object)
+		r = erased = erase_by_helper(object, host, err);
+	if (r < 0)
+		return r;
+	*ret_still = find_still(host);
+	return removed || erased;
 }

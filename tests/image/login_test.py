@@ -116,6 +116,39 @@ def test_basic_authentication():
         home.ok("pull", reference)
 
 
+def test_logout_is_out():
+    """After it no login is found, under whatever key it was; where another tool has one, its file is named."""
+    packed = base64.b64encode(b"me:pw").decode()
+
+    def hook(handler):
+        if handler.headers.get("Authorization") == "Basic " + packed:
+            return False
+        handler.send(401, b"", [("WWW-Authenticate", 'Basic realm="x"')])
+        return True
+    with Home() as home, Registry(hook) as registry:
+        reference = registry.add(big_image(1))
+        docker, ours = home.dir / ".docker/config.json", home.dir / ".config/containers/auth.json"
+        docker.parent.mkdir()
+        ours.parent.mkdir(parents=True)
+        for key in (registry.host, f"https://{registry.host}/", f"https://{registry.host}/v1/"):
+            for path in (docker, ours):
+                path.write_text(json.dumps({"auths": {key: {"auth": packed}, "other.example": {"auth": packed}}}))
+                home.ok("pull", reference)
+                if path == docker:
+                    home.refused("logout", registry.host, words=(str(docker), registry.host, "docker logout"))
+                    path.unlink()
+                else:
+                    assert "logged out" in home.kiln("logout", registry.host).stderr
+                    assert list(json.loads(path.read_text())["auths"]) == ["other.example"]
+                home.refused("pull", reference, words=("401",))
+                assert "no login" in home.kiln("logout", registry.host).stderr
+        # Nor does an older key shadow a newer login.
+        ours.write_text(json.dumps({"auths": {f"https://{registry.host}/": {"auth": base64.b64encode(b"me:old").decode()}}}))
+        home.ok("login", "-u", "me", "--password-stdin", registry.host, input="pw")
+        home.ok("pull", reference)
+        assert list(json.loads(ours.read_text())["auths"]) == [registry.host]
+
+
 def test_secrets_go_to_their_registry_only():
     """A registry that sends us to another host for a layer does not send our token with us."""
     image = big_image(1)
