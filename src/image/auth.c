@@ -8,13 +8,10 @@
 #include "os.h"
 #include "run.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_FILE (1u << 20)
 
@@ -156,24 +153,17 @@ static int load(const char *path, json_t **ret, kiln_error *err)
 
 /* --- credential helpers ---------------------------------------------------------------------- */
 
+/* A file without a name: nobody need read it meanwhile, however long it is. */
 static int helper_input(const char *text, kiln_fd *ret, kiln_error *err)
 {
-	kiln_fd pipes[2];
-	ssize_t put;
-	int r;
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r = kiln__os_shared_memory(&fd, "credentials", strlen(text), err);
 
-	r = kiln__os_pipe(pipes, err);
-	if (r < 0)
-		return r;
-	/* It fits into the pipe's buffer: nobody need read it meanwhile. */
-	put = write(pipes[1], text, strlen(text));
-	close(pipes[1]);
-	if (put != (ssize_t)strlen(text)) {
-		close(pipes[0]);
-		return kiln__fail(err, KILN_ESYSTEM, "cannot write to a pipe");
-	}
-	*ret = pipes[0];
-	return 0;
+	if (r == 0)
+		r = kiln__os_pwrite_full(fd, text, strlen(text), 0, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&fd);
+	return r;
 }
 
 /* Runs docker-credential-NAME VERB with @input; what it printed is added to @out. */

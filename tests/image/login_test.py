@@ -116,6 +116,24 @@ def test_basic_authentication():
         home.ok("pull", reference)
 
 
+def test_a_helper_takes_a_secret_of_any_length():
+    with Home() as home, Registry() as registry:
+        program = home.dir / "docker-credential-long"
+        program.write_text(f"#!/bin/sh\ncat > {home.dir}/got\n")
+        program.chmod(0o755)
+        home.env["PATH"] = f"{home.dir}:{home.env['PATH']}"
+        (home.dir / ".config/containers").mkdir(parents=True)
+        (home.dir / ".config/containers/auth.json").write_text('{"credsStore": "long"}')
+        secret = '"' * 60_000  # twice that as JSON, more than a pipe holds
+        process = home.popen("login", "-u", "me", "--password-stdin", registry.host, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            _, err = process.communicate(secret, timeout=30)
+        finally:
+            process.kill()
+        assert process.returncode == 0, err
+        assert json.loads((home.dir / "got").read_text()) == {"ServerURL": registry.host, "Username": "me", "Secret": secret}
+
+
 def test_logout_is_out():
     """After it no login is found, under whatever key it was; where another tool has one, its file is named."""
     packed = base64.b64encode(b"me:pw").decode()
