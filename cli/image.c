@@ -397,21 +397,38 @@ static void print_freed(const struct kiln__freed *freed)
 	fprintf(stderr, "%s freed\n", format_bytes(freed->bytes, text, sizeof(text)));
 }
 
-static int rm_one(struct context *context, const struct kiln__image_entry *entry, void *data,
-		  kiln_error *err)
+/* Also what nothing is known of any more: one that is broken can be removed. */
+static int rm_one(struct context *context, const struct kiln__image_list *list, const char *text,
+		  char *const *used, kiln_error *err)
 {
-	char **used = data;
-	struct kiln__freed freed;
 	bool force = args_has(context->args, OPT_FORCE);
+	const struct kiln__image_entry *entry;
+	struct kiln__freed freed;
+	int r = kiln__store_find(list, text, &entry, err);
 
+	if (r < 0)
+		return r;
 	if (is_used(used, entry->digest) && !force) {
 		kiln__fail(err, KILN_EBUSY, "a VM is made of %s", entry->name);
 		kiln__hint(err, "remove the VM first, or use --force: it is pulled again then");
 		return KILN_EBUSY;
 	}
-	return kiln__store_remove(&context->images, entry->name[0] ? entry->name : NULL,
-				  entry->digest, force ? NULL : (const char *const *)used, &freed,
-				  err);
+	return kiln__store_remove(
+		&context->images, kiln__store_is_name(entry, text) ? entry->name : NULL,
+		entry->digest, force ? NULL : (const char *const *)used, &freed, err);
+}
+
+static int rm_all(struct context *context, char *const *used, kiln_error *err)
+{
+	struct kiln__image_list list;
+	int r = kiln__store_list(&context->images, &list, err);
+
+	if (r < 0)
+		return r;
+	for (char **name = context->rest; r == 0 && *name; name++)
+		r = rm_one(context, &list, *name, used, err);
+	kiln__store_list_done(&list);
+	return r;
 }
 
 /* What VMs use is listed when no more of them can come to use an image. */
@@ -425,7 +442,7 @@ static int image_rm(struct context *context, kiln_error *err)
 		return r;
 	r = list_used(context, &used, err);
 	if (r == 0)
-		r = for_each(context, rm_one, used, err);
+		r = rm_all(context, used, err);
 	kiln__store_end_removal(&removal);
 	free_used(used);
 	return r;

@@ -107,9 +107,15 @@ int kiln__store_list(const struct kiln__images *images, struct kiln__image_list 
 		     kiln_error *err);
 void kiln__store_list_done(struct kiln__image_list *list);
 
-/* The entry that a name, a digest or the beginning of one (12 digits) stands for. KILN_ENOENT. */
+/*
+ * The entry that a name, a digest or the beginning of one (12 digits) stands for: a name first,
+ * wherever that is no whole digest. KILN_ENOENT.
+ */
 int kiln__store_find(const struct kiln__image_list *list, const char *text,
 		     const struct kiln__image_entry **ret, kiln_error *err);
+
+/* Whether @text is its name, and not another name or a digest. */
+bool kiln__store_is_name(const struct kiln__image_entry *entry, const char *text);
 
 /* Gives the image of an entry one more name, which no longer means another one. */
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,

@@ -111,26 +111,49 @@ static int find_by_digest(const struct kiln__image_list *list, const char *text,
 	return 0;
 }
 
-int kiln__store_find(const struct kiln__image_list *list, const char *text,
-		     const struct kiln__image_entry **ret, kiln_error *err)
+bool kiln__store_is_name(const struct kiln__image_entry *entry, const char *text)
 {
 	struct kiln__reference reference;
 	char name[KILN__REFERENCE_TEXT_MAX];
-	int r = find_by_digest(list, text, ret, err);
 
+	if (kiln__reference_parse(&reference, text, NULL) < 0)
+		return false;
+	kiln__store_name(&reference, name);
+	return strcmp(entry->name, name) == 0;
+}
+
+static const struct kiln__image_entry *find_by_name(const struct kiln__image_list *list,
+						    const char *text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (kiln__store_is_name(&list->entries[i], text))
+			return &list->entries[i];
+	return NULL;
+}
+
+/* A name may look like the beginning of a digest, but not like a whole one. */
+int kiln__store_find(const struct kiln__image_list *list, const char *text,
+		     const struct kiln__image_entry **ret, kiln_error *err)
+{
+	const struct kiln__image_entry *named =
+		kiln__is_sha256(text) ? NULL : find_by_name(list, text);
+	struct kiln__reference reference;
+	char name[KILN__REFERENCE_TEXT_MAX];
+	int r = named ? 0 : find_by_digest(list, text, ret, err);
+
+	if (named)
+		*ret = named;
 	if (r != KILN_ENOENT)
 		return r;
 	r = kiln__reference_parse(&reference, text, err);
 	if (r < 0)
 		return r;
-	kiln__store_name(&reference, name);
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->entries[i].name, name) == 0 ||
-		    (reference.digest[0] &&
-		     strcmp(list->entries[i].digest, reference.digest) == 0)) {
+	for (size_t i = 0; reference.digest[0] && i < list->count; i++)
+		if (strcmp(list->entries[i].digest, reference.digest) == 0) {
 			*ret = &list->entries[i];
 			return 0;
 		}
+	kiln__store_name(&reference, name);
 	kiln__fail(err, KILN_ENOENT, "there is no image %s here", name);
 	kiln__hint(err, "\"kiln image ls\" lists those that there are");
 	return KILN_ENOENT;

@@ -61,7 +61,7 @@ static int mark_all(const struct kiln__images *images, const json_t *manifests,
 			kiln__fail(err, KILN_EFORMAT, "the image store has lost what it knew of %s",
 				   kiln__index_name(item) ? kiln__index_name(item)
 							  : kiln__index_digest(item));
-			kiln__hint(err, "pull that image again: kiln pull NAME");
+			kiln__hint(err, "pull that image again, or remove it: \"kiln image rm\"");
 			return KILN_EFORMAT;
 		}
 		if (r < 0)

@@ -77,6 +77,45 @@ def test_rm():
         home.refused("image", "rm", "mine:5", words=("no image",))
 
 
+def test_rm_of_what_is_broken():
+    """A name whose description is lost can be removed, and then the store is as good as before."""
+    image, other, third = big_image(1), big_image(1), big_image(1)
+    with Home() as home, Registry() as registry:
+        lost = registry.add(image)
+        for reference in (lost, registry.add(other, "other"), registry.add(third, "third")):
+            home.ok("pull", reference)
+        registry.hook = lambda handler: handler.send(404) or True
+        (home.store / "images" / image.digest[7:]).unlink()
+        home.refused("image", "prune", words=(lost, "image rm"))
+        home.ok("image", "rm", lost)
+        home.verify()
+        home.ok("image", "prune")
+        assert home.blobs() == sorted(d[7:] for i in (other, third) for d in (*i.blobs, i.digest))
+        (home.store / "images" / other.digest[7:]).unlink()
+        home.ok("image", "rm", other.digest)
+        assert home.ok("image", "ls", "-q").strip() == third.digest
+
+
+def test_names_and_digests():
+    """A digest stands for all names of its image, and a name that looks like the beginning of one is a name."""
+    image, other = big_image(1), big_image(1)
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        home.ok("pull", reference)
+        home.ok("image", "tag", reference, "two:1")
+        home.ok("image", "tag", reference, "three:1")
+        home.ok("image", "rm", image.digest[7:19])
+        assert home.ok("image", "ls", "-q") == "" and home.blobs() == []
+        home.ok("pull", reference)
+        home.ok("pull", registry.add(other, "other"))
+        digits = image.digest[7:19]
+        home.ok("image", "tag", f"{registry.host}/other:1", digits)
+        [about] = json.loads(home.ok("image", "inspect", digits))
+        assert about["digest"] == other.digest
+        home.ok("image", "rm", digits)
+        assert sorted(home.ok("image", "ls", "-q").split()) == sorted([image.digest, other.digest])
+
+
 class Locked:
     """The store, locked as who removes from it locks it, until the test has seen who waits for that."""
 
