@@ -4,7 +4,9 @@
 import fcntl
 import json
 import os
+import pathlib
 import random
+import signal
 import struct
 import subprocess
 import threading
@@ -248,6 +250,7 @@ def test_killed_at_any_moment():
     """After each SIGKILL the store is whole, and the next pull gets what is missing, and no byte of a whole layer again."""
     rng = random.Random(11)
     kills = 50 if SOAK else 12
+    resumed = 0
     for i in range(kills):
         image = big_image(3, 600_000)
 
@@ -279,15 +282,76 @@ def test_killed_at_any_moment():
                 except AssertionError:
                     time.sleep(0.01)
             home.verify()
+            layers = {layer["digest"][7:]: layer["size"] for layer in image.manifest["layers"]}
+            partial = {digits: home.store / "blobs/sha256" / (digits + ".partial") for digits in layers}
+            cut = {digits: path.stat().st_size for digits, path in partial.items() if path.exists() and path.stat().st_size}
             before = {layer["digest"] for layer in image.manifest["layers"] if layer["digest"][7:] in home.blobs()}
             asked = len(registry.requests)
             assert image.digest in home.ok("pull", reference)
             again = [path for path, _ in registry.requests[asked:] if "/blobs/" in path]
+            for digits, size in cut.items():
+                ranges = [headers.get("Range") for path, headers in registry.requests[asked:] if path.endswith(digits)]
+                assert ranges == ([] if size == layers[digits] else [f"bytes={size}-"]), (size, ranges)
+                resumed += 1
             assert not [path for path in again if path.split("/")[-1] in before], (before, again)
             home.verify()
             assert not list((home.store / "blobs/sha256").glob("*.partial"))
             assert len([p for p in home.objects() if "chain" in p.name]) == 1
-    print(f"shown: {kills} pulls killed, the store whole each time")
+    assert resumed, "no pull was killed within a layer"
+    print(f"shown: {kills} pulls killed, the store whole each time; {resumed} layers taken up where they were cut")
+
+
+def helper_of(process):
+    """The one process that @process has begun."""
+    [pid] = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "kiln-image"
+    return int(pid)
+
+
+def test_killed_within_a_layer():
+    """Whoever of the two is killed, kiln or kiln-image: what of a layer is there stays, and no byte of it comes again."""
+    image = big_image(1, 900_000)
+    layer = image.manifest["layers"][0]["digest"]
+    for victim in ("kiln", "kiln-image"):
+        sent, go = threading.Event(), threading.Event()
+
+        def hook(handler, sent=sent, go=go):
+            if not handler.path.endswith(layer) or go.is_set():
+                return False
+            data = registry.blobs[layer]
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(data)))
+            handler.end_headers()
+            handler.wfile.write(data[:500_000])
+            sent.set()
+            go.wait(60)
+            handler.close_connection = True
+            return True
+        with Home() as home, Registry(hook) as registry:
+            home.env["KILN_PULL_TIMEOUT"] = "60"
+            reference = registry.add(image)
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            assert sent.wait(60)
+            partial = home.store / "blobs/sha256" / (layer[7:] + ".partial")
+            until = time.monotonic() + 60
+            while not partial.exists() or partial.stat().st_size < 500_000:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            os.kill(helper_of(process) if victim == "kiln-image" else process.pid, signal.SIGKILL)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == (125 if victim == "kiln-image" else -signal.SIGKILL), (process.returncode, err)
+            go.set()
+            while True:
+                try:
+                    home.no_process_left()
+                    break
+                except AssertionError:
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+            assert partial.stat().st_size == 500_000 and layer[7:] not in home.blobs()
+            home.ok("pull", reference)
+            assert [headers.get("Range") for path, headers in registry.requests if path.endswith(layer)] == [None, "bytes=500000-"]
+            home.verify()
 
 
 def test_a_root_killed_at_any_moment():
