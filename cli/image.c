@@ -553,8 +553,7 @@ static int image_save(struct context *context, kiln_error *err)
 	return for_each(context, save_one, NULL, err);
 }
 
-/* --- the verb ------------------------------------------------------------------------------------
- */
+/* --- the verb -------------------------------------------------------------------------------- */
 
 static const struct subcommand {
 	const char *name;

@@ -9,9 +9,10 @@
  *   reference  a tag or a digest
  *   digest     what the document it leads to must have, or absent
  *   arch       as uname has it
- *   registries [{host, path, insecure, user, password, identity, authorities, certificate, key}],
- * asked in this order: mirrors first parallel   how many layers at a time login      true: nothing
- * but whether the first of them lets this user in
+ *   registries asked in this order, mirrors first: objects of host, path, insecure, user, password,
+ *              identity, authorities, certificate, key
+ *   parallel   how many layers at a time
+ *   login      true: nothing but whether the first of them lets this user in
  *
  * Layers that another process is writing are waited for at the end, with nothing of one's own
  * in work, so that nobody waits in a circle.
@@ -74,8 +75,7 @@ struct fetch {
 	kiln_error err; /* of a job */
 };
 
-/* --- progress ------------------------------------------------------------------------------------
- */
+/* --- progress -------------------------------------------------------------------------------- */
 
 static void tell(struct fetch *fetch, bool now)
 {

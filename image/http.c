@@ -487,8 +487,7 @@ static int follow(struct transfer *transfer, kiln_error *err)
 	return prepare(transfer, err);
 }
 
-/* --- how it ended ------------------------------------------------------------------------------
- */
+/* --- how it ended ---------------------------------------------------------------------------- */
 
 static bool is_transient(CURLcode code)
 {

@@ -50,8 +50,7 @@ struct loading {
 	char *name; /* that the image has there, malloc'ed, or NULL */
 };
 
-/* --- archives ------------------------------------------------------------------------------------
- */
+/* --- archives -------------------------------------------------------------------------------- */
 
 static char *plain_path(const char *path)
 {
@@ -592,9 +591,7 @@ static int import_tar(struct loading *loading, json_t **ret, kiln_error *err)
 	return r < 0 ? r : make_manifest(loading, &config, &layer, 1, ret, err);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int load(struct loading *loading, json_t **ret, kiln_error *err)
 {

@@ -90,8 +90,7 @@ static int apply_opaque(struct plan *plan, const char *path, kiln_error *err)
 	return r < 0 ? r : 0;
 }
 
-/* --- entries ------------------------------------------------------------------------------------
- */
+/* --- entries --------------------------------------------------------------------------------- */
 
 /* The attributes of a directory are those of the entry that described it last. */
 static void redescribe(struct plan *plan, struct inode *to, const struct inode *from)
@@ -261,8 +260,7 @@ int plan_entry(struct plan *plan, struct archive_entry *entry, kiln_error *err)
 	}
 }
 
-/* --- what is left --------------------------------------------------------------------------------
- */
+/* --- what is left ---------------------------------------------------------------------------- */
 
 static int by_position(const void *a, const void *b)
 {

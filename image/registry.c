@@ -17,8 +17,7 @@
 #define FIRST_PAUSE_MS   250
 #define MAX_PAUSE_MS     8000
 
-/* --- settings ------------------------------------------------------------------------------------
- */
+/* --- settings -------------------------------------------------------------------------------- */
 
 static const char *text_of(const json_t *object, const char *key)
 {

@@ -239,9 +239,7 @@ static int ask_helper(const char *name, const char *host, struct kiln__login *re
 	return ret->user && ret->password ? 0 : kiln__fail_nomem(err);
 }
 
-/* --- entries
- * ------------------------------------------------------------------------------------------------
- */
+/* --- entries --------------------------------------------------------------------------------- */
 
 /* How a key of "auths" names a registry: older ones are URLs. malloc'ed. */
 static char *plain_key(const char *key)

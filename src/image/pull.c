@@ -262,9 +262,7 @@ int kiln__image_get(const struct kiln__images *images, const struct kiln__image_
 	return 0;
 }
 
-/* --- roots
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- roots ----------------------------------------------------------------------------------- */
 
 struct making {
 	const struct kiln__images *images;
@@ -400,9 +398,7 @@ int kiln__image_root_of(const struct kiln__images *images, const char *reference
 	return r;
 }
 
-/* --- login
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- login ----------------------------------------------------------------------------------- */
 
 int kiln__image_check_login(const struct kiln__images *images, const char *host, const char *user,
 			    const char *password, kiln_error *err)

@@ -86,8 +86,7 @@ int kiln__image_root_of(const struct kiln__images *images, const char *reference
 int kiln__image_check_login(const struct kiln__images *images, const char *host, const char *user,
 			    const char *password, kiln_error *err);
 
-/* --- what is there -------------------------------------------------------------------------------
- */
+/* --- what is there --------------------------------------------------------------------------- */
 
 struct kiln__image_entry {
 	char name[KILN__REFERENCE_TEXT_MAX]; /* empty: without a name any more */

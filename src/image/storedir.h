@@ -74,8 +74,7 @@ int kiln__index_drop_ref(const struct kiln__images *images, const char *name, co
 int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
 		       const json_t *about, kiln_error *err);
 
-/* --- what is known of an image -----------------------------------------------------------------
- */
+/* --- what is known of an image --------------------------------------------------------------- */
 
 /* By the digest of its manifest. KILN_ENOENT. */
 int kiln__store_about(const struct kiln__images *images, const char *digest, json_t **ret,

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the list ----------------------------------------------------------------------------------
- */
+/* --- the list -------------------------------------------------------------------------------- */
 
 void kiln__store_list_done(struct kiln__image_list *list)
 {
@@ -200,8 +199,7 @@ int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_
 	return record_again(images, entry, whole, err);
 }
 
-/* --- what it takes -------------------------------------------------------------------------------
- */
+/* --- what it takes --------------------------------------------------------------------------- */
 
 static int add_sizes(char *path, const char *prefix, uint64_t *ret, kiln_error *err)
 {

@@ -104,6 +104,17 @@ def test_archives_that_lie():
         home.no_process_left()
 
 
+def test_what_is_no_name():
+    """Who names an archive or a path for an image is told what to do."""
+    with Home() as home:
+        for source in ("oci:/tmp/dir", "docker-archive:/tmp/a.tar", "oci-archive:./a.tar"):
+            home.refused("create", source, "x", words=("no name of an image", f"kiln image load {source} NAME"))
+        for path in ("./root.tar", "/srv/root"):
+            home.refused("create", path, "x", words=("no name of an image", "--rootfs"))
+        result = home.kiln("disk", "info", home.dir / "nosuch")
+        assert result.returncode == 125 and result.stdout == "" and "nosuch" in result.stderr, result
+
+
 def test_history_and_df():
     image = Image([ROOT, tar_of([entry("more", data=b"x" * 9000)])])
     image.config["history"] = [{"created": "2024-01-02T03:04:05Z", "created_by": "ADD root"}, {"created_by": "ENV A=b", "empty_layer": True},
