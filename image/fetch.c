@@ -525,6 +525,9 @@ static int fetch_image(struct fetch *fetch, json_t **ret, kiln_error *err)
 		r = get_layers(fetch, err);
 	if (r == 0)
 		r = keep_documents(fetch, err);
+	/* What the store's index comes to name is there after a power cut. */
+	if (r == 0)
+		r = kiln__os_sync(fetch->request->dir, err);
 	if (r == 0 && (json_object_set_new(*ret, "top", json_string(fetch->top)) ||
 		       json_object_set_new(*ret, "registry",
 					   json_string(fetch->registries[fetch->current].host))))

@@ -627,6 +627,9 @@ int command_load(const struct request *request, kiln_error *err)
 				  "load needs --output-dir, one of --input and --dir, and a kind");
 	}
 	r = loading.files ? load(&loading, &result, err) : kiln__fail_nomem(err);
+	/* What the store's index comes to name is there after a power cut. */
+	if (r == 0)
+		r = kiln__os_sync(request->output_dir, err);
 	if (r < 0)
 		kiln__prefix(err, "%s", request->name);
 	json_decref(loading.files);

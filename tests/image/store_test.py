@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from imagetest import ARCH, Home, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, main, sha256
+from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, main, need, sha256
 
 
 def test_a_pull_and_what_there_is_to_see_of_it():
@@ -430,6 +430,26 @@ def test_a_registry_that_is_busy_is_asked_again():
         home.ok("pull", registry.add(image))
         assert times[1] - times[0] >= 0.99, "it did not wait as it was told"
         assert all(count == 2 for count in seen.values()), seen
+
+
+def test_what_is_named_survives_a_power_cut():
+    """Each blob is synchronised before it gets its name, and their directory before the index names them."""
+    need("strace")
+    image = big_image(2)
+    with Home() as home, Registry() as registry:
+        trace = home.dir / "trace"
+        image.layout(home.dir / "layout")
+        for args in (("pull", registry.add(image)), ("image", "load", f"oci:{home.dir}/layout:test", "h:1")):
+            result = subprocess.run(["strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,fdatasync,renameat,renameat2,rename,linkat", KILN, *args],
+                                    env=home.env, capture_output=True, text=True, timeout=120, check=False)
+            assert result.returncode == 0, result
+            calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "sync(" in line or "rename" in line or "linkat(" in line]
+            named = [i for i, call in enumerate(calls) if "rename" in call and ".partial" in call]
+            assert len(named) >= 4, calls
+            assert all(sum("sync" in call and ".partial>" in call for call in calls[:at]) > before for before, at in enumerate(named)), calls
+            index = next(i for i, call in enumerate(calls) if "sync" not in call and "index.json" in call)
+            assert any("sync" in call and "blobs/sha256>" in call for call in calls[named[-1]:index]), calls
+            home.ok("image", "rm", image.digest)
 
 
 def test_names_of_several_platforms():
