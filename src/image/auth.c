@@ -388,21 +388,41 @@ int kiln__auth_file(char **ret, kiln_error *err)
 	return KILN_ENOENT;
 }
 
-static int save(const char *path, const json_t *object, kiln_error *err)
+/*
+ * Until *@ret is closed, no other kiln reads the file to change it. Beside it, since the file is
+ * replaced; what the containers' tools do meanwhile is theirs to say.
+ */
+static int lock(const char *path, kiln_fd *ret, kiln_error *err)
 {
-	kiln__autofree char *text = json_dumps(object, JSON_INDENT(8));
+	kiln__autofree char *beside = kiln__strf("%s.lock", path);
 	kiln__autofree char *dir = strdup(path);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	char *slash = dir ? strrchr(dir, '/') : NULL;
 	int r = 0;
 
-	if (!text || !dir)
+	if (!beside || !dir)
 		return kiln__fail_nomem(err);
 	if (slash && slash != dir) {
 		*slash = '\0';
 		r = kiln__os_mkdir_p(dir, 0700, err);
 	}
 	if (r == 0)
-		r = kiln__os_replace_file(path, text, strlen(text), 0600, true, err);
+		r = kiln__os_open(&fd, beside, KILN__OPEN_WRITE | KILN__OPEN_CREATE, err);
+	if (r == 0)
+		r = kiln__os_lock_part(fd, 0, true, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&fd);
+	return r;
+}
+
+static int save(const char *path, const json_t *object, kiln_error *err)
+{
+	kiln__autofree char *text = json_dumps(object, JSON_INDENT(8));
+	int r;
+
+	if (!text)
+		return kiln__fail_nomem(err);
+	r = kiln__os_replace_file(path, text, strlen(text), 0600, true, err);
 	kiln__wipe(text, strlen(text));
 	return r;
 }
@@ -434,10 +454,13 @@ static int save_by_helper(const char *helper, const char *host, const char *user
 int kiln__auth_save(const char *host, const char *user, const char *password, kiln_error *err)
 {
 	kiln__autofree char *path = NULL, *both = NULL, *packed = NULL;
+	kiln__autoclose kiln_fd locked = KILN_FD_NONE;
 	autojson *object = NULL;
 	json_t *auths;
 	int r = kiln__auth_file(&path, err);
 
+	if (r == 0)
+		r = lock(path, &locked, err);
 	if (r == 0)
 		r = load(path, &object, err);
 	if (r < 0)
@@ -510,11 +533,15 @@ static char *find_still(const char *host)
 int kiln__auth_remove(const char *host, char **ret_still, kiln_error *err)
 {
 	kiln__autofree char *path = NULL;
+	kiln__autoclose kiln_fd locked = KILN_FD_NONE;
 	autojson *object = NULL;
+	struct kiln__os_stat st;
 	int removed = 0;
 	int erased = 0;
 	int r = kiln__auth_file(&path, err);
 
+	if (r == 0 && kiln__os_stat(path, &st, NULL) == 0)
+		r = lock(path, &locked, err);
 	if (r == 0)
 		r = load(path, &object, err);
 	if (r == 0 && object)

@@ -134,6 +134,24 @@ def test_a_helper_takes_a_secret_of_any_length():
         assert json.loads((home.dir / "got").read_text()) == {"ServerURL": registry.host, "Username": "me", "Secret": secret}
 
 
+def test_logins_at_once():
+    """None of them is lost: who changes the file of logins has it alone."""
+    with Home() as home, Registry(address="0.0.0.0") as registry:
+        hosts = [f"127.0.0.{i}:{registry.port}" for i in range(1, 9)]
+        for _ in range(10):
+            processes = [home.popen("login", "-u", f"me{i}", "--password-stdin", host, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+                         for i, host in enumerate(hosts)]
+            for process in processes:
+                process.stdin.write("pw")
+                process.stdin.close()
+            assert [process.wait(60) for process in processes] == [0] * len(hosts)
+            for process in processes:
+                process.stderr.close()
+            auth = home.dir / ".config/containers/auth.json"
+            assert sorted(json.loads(auth.read_text())["auths"]) == sorted(hosts)
+            auth.unlink()
+
+
 def test_logout_is_out():
     """After it no login is found, under whatever key it was; where another tool has one, its file is named."""
     packed = base64.b64encode(b"me:pw").decode()
