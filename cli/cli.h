@@ -27,6 +27,7 @@
 #include <kiln/manager.h>
 
 #include "args.h"
+#include "os.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -45,6 +46,7 @@ struct cli {
 	bool bar;              /* and it may be drawn over, on a terminal */
 	bool drawn;            /* something is drawn */
 	bool silent;           /* and what else is said there, too, is not */
+	kiln_fd image_held;    /* keeps an image until a VM names it; KILN_FD_NONE: none */
 	int killed_by;         /* the signal that ended the work: kiln then dies by it; 0: none */
 };
 

@@ -222,13 +222,17 @@ static int info(const struct args *args, const struct kiln__home *home, kiln_err
 					    "ALLOCATED", "IN USE BY", NULL};
 	bool json = args_is(args, OPT_FORMAT, "json");
 	json_t *array = json_array();
-	struct table *table = json ? NULL : table_new(heads);
+	struct table *table;
 	struct kiln__image_info image;
 	struct kiln__disk_users users;
 	char text[32];
 	char *printed;
 	int r = args->count < 2 ? refuse_count("info FILE...", err) : 0;
 
+	/* Heads over nothing say no more than the error. */
+	if (r == 0)
+		r = look(home, args->positional[1], &image, &users, err);
+	table = json || r < 0 ? NULL : table_new(heads);
 	for (char **path = args->positional + 1; r == 0 && *path; path++) {
 		r = look(home, *path, &image, &users, err);
 		if (r < 0)

@@ -115,6 +115,23 @@ static enum kiln__pull_policy policy_of(const struct args *args)
 
 /* --- into a configuration ------------------------------------------------------ */
 
+/* Archives and directories are no names: what is done with them first. */
+static void hint_at_source(const char *name, kiln_error *err)
+{
+	enum kiln__image_source source;
+	const char *rest;
+	bool is_source = kiln__image_source_of(name, &source, &rest);
+
+	if (err->code != KILN_EINVAL || (!is_source && *name != '/' && *name != '.'))
+		return;
+	err->hint[0] = '\0'; /* the one about how names are written */
+	if (is_source)
+		kiln__hint(err, "load it and give it a name: \"kiln image load %.120s NAME\"",
+			   name);
+	else
+		kiln__hint(err, "a root directory, tar archive or squashfs goes by --rootfs");
+}
+
 int configure_image(struct cli *cli, const struct args *args, const char *name, bool commanded,
 		    kiln_config *config, kiln_error *err)
 {
@@ -122,6 +139,7 @@ int configure_image(struct cli *cli, const struct args *args, const char *name, 
 		.reference = name,
 		.pull = policy_of(args),
 		.brief = true,
+		.held = &cli->image_held,
 		.transfer = show_transfer,
 		.data = cli,
 	};
@@ -144,8 +162,10 @@ int configure_image(struct cli *cli, const struct args *args, const char *name, 
 	request.arch = arch ? arch : kiln__os_arch();
 	r = kiln__image_get(&images, &request, &image, err);
 	close_images(&images);
-	if (r < 0)
+	if (r < 0) {
+		hint_at_source(name, err);
 		return r;
+	}
 	r = kiln__imageconf_apply(config, &image, &how, err);
 	kiln__image_done(&image);
 	return r;

@@ -6,6 +6,7 @@
 #include "err.h"
 #include "images.h"
 #include "os.h"
+#include "outfile.h"
 #include "store.h"
 #include "timefmt.h"
 
@@ -396,43 +397,71 @@ static void print_freed(const struct kiln__freed *freed)
 	fprintf(stderr, "%s freed\n", format_bytes(freed->bytes, text, sizeof(text)));
 }
 
-static int rm_one(struct context *context, const struct kiln__image_entry *entry, void *data,
-		  kiln_error *err)
+/* Also what nothing is known of any more: one that is broken can be removed. */
+static int rm_one(struct context *context, const struct kiln__image_list *list, const char *text,
+		  char *const *used, kiln_error *err)
 {
-	char **used = data;
-	struct kiln__freed freed;
 	bool force = args_has(context->args, OPT_FORCE);
+	const struct kiln__image_entry *entry;
+	struct kiln__freed freed;
+	int r = kiln__store_find(list, text, &entry, err);
 
+	if (r < 0)
+		return r;
 	if (is_used(used, entry->digest) && !force) {
 		kiln__fail(err, KILN_EBUSY, "a VM is made of %s", entry->name);
 		kiln__hint(err, "remove the VM first, or use --force: it is pulled again then");
 		return KILN_EBUSY;
 	}
-	return kiln__store_remove(&context->images, entry->name[0] ? entry->name : NULL,
-				  entry->digest, force ? NULL : (const char *const *)used, &freed,
-				  err);
+	return kiln__store_remove(
+		&context->images, kiln__store_is_name(entry, text) ? entry->name : NULL,
+		entry->digest, force ? NULL : (const char *const *)used, &freed, err);
 }
 
+static int rm_all(struct context *context, char *const *used, kiln_error *err)
+{
+	struct kiln__image_list list;
+	int r = kiln__store_list(&context->images, &list, err);
+
+	if (r < 0)
+		return r;
+	for (char **name = context->rest; r == 0 && *name; name++)
+		r = rm_one(context, &list, *name, used, err);
+	kiln__store_list_done(&list);
+	return r;
+}
+
+/* What VMs use is listed when no more of them can come to use an image. */
 static int image_rm(struct context *context, kiln_error *err)
 {
+	struct kiln__removal removal;
 	char **used = NULL;
-	int r = list_used(context, &used, err);
+	int r = kiln__store_begin_removal(&context->images, &removal, err);
 
+	if (r < 0)
+		return r;
+	r = list_used(context, &used, err);
 	if (r == 0)
-		r = for_each(context, rm_one, used, err);
+		r = rm_all(context, used, err);
+	kiln__store_end_removal(&removal);
 	free_used(used);
 	return r;
 }
 
 static int image_prune(struct context *context, kiln_error *err)
 {
+	struct kiln__removal removal;
 	struct kiln__freed freed;
 	char **used = NULL;
-	int r = list_used(context, &used, err);
+	int r = kiln__store_begin_removal(&context->images, &removal, err);
 
+	if (r < 0)
+		return r;
+	r = list_used(context, &used, err);
 	if (r == 0)
 		r = kiln__store_prune(&context->images, args_has(context->args, OPT_ALL),
 				      (const char *const *)used, &freed, err);
+	kiln__store_end_removal(&removal);
 	free_used(used);
 	if (r == 0)
 		print_freed(&freed);
@@ -498,7 +527,7 @@ static int save_one(struct context *context, const struct kiln__image_entry *ent
 		    kiln_error *err)
 {
 	const char *path = args_value(context->args, OPT_OUTPUT);
-	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	struct outfile file;
 	int r;
 
 	(void)data;
@@ -509,12 +538,13 @@ static int save_one(struct context *context, const struct kiln__image_entry *ent
 	}
 	if (!path)
 		return kiln__image_save(&context->images, entry, STDOUT_FILENO, err);
-	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE | KILN__OPEN_TRUNCATE,
-			  err);
-	if (r == 0)
-		r = kiln__image_save(&context->images, entry, fd, err);
+	r = outfile_open(&file, path, err);
 	if (r < 0)
-		kiln__os_remove(path, NULL);
+		return r;
+	r = kiln__image_save(&context->images, entry, file.fd, err);
+	if (r == 0)
+		return outfile_keep(&file, err);
+	outfile_drop(&file);
 	return r;
 }
 
@@ -523,8 +553,7 @@ static int image_save(struct context *context, kiln_error *err)
 	return for_each(context, save_one, NULL, err);
 }
 
-/* --- the verb ------------------------------------------------------------------------------------
- */
+/* --- the verb -------------------------------------------------------------------------------- */
 
 static const struct subcommand {
 	const char *name;

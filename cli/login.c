@@ -30,6 +30,7 @@ static int ask(const char *what, bool secret, char *text, size_t size, kiln_erro
 {
 	struct termios old;
 	struct termios quiet;
+	bool hidden;
 	int r;
 
 	if (!isatty(STDIN_FILENO)) {
@@ -39,13 +40,14 @@ static int ask(const char *what, bool secret, char *text, size_t size, kiln_erro
 	}
 	fprintf(stderr, "%s: ", what);
 	fflush(stderr);
-	if (secret && tcgetattr(STDIN_FILENO, &old) == 0) {
+	hidden = secret && tcgetattr(STDIN_FILENO, &old) == 0;
+	if (hidden) {
 		quiet = old;
 		quiet.c_lflag &= ~(tcflag_t)ECHO;
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
 	}
 	r = read_line(text, size, err);
-	if (secret) {
+	if (hidden) {
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
 		fputc('\n', stderr);
 	}
@@ -127,12 +129,18 @@ int verb_login(struct cli *cli, const struct args *args)
 int verb_logout(struct cli *cli, const struct args *args)
 {
 	kiln_error err = KILN_ERROR_INIT;
+	kiln__autofree char *still = NULL;
 	const char *host = NULL;
 	int r = registry_of(args, &host, &err);
 
 	(void)cli;
 	if (r == 0)
-		r = kiln__auth_remove(host, &err);
+		r = kiln__auth_remove(host, &still, &err);
+	if (r >= 0 && still) {
+		r = kiln__fail(&err, KILN_EEXIST, "%s still has a login to %s", still, host);
+		kiln__hint(&err, "it is another tool's: log out there, as by \"docker logout %s\"",
+			   host);
+	}
 	if (r < 0)
 		return complain("logout", &err);
 	fprintf(stderr, r ? "logged out of %s\n" : "there was no login to %s\n", host);

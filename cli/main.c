@@ -67,7 +67,7 @@ static int flush(int code)
 
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
-	struct cli cli = {0};
+	struct cli cli = {.image_held = KILN_FD_NONE};
 	struct args args;
 	kiln_error err = KILN_ERROR_INIT;
 	int code;
@@ -80,6 +80,7 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 	} else {
 		code = verb->run(&cli, &args);
 	}
+	kiln__os_close(cli.image_held);
 	kiln_manager_free(cli.manager);
 	args_done(&args);
 	if (cli.killed_by)

@@ -36,6 +36,9 @@ static int create(struct cli *cli, const struct args *args, const kiln_config *c
 	options.ephemeral = ephemeral;
 	if (r == 0)
 		r = kiln_manager_create(cli->manager, config, &options, ret, err);
+	/* Whoever removes images sees the VM now. */
+	kiln__os_close(cli->image_held);
+	cli->image_held = KILN_FD_NONE;
 	trace_once(cli->trace, TRACE_CREATED);
 	return r;
 }

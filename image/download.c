@@ -11,6 +11,7 @@
  *   digest   what it must be, if that is known: a file that goes on from before and then is
  *            something else is got anew, once
  */
+#include "attempts.h"
 #include "hash.h"
 #include "http.h"
 #include "network.h"
@@ -149,24 +150,21 @@ static int attempt(struct download *download, unsigned *ret_after_s, kiln_error 
 	return r;
 }
 
-/* Who gets on is not at the end of its attempts. */
 static int transfer(struct download *download, kiln_error *err)
 {
-	unsigned failures = 0;
+	struct attempts attempts;
 	unsigned after_s;
 	int r;
 
+	attempts_begin(&attempts, download->size, kiln__os_monotonic_ns());
 	for (;;) {
-		uint64_t before = download->size;
-
 		r = attempt(download, &after_s, err);
 		if (r <= 0)
 			return r;
-		failures = download->size > before ? 1 : failures + 1;
-		if (failures == REGISTRY_ATTEMPTS)
+		if (!attempts_failed(&attempts, download->size, kiln__os_monotonic_ns()))
 			return err->code ? err->code : kiln__fail(err, KILN_EIO, "it does not end");
-		r = http_pause(download->request->http, registry_backoff(failures - 1, after_s),
-			       err);
+		r = http_pause(download->request->http,
+			       registry_backoff(attempts.failures - 1, after_s), err);
 		if (r < 0)
 			return r;
 	}

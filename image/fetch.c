@@ -9,13 +9,15 @@
  *   reference  a tag or a digest
  *   digest     what the document it leads to must have, or absent
  *   arch       as uname has it
- *   registries [{host, path, insecure, user, password, identity, authorities, certificate, key}],
- * asked in this order: mirrors first parallel   how many layers at a time login      true: nothing
- * but whether the first of them lets this user in
+ *   registries asked in this order, mirrors first: objects of host, path, insecure, user, password,
+ *              identity, authorities, certificate, key
+ *   parallel   how many layers at a time
+ *   login      true: nothing but whether the first of them lets this user in
  *
  * Layers that another process is writing are waited for at the end, with nothing of one's own
  * in work, so that nobody waits in a circle.
  */
+#include "attempts.h"
 #include "blob.h"
 #include "http.h"
 #include "manifest.h"
@@ -49,8 +51,7 @@ struct job { /* one layer */
 	unsigned registry; /* which is asked */
 	unsigned generation;
 	unsigned refusals;
-	unsigned failures;
-	uint64_t length; /* when it last failed: who gets on is not at the end of its attempts */
+	struct attempts attempts;
 	int64_t not_before;
 };
 
@@ -74,8 +75,7 @@ struct fetch {
 	kiln_error err; /* of a job */
 };
 
-/* --- progress ------------------------------------------------------------------------------------
- */
+/* --- progress -------------------------------------------------------------------------------- */
 
 static void tell(struct fetch *fetch, bool now)
 {
@@ -270,7 +270,8 @@ static void give_up(struct job *job, const kiln_error *why)
 		return;
 	}
 	job->registry++;
-	job->failures = job->refusals = 0;
+	job->refusals = 0;
+	attempts_begin(&job->attempts, 0, kiln__os_monotonic_ns());
 	if (!job->blob)
 		return;
 	job->fetch->have -= blob_length(job->blob);
@@ -294,14 +295,16 @@ static void finish(struct job *job)
 	give_up(job, &err);
 }
 
-static void pause_job(struct job *job, unsigned retry_after_s)
+/* False: that was the last attempt. */
+static bool pause_job(struct job *job, unsigned retry_after_s)
 {
-	if (job->blob && blob_length(job->blob) > job->length)
-		job->failures = 0;
-	job->length = job->blob ? blob_length(job->blob) : 0;
-	job->not_before = kiln__os_monotonic_ns() +
-			  INT64_C(1000000) * registry_backoff(job->failures, retry_after_s);
-	job->failures++;
+	int64_t now = kiln__os_monotonic_ns();
+
+	if (!attempts_failed(&job->attempts, job->blob ? blob_length(job->blob) : 0, now))
+		return false;
+	job->not_before = now + INT64_C(1000000) *
+					registry_backoff(job->attempts.failures - 1, retry_after_s);
+	return true;
 }
 
 static void on_answer(struct job *job, const struct http_answer *answer)
@@ -319,9 +322,7 @@ static void on_answer(struct job *job, const struct http_answer *answer)
 	} else if (answer->status == 401 && ++job->refusals < 3) {
 		if (registry_authorize(registry, answer, job->generation, &err) < 0)
 			give_up(job, &err);
-	} else if (registry_is_busy(answer->status) && job->failures + 1 < REGISTRY_ATTEMPTS) {
-		pause_job(job, answer->retry_after_s);
-	} else {
+	} else if (!registry_is_busy(answer->status) || !pause_job(job, answer->retry_after_s)) {
 		registry_refused(registry, answer, &err);
 		give_up(job, &err);
 	}
@@ -341,9 +342,7 @@ static void on_done(void *data, const struct http_answer *answer, bool transient
 		on_answer(job, answer);
 	else if (!registry->settled && !registry->plain && registry->insecure)
 		registry->plain = true; /* asked for the first time: see registry.h */
-	else if (transient && job->failures + 1 < REGISTRY_ATTEMPTS)
-		pause_job(job, 0);
-	else
+	else if (!transient || !pause_job(job, 0))
 		give_up(job, err);
 }
 
@@ -361,9 +360,11 @@ static int begin_blob(struct job *job, bool wait, kiln_error *err)
 		settle(job);
 		return 1;
 	}
-	if (r == 0)
-		fetch->have += blob_length(job->blob);
-	return r;
+	if (r < 0)
+		return r;
+	fetch->have += blob_length(job->blob);
+	attempts_begin(&job->attempts, blob_length(job->blob), kiln__os_monotonic_ns());
+	return 0;
 }
 
 static int start_job(struct job *job, bool wait, kiln_error *err)
@@ -524,6 +525,9 @@ static int fetch_image(struct fetch *fetch, json_t **ret, kiln_error *err)
 		r = get_layers(fetch, err);
 	if (r == 0)
 		r = keep_documents(fetch, err);
+	/* What the store's index comes to name is there after a power cut. */
+	if (r == 0)
+		r = kiln__os_sync(fetch->request->dir, err);
 	if (r == 0 && (json_object_set_new(*ret, "top", json_string(fetch->top)) ||
 		       json_object_set_new(*ret, "registry",
 					   json_string(fetch->registries[fetch->current].host))))

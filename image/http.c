@@ -3,6 +3,7 @@
 
 #include "err.h"
 #include "os.h"
+#include "reference.h"
 #include "syscalls.h"
 
 #include <curl/curl.h>
@@ -23,7 +24,6 @@ KILN__SYSCALLS(openat, newfstatat, fstat, lseek, read, write, close, set_robust_
 #define MAX_REDIRECTIONS 8
 #define MAX_ERROR_TEXT   4096
 #define MAX_HEADER       8192
-#define SLOWEST          512 /* bytes a second; less than that, for the whole timeout, is a failure */
 #define MAX_RETRY_AFTER  120
 
 struct http {
@@ -42,6 +42,7 @@ struct transfer {
 	char *origin; /* its URL */
 	char *authorization;
 	char *accept;
+	char *insecure_at;
 	char *url; /* where it is now: there, or where a redirection has led */
 	unsigned redirections;
 	bool away;      /* from the call's origin, and so nobody in particular */
@@ -97,6 +98,7 @@ static void transfer_free(struct transfer *transfer)
 	free(transfer->authorization);
 	free(transfer->accept);
 	free(transfer->origin);
+	free(transfer->insecure_at);
 	free(transfer->url);
 	free(transfer->location);
 	free(transfer);
@@ -244,10 +246,18 @@ static int add_header(struct transfer *transfer, const char *name, const char *v
 	return 0;
 }
 
+static bool is_insecure(const struct transfer *transfer)
+{
+	return transfer->call.insecure &&
+	       http_may_be_insecure(transfer->insecure_at ? transfer->insecure_at
+							  : transfer->origin,
+				    transfer->url);
+}
+
 static void set_security(struct transfer *transfer, CURL *easy)
 {
 	const struct http_options *options = &transfer->http->options;
-	bool insecure = transfer->call.insecure;
+	bool insecure = is_insecure(transfer);
 	struct curl_blob ca = {(void *)(uintptr_t)options->ca, options->ca_len, CURL_BLOB_NOCOPY};
 
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, insecure ? "http,https" : "https");
@@ -295,7 +305,7 @@ static void set_limits(struct transfer *transfer, CURL *easy)
 
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, timeout);
-	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)SLOWEST);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_SLOWEST);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, timeout);
 	if (transfer->call.document)
 		curl_easy_setopt(easy, CURLOPT_TIMEOUT, 2 * timeout);
@@ -357,9 +367,11 @@ static struct transfer *transfer_new(struct http *http, const struct http_call *
 	transfer->url = strdup(call->url);
 	transfer->authorization = call->authorization ? strdup(call->authorization) : NULL;
 	transfer->accept = call->accept ? strdup(call->accept) : NULL;
+	transfer->insecure_at = call->insecure_at ? strdup(call->insecure_at) : NULL;
 	transfer->call.url = transfer->call.authorization = transfer->call.accept = NULL;
-	if (transfer->origin && transfer->url && !call->authorization == !transfer->authorization &&
-	    !call->accept == !transfer->accept)
+	transfer->call.insecure_at = NULL;
+	if (!call->insecure_at == !transfer->insecure_at && transfer->origin && transfer->url &&
+	    !call->authorization == !transfer->authorization && !call->accept == !transfer->accept)
 		return transfer;
 	transfer_free(transfer);
 	return NULL;
@@ -392,6 +404,34 @@ bool http_same_origin(const char *url, const char *other)
 	curl_url_cleanup(a);
 	curl_url_cleanup(b);
 	return same;
+}
+
+static bool same_place(CURLU *url, CURLU *other)
+{
+	return same_part(url, other, CURLUPART_HOST) && same_part(url, other, CURLUPART_PORT);
+}
+
+static bool is_on_this_machine(CURLU *url)
+{
+	char *host = NULL;
+	bool is = curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+		  kiln__reference_is_loopback(host);
+
+	curl_free(host);
+	return is;
+}
+
+bool http_may_be_insecure(const char *origin, const char *url)
+{
+	CURLU *a = curl_url();
+	CURLU *b = curl_url();
+	bool may = a && b && curl_url_set(a, CURLUPART_URL, origin, 0) == CURLUE_OK &&
+		   curl_url_set(b, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		   (same_place(a, b) || is_on_this_machine(b));
+
+	curl_url_cleanup(a);
+	curl_url_cleanup(b);
+	return may;
 }
 
 /* What @location means in an answer from @url (RFC 9110, section 10.2.2), malloc'ed. */
@@ -440,12 +480,14 @@ static int follow(struct transfer *transfer, kiln_error *err)
 	transfer->away |= !http_same_origin(transfer->origin, url);
 	free(transfer->url);
 	transfer->url = url;
+	if (strncasecmp(url, "https://", 8) != 0 && !is_insecure(transfer))
+		return kiln__fail(err, KILN_EPROTO, "it redirects to \"%.200s\", which is no https",
+				  url);
 	request_done(transfer);
 	return prepare(transfer, err);
 }
 
-/* --- how it ended ------------------------------------------------------------------------------
- */
+/* --- how it ended ---------------------------------------------------------------------------- */
 
 static bool is_transient(CURLcode code)
 {

@@ -21,6 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes a second: less than that, for the whole timeout, is a failure. */
+#define HTTP_SLOWEST 512
+
 struct http;
 
 struct http_options {
@@ -58,8 +61,13 @@ struct http_call {
 	const char *accept;         /* the same */
 	const char *form;           /* posted, if not NULL; then redirections are answers */
 	uint64_t from;              /* the first byte that is wanted of the body */
-	bool insecure;              /* certificates are not checked, and http is fine */
-	bool document;              /* is short: its whole transfer is bounded in time */
+	/*
+	 * Certificates are not checked, and http is fine: at the host and port that @insecure_at
+	 * names, or that @url does if it is NULL, and on this machine. Never elsewhere.
+	 */
+	bool insecure;
+	const char *insecure_at;
+	bool document; /* is short: its whole transfer is bounded in time */
 	/*
 	 * The body of a success as it comes; before its first byte, @begin with the place where it
 	 * begins: the one wanted, or 0. Failures end the transfer.
@@ -90,6 +98,12 @@ int http_step(struct http *http, int timeout_ms, kiln_error *err);
 
 /* The same until @ms are over: the pause before another attempt. */
 int http_pause(struct http *http, int ms, kiln_error *err);
+
+/*
+ * Whether a call that is insecure at @origin may be so at @url: at the same host and port, by
+ * whichever scheme, or where nothing leaves this machine.
+ */
+bool http_may_be_insecure(const char *origin, const char *url);
 
 /* Whether scheme, host and port are the same (RFC 6454, section 5); false for what is no URL. */
 bool http_same_origin(const char *url, const char *other);

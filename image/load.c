@@ -50,8 +50,7 @@ struct loading {
 	char *name; /* that the image has there, malloc'ed, or NULL */
 };
 
-/* --- archives ------------------------------------------------------------------------------------
- */
+/* --- archives -------------------------------------------------------------------------------- */
 
 static char *plain_path(const char *path)
 {
@@ -592,9 +591,7 @@ static int import_tar(struct loading *loading, json_t **ret, kiln_error *err)
 	return r < 0 ? r : make_manifest(loading, &config, &layer, 1, ret, err);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static int load(struct loading *loading, json_t **ret, kiln_error *err)
 {
@@ -630,6 +627,9 @@ int command_load(const struct request *request, kiln_error *err)
 				  "load needs --output-dir, one of --input and --dir, and a kind");
 	}
 	r = loading.files ? load(&loading, &result, err) : kiln__fail_nomem(err);
+	/* What the store's index comes to name is there after a power cut. */
+	if (r == 0)
+		r = kiln__os_sync(request->output_dir, err);
 	if (r < 0)
 		kiln__prefix(err, "%s", request->name);
 	json_decref(loading.files);

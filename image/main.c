@@ -12,16 +12,24 @@
  * fetch is the one role that has a network, with a sandbox of its own (network.c); it unpacks
  * nothing.
  *
- * kiln-image root      --input N|--dir N --output N   a squashfs of a tar archive or a directory
- * kiln-image kernel    --input N --output N --arch A  the kernel that VMMs boot, of any kernel
- * image kiln-image package   --input N... --output-dir N --arch A   the same, and modules, of
- * packages kiln-image initramfs --input N [--dir N] --output N MODULE...   init and modules as an
- * initramfs kiln-image fetch     --dir N --request N [--progress N]   an image of a registry into
- * the store kiln-image layers    --dir N --output N DIGEST            a squashfs of an image in the
- * store kiln-image load      --input N|--dir N --output-dir N KIND [NAME]   an archive's or a
- * directory's images into the store kiln-image save      --dir N --output N DIGEST NAME       an
- * image of the store as an archive
- * kiln-image seed      --input N... --output N --output-dir N NAME...   files as an ISO 9660 image
+ * kiln-image root --input N|--dir N --output N
+ *         a squashfs of a tar archive or a directory
+ * kiln-image kernel --input N --output N --arch A
+ *         the kernel that VMMs boot, of any kernel image
+ * kiln-image package --input N... --output-dir N --arch A
+ *         the same, and modules, of packages
+ * kiln-image initramfs --input N [--dir N] --output N MODULE...
+ *         init and modules as an initramfs
+ * kiln-image fetch --dir N --request N [--progress N]
+ *         an image of a registry into the store
+ * kiln-image layers --dir N --output N DIGEST
+ *         a squashfs of an image in the store
+ * kiln-image load --input N|--dir N --output-dir N KIND [NAME]
+ *         an archive's or a directory's images into the store
+ * kiln-image save --dir N --output N DIGEST NAME
+ *         an image of the store as an archive
+ * kiln-image seed --input N... --output N --output-dir N NAME...
+ *         files as an ISO 9660 image
  */
 #include "network.h"
 #include "program.h"

@@ -16,19 +16,34 @@
 
 /* --- removal ---------------------------------------------------------------------------------- */
 
+static void remove_lower(struct plan *plan, struct entry *entry);
+
+/*
+ * Once for each directory and layer, however often an archive says it: what lower layers have put
+ * there does not come again.
+ */
+static void clear_lower(struct plan *plan, struct inode *dir)
+{
+	const uint16_t mark = (uint16_t)(plan->layer + 1);
+	struct entry *next;
+
+	if (dir->cleared == mark)
+		return;
+	dir->cleared = mark;
+	for (struct entry *child = dir->children; child; child = next) {
+		next = child->sibling;
+		remove_lower(plan, child);
+	}
+}
+
 /*
  * Takes away what lower layers have put at @entry. What this layer has put below it stays, and what
  * that lies in: a whiteout is about the layers below, wherever in its archive it stands.
  */
 static void remove_lower(struct plan *plan, struct entry *entry)
 {
-	struct entry *next;
-
 	if (S_ISDIR(entry->inode->mode)) {
-		for (struct entry *child = entry->inode->children; child; child = next) {
-			next = child->sibling;
-			remove_lower(plan, child);
-		}
+		clear_lower(plan, entry->inode);
 		if (entry->inode->children)
 			return;
 	}
@@ -67,21 +82,15 @@ static int apply_whiteout(struct plan *plan, const char *path, const char *base,
 static int apply_opaque(struct plan *plan, const char *path, kiln_error *err)
 {
 	char name[TREE_NAME_SIZE];
-	struct entry *next;
 	struct inode *dir;
 	int r = find_dir(plan, path, &dir, name, err);
 
-	if (r != 0)
-		return r < 0 ? r : 0;
-	for (struct entry *child = dir->children; child; child = next) {
-		next = child->sibling;
-		remove_lower(plan, child);
-	}
-	return 0;
+	if (r == 0)
+		clear_lower(plan, dir);
+	return r < 0 ? r : 0;
 }
 
-/* --- entries ------------------------------------------------------------------------------------
- */
+/* --- entries --------------------------------------------------------------------------------- */
 
 /* The attributes of a directory are those of the entry that described it last. */
 static void redescribe(struct plan *plan, struct inode *to, const struct inode *from)
@@ -251,8 +260,7 @@ int plan_entry(struct plan *plan, struct archive_entry *entry, kiln_error *err)
 	}
 }
 
-/* --- what is left --------------------------------------------------------------------------------
- */
+/* --- what is left ---------------------------------------------------------------------------- */
 
 static int by_position(const void *a, const void *b)
 {

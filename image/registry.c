@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry.h"
 
+#include "attempts.h"
+
 #include "err.h"
 #include "os.h"
 
@@ -15,8 +17,7 @@
 #define FIRST_PAUSE_MS   250
 #define MAX_PAUSE_MS     8000
 
-/* --- settings ------------------------------------------------------------------------------------
- */
+/* --- settings -------------------------------------------------------------------------------- */
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -278,6 +279,7 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 		.form = post ? fields : NULL,
 		.tls = &tls,
 		.insecure = registry->insecure,
+		.insecure_at = base,
 		.document = true,
 		.body = collect,
 		.data = &body,
@@ -292,11 +294,11 @@ static int ask_token(struct registry *registry, const char *realm, const char *f
 	for (unsigned attempt = 0;; attempt++) {
 		kiln__buf_clear(&body);
 		r = http_get(registry->http, &call, &answer, &transient, err);
-		if (r < 0 && (!transient || attempt + 1 == REGISTRY_ATTEMPTS)) {
+		if (r < 0 && (!transient || attempt + 1 == ATTEMPTS_MAX)) {
 			kiln__prefix(err, "the token server %.200s", realm);
 			return r;
 		}
-		if (r == 0 && !(registry_is_busy(answer.status) && attempt + 1 < REGISTRY_ATTEMPTS))
+		if (r == 0 && !(registry_is_busy(answer.status) && attempt + 1 < ATTEMPTS_MAX))
 			break;
 		after_s = r == 0 ? answer.retry_after_s : 0;
 		if (r == 0)
@@ -322,10 +324,15 @@ static int bearer(struct registry *registry, const char *challenge, kiln_error *
 	kiln__autofree char *scope = parameter(challenge, "scope");
 	kiln__autobuf fields = KILN__BUF_INIT;
 	bool secure = realm && strncasecmp(realm, "https://", 8) == 0;
-	bool plain = realm && strncasecmp(realm, "http://", 7) == 0;
+	kiln__autofree char *base = registry_url(registry, NULL, NULL);
+	bool plain = realm && strncasecmp(realm, "http://", 7) == 0 && base && registry->insecure &&
+		     http_may_be_insecure(base, realm);
 
-	/* A secret goes nowhere by a way that anybody may read, unless the user has said so. */
-	if (!secure && !(plain && registry->insecure))
+	/*
+	 * A secret goes nowhere by a way that anybody may read, unless the user has said so, which
+	 * is said of the registry and not of whom it sends us to.
+	 */
+	if (!secure && !plain)
 		return kiln__fail(
 			err, KILN_EPROTO,
 			"the registry sends us for a token to \"%.200s\", which is no https",
@@ -426,7 +433,7 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 
 		kiln__buf_clear(document->buf);
 		r = attempt(registry, kind, which, &call, answer, &transient, err);
-		if (r < 0 && (!transient || ++failures == REGISTRY_ATTEMPTS))
+		if (r < 0 && (!transient || ++failures == ATTEMPTS_MAX))
 			return r;
 		if (r < 0) {
 			r = http_pause(registry->http, registry_backoff(failures - 1, 0), err);
@@ -436,7 +443,7 @@ static int get(struct registry *registry, const char *kind, const char *which, c
 		}
 		if (answer->status == 401 && ++refusals < 3)
 			r = registry_authorize(registry, answer, generation, err);
-		else if (registry_is_busy(answer->status) && ++failures < REGISTRY_ATTEMPTS)
+		else if (registry_is_busy(answer->status) && ++failures < ATTEMPTS_MAX)
 			r = http_pause(registry->http,
 				       registry_backoff(failures - 1, answer->retry_after_s), err);
 		else

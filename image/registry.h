@@ -68,6 +68,4 @@ bool registry_is_busy(long status);
 /* How long to wait before the attempt that follows @attempt (from 0), in ms. */
 int registry_backoff(unsigned attempt, unsigned retry_after_s);
 
-#define REGISTRY_ATTEMPTS 5
-
 #endif

@@ -19,7 +19,8 @@ struct entry;
 struct sqfs_inode_generic_t;
 
 struct inode {
-	uint16_t mode; /* type and permissions */
+	uint16_t mode;    /* type and permissions */
+	uint16_t cleared; /* of a directory: plan.c's */
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t mtime;

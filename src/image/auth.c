@@ -8,13 +8,10 @@
 #include "os.h"
 #include "run.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_FILE (1u << 20)
 
@@ -156,24 +153,17 @@ static int load(const char *path, json_t **ret, kiln_error *err)
 
 /* --- credential helpers ---------------------------------------------------------------------- */
 
+/* A file without a name: nobody need read it meanwhile, however long it is. */
 static int helper_input(const char *text, kiln_fd *ret, kiln_error *err)
 {
-	kiln_fd pipes[2];
-	ssize_t put;
-	int r;
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r = kiln__os_shared_memory(&fd, "credentials", strlen(text), err);
 
-	r = kiln__os_pipe(pipes, err);
-	if (r < 0)
-		return r;
-	/* It fits into the pipe's buffer: nobody need read it meanwhile. */
-	put = write(pipes[1], text, strlen(text));
-	close(pipes[1]);
-	if (put != (ssize_t)strlen(text)) {
-		close(pipes[0]);
-		return kiln__fail(err, KILN_ESYSTEM, "cannot write to a pipe");
-	}
-	*ret = pipes[0];
-	return 0;
+	if (r == 0)
+		r = kiln__os_pwrite_full(fd, text, strlen(text), 0, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&fd);
+	return r;
 }
 
 /* Runs docker-credential-NAME VERB with @input; what it printed is added to @out. */
@@ -249,9 +239,7 @@ static int ask_helper(const char *name, const char *host, struct kiln__login *re
 	return ret->user && ret->password ? 0 : kiln__fail_nomem(err);
 }
 
-/* --- entries
- * ------------------------------------------------------------------------------------------------
- */
+/* --- entries --------------------------------------------------------------------------------- */
 
 /* How a key of "auths" names a registry: older ones are URLs. malloc'ed. */
 static char *plain_key(const char *key)
@@ -282,6 +270,24 @@ static json_t *entry_of(const json_t *table, const char *name)
 			return value;
 	}
 	return NULL;
+}
+
+/* Under whatever key it is: how many there were. */
+static unsigned drop_entries(json_t *table, const char *name)
+{
+	unsigned count = 0;
+	const char *key;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(table, next, key, value)
+	{
+		kiln__autofree char *plain = plain_key(key);
+
+		if (plain && strcmp(plain, name) == 0 && json_object_del(table, key) == 0)
+			count++;
+	}
+	return count;
 }
 
 static int take_entry(const json_t *entry, const char *file, struct kiln__login *ret,
@@ -382,21 +388,41 @@ int kiln__auth_file(char **ret, kiln_error *err)
 	return KILN_ENOENT;
 }
 
-static int save(const char *path, const json_t *object, kiln_error *err)
+/*
+ * Until *@ret is closed, no other kiln reads the file to change it. Beside it, since the file is
+ * replaced; what the containers' tools do meanwhile is theirs to say.
+ */
+static int lock(const char *path, kiln_fd *ret, kiln_error *err)
 {
-	kiln__autofree char *text = json_dumps(object, JSON_INDENT(8));
+	kiln__autofree char *beside = kiln__strf("%s.lock", path);
 	kiln__autofree char *dir = strdup(path);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	char *slash = dir ? strrchr(dir, '/') : NULL;
 	int r = 0;
 
-	if (!text || !dir)
+	if (!beside || !dir)
 		return kiln__fail_nomem(err);
 	if (slash && slash != dir) {
 		*slash = '\0';
 		r = kiln__os_mkdir_p(dir, 0700, err);
 	}
 	if (r == 0)
-		r = kiln__os_replace_file(path, text, strlen(text), 0600, true, err);
+		r = kiln__os_open(&fd, beside, KILN__OPEN_WRITE | KILN__OPEN_CREATE, err);
+	if (r == 0)
+		r = kiln__os_lock_part(fd, 0, true, err);
+	if (r == 0)
+		*ret = kiln__take_fd(&fd);
+	return r;
+}
+
+static int save(const char *path, const json_t *object, kiln_error *err)
+{
+	kiln__autofree char *text = json_dumps(object, JSON_INDENT(8));
+	int r;
+
+	if (!text)
+		return kiln__fail_nomem(err);
+	r = kiln__os_replace_file(path, text, strlen(text), 0600, true, err);
 	kiln__wipe(text, strlen(text));
 	return r;
 }
@@ -428,10 +454,13 @@ static int save_by_helper(const char *helper, const char *host, const char *user
 int kiln__auth_save(const char *host, const char *user, const char *password, kiln_error *err)
 {
 	kiln__autofree char *path = NULL, *both = NULL, *packed = NULL;
+	kiln__autoclose kiln_fd locked = KILN_FD_NONE;
 	autojson *object = NULL;
 	json_t *auths;
 	int r = kiln__auth_file(&path, err);
 
+	if (r == 0)
+		r = lock(path, &locked, err);
 	if (r == 0)
 		r = load(path, &object, err);
 	if (r < 0)
@@ -445,6 +474,8 @@ int kiln__auth_save(const char *host, const char *user, const char *password, ki
 		auths = json_object();
 		json_object_set_new(object, "auths", auths);
 	}
+	/* Not only under this key: which of two is found is nobody's choice. */
+	drop_entries(auths, host);
 	both = kiln__strf("%s:%s", user, password);
 	packed = both ? encode(both) : NULL;
 	if (!packed || json_object_set_new(auths, host, json_pack("{s:s}", "auth", packed)))
@@ -458,25 +489,67 @@ int kiln__auth_save(const char *host, const char *user, const char *password, ki
 	return r;
 }
 
-int kiln__auth_remove(const char *host, kiln_error *err)
+/* Removes what find_in() would find, but for the stores of helpers: 1 if there was something. */
+static int remove_entries(const char *path, json_t *object, const char *host, kiln_error *err)
 {
-	kiln__autofree char *path = NULL;
-	kiln__autobuf out = KILN__BUF_INIT;
-	autojson *object = NULL;
-	int r = kiln__auth_file(&path, err);
-	const char *helper;
+	int r;
 
-	if (r == 0)
-		r = load(path, &object, err);
-	if (r < 0 || !object)
-		return r;
-	helper = helper_for(object, host);
-	if (helper) {
-		r = run_helper(helper, "erase", server_of(host), &out, err);
-		return r == KILN_ENOENT ? 0 : r < 0 ? r : 1;
-	}
-	if (json_object_del(json_object_get(object, "auths"), host))
+	if (!drop_entries(json_object_get(object, "auths"), host))
 		return 0;
 	r = save(path, object, err);
 	return r < 0 ? r : 1;
+}
+
+static int erase_by_helper(const json_t *object, const char *host, kiln_error *err)
+{
+	kiln__autobuf out = KILN__BUF_INIT;
+	const char *helper = helper_for(object, host);
+	int r = helper ? run_helper(helper, "erase", server_of(host), &out, err) : KILN_ENOENT;
+
+	return r == KILN_ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+/* What other tools have kept is theirs; a helper that does not answer has nothing. */
+static char *find_still(const char *host)
+{
+	char *files[FILES];
+	char *found = NULL;
+
+	list_files(files);
+	for (size_t i = 0; i < FILES && !found; i++) {
+		struct kiln__login login = {NULL};
+		autojson *object = NULL;
+
+		if (files[i] && load(files[i], &object, NULL) == 0 && object &&
+		    find_in(object, files[i], host, "", &login, NULL) == 0 &&
+		    (login.user || login.identity))
+			found = kiln__take(files[i]);
+		kiln__login_done(&login);
+	}
+	free_files(files);
+	return found;
+}
+
+int kiln__auth_remove(const char *host, char **ret_still, kiln_error *err)
+{
+	kiln__autofree char *path = NULL;
+	kiln__autoclose kiln_fd locked = KILN_FD_NONE;
+	autojson *object = NULL;
+	struct kiln__os_stat st;
+	int removed = 0;
+	int erased = 0;
+	int r = kiln__auth_file(&path, err);
+
+	if (r == 0 && kiln__os_stat(path, &st, NULL) == 0)
+		r = lock(path, &locked, err);
+	if (r == 0)
+		r = load(path, &object, err);
+	if (r == 0 && object)
+		r = removed = remove_entries(path, object, host, err);
+	if (r >= 0 && object)
+		r = erased = erase_by_helper(object, host, err);
+	if (r < 0)
+		return r;
+	*ret_still = find_still(host);
+	return removed || erased;
 }

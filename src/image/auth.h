@@ -31,8 +31,11 @@ int kiln__auth_find(const char *host, const char *path, struct kiln__login *ret,
 /* Keeps a login in the first of the files above, mode 0600, or in its credential helper. */
 int kiln__auth_save(const char *host, const char *user, const char *password, kiln_error *err);
 
-/* Forgets it there: 1 if there was one, else 0. */
-int kiln__auth_remove(const char *host, kiln_error *err);
+/*
+ * Forgets it there: 1 if there was one, else 0. What kiln__auth_find() finds nevertheless is in a
+ * file that another tool has written: *@ret_still names it, malloc'ed, or is NULL.
+ */
+int kiln__auth_remove(const char *host, char **ret_still, kiln_error *err);
 
 /* Where kiln__auth_save() writes, malloc'ed. */
 int kiln__auth_file(char **ret, kiln_error *err);

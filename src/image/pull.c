@@ -122,7 +122,8 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 		struct kiln__image *ret, kiln_error *err)
 {
 	const char *digest = reference->digest[0] ? reference->digest : NULL;
-	kiln__autoclose kiln_fd held = KILN_FD_NONE;
+	kiln__autoclose kiln_fd own = KILN_FD_NONE;
+	kiln_fd *held = request->held ? request->held : &own;
 	autojson *places = json_array();
 	autojson *asked = NULL;
 	json_t *about = NULL;
@@ -137,7 +138,9 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 			  digest ? digest : reference->tag, "digest", digest, "registries", places,
 			  "parallel", PARALLEL, "timeout", kiln__helper_timeout());
 	kiln__images_progress(images, "pulling %s", ret->name);
-	r = asked ? kiln__store_hold(images, &held, err) : kiln__fail_nomem(err);
+	r = asked ? 0 : kiln__fail_nomem(err);
+	if (r == 0 && *held == KILN_FD_NONE)
+		r = kiln__store_hold(images, held, err);
 	if (r == 0)
 		r = fetch(images, asked, request, request->arch, &about, err);
 	if (r == 0)
@@ -236,6 +239,10 @@ int kiln__image_get(const struct kiln__images *images, const struct kiln__image_
 
 	if (r < 0)
 		return r;
+	if (request->held && *request->held == KILN_FD_NONE)
+		r = kiln__store_hold_here(images, !images->only_cached, request->held, err);
+	if (r < 0)
+		return r;
 	r = KILN_ENOENT;
 	if (request->pull != KILN__PULL_ALWAYS)
 		r = find_anywhere(images, &registries, &reference, request, &image, err);
@@ -255,9 +262,7 @@ int kiln__image_get(const struct kiln__images *images, const struct kiln__image_
 	return 0;
 }
 
-/* --- roots
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- roots ----------------------------------------------------------------------------------- */
 
 struct making {
 	const struct kiln__images *images;
@@ -393,9 +398,7 @@ int kiln__image_root_of(const struct kiln__images *images, const char *reference
 	return r;
 }
 
-/* --- login
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- login ----------------------------------------------------------------------------------- */
 
 int kiln__image_check_login(const struct kiln__images *images, const char *host, const char *user,
 			    const char *password, kiln_error *err)

@@ -49,6 +49,11 @@ struct kiln__image_request {
 	const char *arch; /* as uname has it */
 	enum kiln__pull_policy pull;
 	bool brief; /* of one that is here nothing but "process" is wanted in about */
+	/*
+	 * Not NULL, and KILN_FD_NONE there at first: nobody removes the image before the caller
+	 * closes this, which it does once something names the image that a removal looks at.
+	 */
+	kiln_fd *held;
 	/* Told often while something is downloaded; may be NULL. */
 	void (*transfer)(void *data, const struct kiln__transfer *transfer);
 	void *data;
@@ -81,8 +86,7 @@ int kiln__image_root_of(const struct kiln__images *images, const char *reference
 int kiln__image_check_login(const struct kiln__images *images, const char *host, const char *user,
 			    const char *password, kiln_error *err);
 
-/* --- what is there -------------------------------------------------------------------------------
- */
+/* --- what is there --------------------------------------------------------------------------- */
 
 struct kiln__image_entry {
 	char name[KILN__REFERENCE_TEXT_MAX]; /* empty: without a name any more */
@@ -102,13 +106,32 @@ int kiln__store_list(const struct kiln__images *images, struct kiln__image_list 
 		     kiln_error *err);
 void kiln__store_list_done(struct kiln__image_list *list);
 
-/* The entry that a name, a digest or the beginning of one (12 digits) stands for. KILN_ENOENT. */
+/*
+ * The entry that a name, a digest or the beginning of one (12 digits) stands for: a name first,
+ * wherever that is no whole digest. KILN_ENOENT.
+ */
 int kiln__store_find(const struct kiln__image_list *list, const char *text,
 		     const struct kiln__image_entry **ret, kiln_error *err);
+
+/* Whether @text is its name, and not another name or a digest. */
+bool kiln__store_is_name(const struct kiln__image_entry *entry, const char *text);
 
 /* Gives the image of an entry one more name, which no longer means another one. */
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,
 		    const char *name, kiln_error *err);
+
+/*
+ * Between these two nobody adds to the store, and nobody who was told of an image has yet to name
+ * it: what uses images is listed here, or that list is too old. The only place where what follows
+ * may be called.
+ */
+struct kiln__removal {
+	kiln_fd blobs;
+	kiln_fd index;
+};
+int kiln__store_begin_removal(const struct kiln__images *images, struct kiln__removal *ret,
+			      kiln_error *err);
+void kiln__store_end_removal(struct kiln__removal *removal);
 
 /*
  * Takes a name away; @name NULL: all names of the manifest @digest. What nothing leads to then

@@ -81,6 +81,26 @@ int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_
 	return r;
 }
 
+int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd *ret_lock,
+			  kiln_error *err)
+{
+	kiln__autofree char *path = kiln__store_path(images, "lock", NULL, "");
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r = path ? kiln__os_open(&fd, path, KILN__OPEN_READ, err) : kiln__fail_nomem(err);
+
+	if (r == KILN_ENOENT)
+		return 0;
+	if (r == 0 && !wait)
+		r = kiln__os_part_is_locked(fd, PART_BLOBS, err);
+	if (r > 0)
+		return kiln__fail(err, KILN_EBUSY, "the image store is locked");
+	if (r == 0)
+		r = kiln__os_hold_part(fd, PART_BLOBS, err);
+	if (r == 0)
+		*ret_lock = kiln__take_fd(&fd);
+	return r;
+}
+
 int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_error *err)
 {
 	kiln__autofree char *path = kiln__store_path(images, "blobs/sha256", NULL, "");

@@ -32,6 +32,13 @@ int kiln__store_lock(const struct kiln__images *images, unsigned part, kiln_fd *
 /* Makes the store, and keeps who removes from it away until *@ret_lock is closed. */
 int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_error *err);
 
+/*
+ * The same of a store that is there already, for who only looks and may not be able to write there;
+ * none is there: KILN_FD_NONE, and success. Without @wait, KILN_EBUSY where somebody may be at it.
+ */
+int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd *ret_lock,
+			  kiln_error *err);
+
 /* The directory of blobs. */
 int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_error *err);
 
@@ -67,8 +74,7 @@ int kiln__index_drop_ref(const struct kiln__images *images, const char *name, co
 int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
 		       const json_t *about, kiln_error *err);
 
-/* --- what is known of an image -----------------------------------------------------------------
- */
+/* --- what is known of an image --------------------------------------------------------------- */
 
 /* By the digest of its manifest. KILN_ENOENT. */
 int kiln__store_about(const struct kiln__images *images, const char *digest, json_t **ret,

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the list ----------------------------------------------------------------------------------
- */
+/* --- the list -------------------------------------------------------------------------------- */
 
 void kiln__store_list_done(struct kiln__image_list *list)
 {
@@ -111,29 +110,74 @@ static int find_by_digest(const struct kiln__image_list *list, const char *text,
 	return 0;
 }
 
-int kiln__store_find(const struct kiln__image_list *list, const char *text,
-		     const struct kiln__image_entry **ret, kiln_error *err)
+bool kiln__store_is_name(const struct kiln__image_entry *entry, const char *text)
 {
 	struct kiln__reference reference;
 	char name[KILN__REFERENCE_TEXT_MAX];
-	int r = find_by_digest(list, text, ret, err);
 
+	if (kiln__reference_parse(&reference, text, NULL) < 0)
+		return false;
+	kiln__store_name(&reference, name);
+	return strcmp(entry->name, name) == 0;
+}
+
+static const struct kiln__image_entry *find_by_name(const struct kiln__image_list *list,
+						    const char *text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (kiln__store_is_name(&list->entries[i], text))
+			return &list->entries[i];
+	return NULL;
+}
+
+/* A name may look like the beginning of a digest, but not like a whole one. */
+int kiln__store_find(const struct kiln__image_list *list, const char *text,
+		     const struct kiln__image_entry **ret, kiln_error *err)
+{
+	const struct kiln__image_entry *named =
+		kiln__is_sha256(text) ? NULL : find_by_name(list, text);
+	struct kiln__reference reference;
+	char name[KILN__REFERENCE_TEXT_MAX];
+	int r = named ? 0 : find_by_digest(list, text, ret, err);
+
+	if (named)
+		*ret = named;
 	if (r != KILN_ENOENT)
 		return r;
 	r = kiln__reference_parse(&reference, text, err);
 	if (r < 0)
 		return r;
-	kiln__store_name(&reference, name);
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->entries[i].name, name) == 0 ||
-		    (reference.digest[0] &&
-		     strcmp(list->entries[i].digest, reference.digest) == 0)) {
+	for (size_t i = 0; reference.digest[0] && i < list->count; i++)
+		if (strcmp(list->entries[i].digest, reference.digest) == 0) {
 			*ret = &list->entries[i];
 			return 0;
 		}
+	kiln__store_name(&reference, name);
 	kiln__fail(err, KILN_ENOENT, "there is no image %s here", name);
 	kiln__hint(err, "\"kiln image ls\" lists those that there are");
 	return KILN_ENOENT;
+}
+
+/* With the store held: what was listed before may have been removed since. */
+static int record_again(const struct kiln__images *images, const struct kiln__image_entry *entry,
+			const char *name, kiln_error *err)
+{
+	kiln__autoclose kiln_fd held = KILN_FD_NONE;
+	autojson *about = NULL;
+	const char *arch;
+	int r = kiln__store_hold(images, &held, err);
+
+	if (r == 0)
+		r = kiln__store_about(images, entry->digest, &about, err);
+	if (r == KILN_ENOENT)
+		return kiln__fail(err, KILN_ENOENT, "the image %s has been removed meanwhile",
+				  entry->name[0] ? entry->name : entry->digest);
+	if (r < 0)
+		return r;
+	arch = json_string_value(json_object_get(about, "arch"));
+	return kiln__store_record(images, name,
+				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
+				  about, err);
 }
 
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,
@@ -141,7 +185,6 @@ int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_
 {
 	struct kiln__reference reference;
 	char whole[KILN__REFERENCE_TEXT_MAX];
-	const char *arch = json_string_value(json_object_get(entry->about, "arch"));
 	int r = kiln__reference_parse(&reference, name, err);
 
 	if (r < 0)
@@ -153,13 +196,10 @@ int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_
 		return kiln__fail(err, KILN_ENOENT, "nothing is known of %s: pull it again",
 				  entry->name);
 	kiln__store_name(&reference, whole);
-	return kiln__store_record(images, whole,
-				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
-				  entry->about, err);
+	return record_again(images, entry, whole, err);
 }
 
-/* --- what it takes -------------------------------------------------------------------------------
- */
+/* --- what it takes --------------------------------------------------------------------------- */
 
 static int add_sizes(char *path, const char *prefix, uint64_t *ret, kiln_error *err)
 {

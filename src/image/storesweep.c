@@ -61,7 +61,7 @@ static int mark_all(const struct kiln__images *images, const json_t *manifests,
 			kiln__fail(err, KILN_EFORMAT, "the image store has lost what it knew of %s",
 				   kiln__index_name(item) ? kiln__index_name(item)
 							  : kiln__index_digest(item));
-			kiln__hint(err, "pull that image again: kiln pull NAME");
+			kiln__hint(err, "pull that image again, or remove it: \"kiln image rm\"");
 			return KILN_EFORMAT;
 		}
 		if (r < 0)
@@ -187,12 +187,26 @@ static int sweep(const struct kiln__images *images, const json_t *manifests,
 }
 
 /* Waits for pulls, and for nobody else: the index is written with the lock of its own. */
-static int lock_all(const struct kiln__images *images, kiln_fd *ret_blobs, kiln_fd *ret_index,
-		    kiln_error *err)
+int kiln__store_begin_removal(const struct kiln__images *images, struct kiln__removal *ret,
+			      kiln_error *err)
 {
-	int r = kiln__store_lock(images, PART_BLOBS, ret_blobs, err);
+	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
+	kiln__autoclose kiln_fd index = KILN_FD_NONE;
+	int r = kiln__store_lock(images, PART_BLOBS, &blobs, err);
 
-	return r < 0 ? r : kiln__store_lock(images, PART_INDEX, ret_index, err);
+	if (r == 0)
+		r = kiln__store_lock(images, PART_INDEX, &index, err);
+	if (r < 0)
+		return r;
+	ret->blobs = kiln__take_fd(&blobs);
+	ret->index = kiln__take_fd(&index);
+	return 0;
+}
+
+void kiln__store_end_removal(struct kiln__removal *removal)
+{
+	kiln__os_close(removal->index);
+	kiln__os_close(removal->blobs);
 }
 
 static int drop_entry(const struct kiln__images *images, json_t *manifests, size_t i,
@@ -210,15 +224,11 @@ static int drop_entry(const struct kiln__images *images, json_t *manifests, size
 int kiln__store_remove(const struct kiln__images *images, const char *name, const char *digest,
 		       const char *const *keep, struct kiln__freed *ret, kiln_error *err)
 {
-	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
-	kiln__autoclose kiln_fd held = KILN_FD_NONE;
 	struct kiln__freed freed = {.bytes = 0};
 	autojson *index = NULL;
 	json_t *manifests;
-	int r = lock_all(images, &blobs, &held, err);
+	int r = kiln__index_load(images, &index, err);
 
-	if (r == 0)
-		r = kiln__index_load(images, &index, err);
 	manifests = json_object_get(index, "manifests");
 	for (size_t i = json_array_size(manifests); r == 0 && i-- > 0;) {
 		const json_t *item = json_array_get(manifests, i);
@@ -248,15 +258,11 @@ static bool is_kept(const char *const *keep, const char *digest)
 int kiln__store_prune(const struct kiln__images *images, bool all_unused, const char *const *keep,
 		      struct kiln__freed *ret, kiln_error *err)
 {
-	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
-	kiln__autoclose kiln_fd held = KILN_FD_NONE;
 	struct kiln__freed freed = {.bytes = 0};
 	autojson *index = NULL;
 	json_t *manifests;
-	int r = lock_all(images, &blobs, &held, err);
+	int r = kiln__index_load(images, &index, err);
 
-	if (r == 0)
-		r = kiln__index_load(images, &index, err);
 	manifests = json_object_get(index, "manifests");
 	for (size_t i = json_array_size(manifests); r == 0 && all_unused && i-- > 0;) {
 		const char *digest = kiln__index_digest(json_array_get(manifests, i));

@@ -26,6 +26,7 @@ struct kiln__resolving {
 	struct kiln__spec *spec;
 	char *config; /* the document of @spec, where its image is to be applied; NULL: it is not */
 	bool applied; /* it has been */
+	kiln_fd held; /* so that nobody removes the image before the VM's own document names it */
 	struct kiln__cache *cache;
 	/* Whose: copies, for the thread may outlive who asked. */
 	struct kiln__home home;
@@ -312,6 +313,7 @@ static int resolve_own(const struct kiln__images *images, const struct kiln__own
 
 static void resolving_free(struct kiln__resolving *resolving)
 {
+	kiln__os_close(resolving->held);
 	kiln__spec_free(resolving->spec);
 	free(resolving->config);
 	kiln__cache_free(resolving->cache);
@@ -331,6 +333,7 @@ static int apply_image(const struct kiln__images *images, struct kiln__resolving
 		.reference = resolving->spec->root.image,
 		.arch = resolving->spec->arch,
 		.brief = true,
+		.held = &resolving->held,
 	};
 	const struct kiln__imageconf how = {.commanded = false};
 	kiln__cleanup(kiln_config_free_autop) kiln_config *config = NULL;
@@ -470,6 +473,7 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 		kiln__spec_free(spec);
 		return kiln__fail_nomem(err);
 	}
+	resolving->held = KILN_FD_NONE;
 	resolving->spec = spec;
 	resolving->handler = handler;
 	resolving->data = data;

@@ -3,7 +3,7 @@
 """images.py WORKDIR: pull and root of an image of eight layers (300 MB), beside skopeo copy, umoci unpack and mksquashfs.
 
 Everything against Debian's registry on loopback, the same compressor, level, block size and threads. Alternating, the best of RUNS. Debian's umoci knows no
-zstd, so that what is compared is the image with gzip alone; with gzip and zstd by turns it is pulled by kiln only.
+zstd: the image of gzip and zstd by turns, which hides nothing of its own layers, is unpacked by tar in its place. Fails where kiln takes longer than they do.
 """
 import json
 import os
@@ -62,10 +62,20 @@ def timed(argv, **kwargs):
     return time.monotonic() - began
 
 
-def theirs(name, threads):
+def unpack_by_tar(layout, root):
+    """What umoci does of an image without whiteouts, of layers packed by anything."""
+    index = json.loads((layout / "index.json").read_text())
+    manifest = json.loads((layout / "blobs/sha256" / index["manifests"][0]["digest"][7:]).read_text())
+    root.mkdir(parents=True)
+    return sum(timed(["tar", "--zstd" if layer["mediaType"].endswith("zstd") else "--gzip", "-xf", layout / "blobs/sha256" / layer["digest"][7:],
+                      "-C", root]) for layer in manifest["layers"])
+
+
+def theirs(name, threads, by_tar=False):
     with tempfile.TemporaryDirectory(dir=work) as tmp:
         flags = [] if os.geteuid() == 0 else ["--rootless"]
         steps = [timed(["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp}/oci:x"]),
+                 unpack_by_tar(pathlib.Path(tmp) / "oci", pathlib.Path(tmp) / "bundle/rootfs") if by_tar else
                  timed(["umoci", "unpack", *flags, "--image", f"{tmp}/oci:x", f"{tmp}/bundle"], stderr=subprocess.DEVNULL),
                  timed(["mksquashfs", f"{tmp}/bundle/rootfs", f"{tmp}/root.squashfs", "-comp", "lz4", "-b", "131072", "-processors", threads,
                         "-no-progress", "-quiet"])]
@@ -87,6 +97,19 @@ def ours(name):
         return float(seconds)
 
 
+def compare(what, name, threads, by_tar):
+    """Prints and returns what kiln takes in proportion to them."""
+    mine, others = [], []
+    for _ in range(RUNS):
+        mine.append(ours(name))
+        others.append(theirs(name, threads, by_tar))
+    best = min(others, key=sum)
+    ratio = min(mine) / sum(best)
+    print(f"{what}: kiln pull {min(mine):.2f} s; skopeo {best[0]:.2f} + {'tar' if by_tar else 'umoci'} {best[1]:.2f} + mksquashfs {best[2]:.2f} s "
+          f"= {sum(best):.2f} s; ratio {ratio:.2f} (all: {' '.join(f'{m:.2f}' for m in mine)} against {' '.join(f'{sum(o):.2f}' for o in others)})")
+    return ratio
+
+
 def main():
     need("umoci", "skopeo", "mksquashfs", "zstd")
     layouts = {"gzip": work / "image-gzip", "mixed": work / "image-mixed"}
@@ -98,15 +121,9 @@ def main():
     with RealRegistry() as registry:
         name = registry.push(f"oci:{layouts['gzip']}:bench", "bench:gzip")
         mixed = registry.push(f"oci:{layouts['mixed']}:bench", "bench:mixed")
-        mine, others = [], []
-        for _ in range(RUNS):
-            mine.append(ours(name))
-            others.append(theirs(name, threads))
-        best = min(others, key=sum)
-        print(f"image of 8 layers: kiln pull {min(mine):.2f} s; skopeo {best[0]:.2f} + umoci {best[1]:.2f} + mksquashfs {best[2]:.2f} s "
-              f"= {sum(best):.2f} s; ratio {min(mine) / sum(best):.2f} (all: {' '.join(f'{m:.2f}' for m in mine)} against "
-              f"{' '.join(f'{sum(o):.2f}' for o in others)})")
-        print(f"the same with layers of gzip and zstd: kiln pull {min(ours(mixed) for _ in range(RUNS)):.2f} s; peak memory of all pulls at most {max(peaks)} MiB")
+        ratios = [compare("image of 8 layers", name, threads, False), compare("the same with layers of gzip and zstd", mixed, threads, True)]
+    print(f"peak memory of all pulls at most {max(peaks)} MiB")
+    assert max(ratios) <= 1.0, f"slower than the tools together: {ratios}"
 
 
 main()

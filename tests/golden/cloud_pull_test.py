@@ -275,6 +275,24 @@ def test_a_download_goes_on():
     result = pull()
     assert result.returncode == 0 and (home / "cloud/test-1-x86_64.raw").read_bytes() == image, result
     assert sent[0] == 0 and all(a < b for a, b in zip(sent, sent[1:])) and len(sent) == 8, sent
+    # One that gives a byte each time is given up like one that gives nothing.
+    sent.clear()
+
+    def drip(handler):
+        at = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        handler.send_response(206 if at else 200)
+        handler.send_header("Content-Length", str(len(image) - at))
+        if at:
+            handler.send_header("Content-Range", f"bytes {at}-{len(image) - 1}/{len(image)}")
+        handler.end_headers()
+        sent.append(at)
+        handler.wfile.write(image[at:at + 1])
+
+    answers["/image.raw"] = drip
+    shutil.rmtree(home / "cloud", ignore_errors=True)
+    refused(pull(), f"{base}/image.raw")
+    assert len(sent) <= 6, sent
+    answers["/image.raw"] = cut
     # Of a pull that was killed: rubbish of the right name, and the leftovers of another version.
     shutil.rmtree(home / "cloud", ignore_errors=True)
     (home / "cloud").mkdir(mode=0o700)

@@ -5,6 +5,9 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import pathlib
+import stat
 import subprocess
 import tarfile
 
@@ -101,6 +104,17 @@ def test_archives_that_lie():
         home.no_process_left()
 
 
+def test_what_is_no_name():
+    """Who names an archive or a path for an image is told what to do."""
+    with Home() as home:
+        for source in ("oci:/tmp/dir", "docker-archive:/tmp/a.tar", "oci-archive:./a.tar"):
+            home.refused("create", source, "x", words=("no name of an image", f"kiln image load {source} NAME"))
+        for path in ("./root.tar", "/srv/root"):
+            home.refused("create", path, "x", words=("no name of an image", "--rootfs"))
+        result = home.kiln("disk", "info", home.dir / "nosuch")
+        assert result.returncode == 125 and result.stdout == "" and "nosuch" in result.stderr, result
+
+
 def test_history_and_df():
     image = Image([ROOT, tar_of([entry("more", data=b"x" * 9000)])])
     image.config["history"] = [{"created": "2024-01-02T03:04:05Z", "created_by": "ADD root"}, {"created_by": "ENV A=b", "empty_layer": True},
@@ -126,6 +140,40 @@ def test_history_and_df():
         home.ok("image", "load", "-i", home.dir / "saved", "again:1")
         assert home.ok("image", "ls", "-q").strip() == image.digest
         home.refused("image", "history", "h:1", words=("no image",))
+
+
+def test_save_leaves_what_it_cannot_replace():
+    """The user's file is there until the archive is whole, links stay links, and what is no file is never removed."""
+    image = Image([ROOT])
+    with Home() as home:
+        image.layout(home.dir / "layout")
+        home.ok("image", "load", f"oci:{home.dir}/layout:test", "h:1")
+        file, link, full, fifo = (home.dir / "out" / name for name in ("saved", "link", "full", "fifo"))
+        file.parent.mkdir()
+        file.write_text("precious")
+        file.chmod(0o640)
+        link.symlink_to("saved")
+        full.symlink_to("/dev/full")
+        os.mkfifo(fifo)
+        layer = home.store / "blobs/sha256" / image.manifest["layers"][0]["digest"][7:]
+        layer.rename(home.dir / "layer")
+        for path in (file, link):
+            home.refused("image", "save", "-o", path, "h:1", words=(layer.name,))
+            assert file.read_text() == "precious" and link.is_symlink()
+        home.refused("image", "save", "-o", home.dir / "out/new", "h:1", words=(layer.name,))
+        (home.dir / "layer").rename(layer)
+        home.refused("image", "save", "-o", full, "h:1")
+        assert full.is_symlink() and pathlib.Path("/dev/full").is_char_device()
+        assert sorted(p.name for p in file.parent.iterdir()) == ["fifo", "full", "link", "saved"]
+        home.ok("image", "save", "-o", link, "h:1")
+        assert link.is_symlink() and tarfile.is_tarfile(file) and stat.S_IMODE(file.stat().st_mode) == 0o640
+        with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as reader:
+            home.ok("image", "save", "-o", fifo, "h:1")
+            assert reader.stdout.read() == file.read_bytes()
+        assert fifo.is_fifo()
+        home.ok("image", "save", "-o", home.dir / "out/new", "h:1")
+        assert (home.dir / "out/new").read_bytes() == file.read_bytes()
+        assert sorted(p.name for p in file.parent.iterdir()) == ["fifo", "full", "link", "new", "saved"]
 
 
 main(globals())

@@ -221,18 +221,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Registry:
     """Serves images by name; hook(handler) may answer instead, and then returns True."""
 
-    def __init__(self, hook=None):
+    def __init__(self, hook=None, address="127.0.0.1"):
         self.hook = hook
         self.lock = threading.Lock()
         self.requests = []
         self.documents = {}  # (name, reference): (media type, bytes)
         self.blobs = {}
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
         self.server.daemon_threads = True
         self.server.registry = self
         self.server.handle_error = lambda *_: None  # who was told enough hangs up
         self.port = self.server.server_address[1]
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
         self.thread.start()
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 
 from imagetest import BUILD, HELPER, Home, Image, Skip, entry, main, need, sha256, tar_of
 
@@ -196,6 +197,22 @@ def test_bombs():
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
     refused([sparse.getvalue()], "huge", "MiB", options=("--max-bytes", str(1 << 30)))
+
+
+def repeated(member, count):
+    """A layer with one member @count times, which tarfile would take its time to write."""
+    return tar_of([member])[:512] * count + bytes(1024)
+
+
+def test_whiteouts_again_and_again():
+    """What hides a directory's lower names costs no more for being said for the hundred thousandth time."""
+    files = [entry("d", DIR), entry("d/e", DIR)] + [entry(f"d/e/f{i}", data=b"") for i in range(30_000)]
+    for again in ("d/e/.wh..wh..opq", "d/.wh..wh..opq", "d/.wh.e"):
+        began = time.monotonic()
+        found = accepted([BASE, tar_of(files)[:-1024].rstrip(b"\0").ljust(512 * len(files), b"\0") + repeated(entry(again, data=b""), 100_000)])
+        took = time.monotonic() - began
+        assert sum(path.startswith("/d/e/f") for path in found) == 30_000
+        assert took < 15, f"{again}: {took:.1f} s"
 
 
 def test_how_many_that_were():

@@ -247,6 +247,31 @@ def test_slow_drips():
     lies(drip(image.manifest["layers"][0]["digest"]), image, words=(image.manifest["layers"][0]["digest"],))
 
 
+def test_drips_over_many_connections():
+    """Of a layer a byte each time, or now and then a bit less than before: nobody gets on so, and it is given up."""
+    image = Image([tar_of([entry("big", data=os.urandom(200_000))])])
+    layer = image.manifest["layers"][0]["digest"]
+    data = image.blobs[layer]
+    for ranges, counts in ((True, (1,)), (False, (1000, 10)), (False, (1000, 1001))):
+        asked = []
+
+        def hook(handler, ranges=ranges, counts=counts, asked=asked):
+            if not handler.path.endswith(layer):
+                return False
+            at = int((handler.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0]) if ranges else 0
+            handler.send_response(206 if at else 200)
+            handler.send_header("Content-Length", str(len(data) - at))
+            if at:
+                handler.send_header("Content-Range", f"bytes {at}-{len(data) - 1}/{len(data)}")
+            handler.end_headers()
+            handler.wfile.write(data[at:at + counts[len(asked) % len(counts)]])
+            handler.close_connection = True
+            asked.append(at)
+            return True
+        lies(hook, image, words=(layer,))
+        assert len(asked) <= 8, asked
+
+
 def test_a_registry_that_hangs_up():
     def hook(handler):
         handler.close_connection = True

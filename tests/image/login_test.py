@@ -4,11 +4,12 @@
 import base64
 import json
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
 
-from imagetest import Home, Image, Registry, big_image, main, need
+from imagetest import Home, Image, Registry, Skip, big_image, main, need
 
 
 # --- who one is ------------------------------------------------------------------------------------------
@@ -113,6 +114,75 @@ def test_basic_authentication():
         home.refused("pull", reference, words=("401",))
         home.ok("login", "-u", "me", "--password-stdin", registry.host, input="pw")
         home.ok("pull", reference)
+
+
+def test_a_helper_takes_a_secret_of_any_length():
+    with Home() as home, Registry() as registry:
+        program = home.dir / "docker-credential-long"
+        program.write_text(f"#!/bin/sh\ncat > {home.dir}/got\n")
+        program.chmod(0o755)
+        home.env["PATH"] = f"{home.dir}:{home.env['PATH']}"
+        (home.dir / ".config/containers").mkdir(parents=True)
+        (home.dir / ".config/containers/auth.json").write_text('{"credsStore": "long"}')
+        secret = '"' * 60_000  # twice that as JSON, more than a pipe holds
+        process = home.popen("login", "-u", "me", "--password-stdin", registry.host, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            _, err = process.communicate(secret, timeout=30)
+        finally:
+            process.kill()
+        assert process.returncode == 0, err
+        assert json.loads((home.dir / "got").read_text()) == {"ServerURL": registry.host, "Username": "me", "Secret": secret}
+
+
+def test_logins_at_once():
+    """None of them is lost: who changes the file of logins has it alone."""
+    with Home() as home, Registry(address="0.0.0.0") as registry:
+        hosts = [f"127.0.0.{i}:{registry.port}" for i in range(1, 9)]
+        for _ in range(10):
+            processes = [home.popen("login", "-u", f"me{i}", "--password-stdin", host, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+                         for i, host in enumerate(hosts)]
+            for process in processes:
+                process.stdin.write("pw")
+                process.stdin.close()
+            assert [process.wait(60) for process in processes] == [0] * len(hosts)
+            for process in processes:
+                process.stderr.close()
+            auth = home.dir / ".config/containers/auth.json"
+            assert sorted(json.loads(auth.read_text())["auths"]) == sorted(hosts)
+            auth.unlink()
+
+
+def test_logout_is_out():
+    """After it no login is found, under whatever key it was; where another tool has one, its file is named."""
+    packed = base64.b64encode(b"me:pw").decode()
+
+    def hook(handler):
+        if handler.headers.get("Authorization") == "Basic " + packed:
+            return False
+        handler.send(401, b"", [("WWW-Authenticate", 'Basic realm="x"')])
+        return True
+    with Home() as home, Registry(hook) as registry:
+        reference = registry.add(big_image(1))
+        docker, ours = home.dir / ".docker/config.json", home.dir / ".config/containers/auth.json"
+        docker.parent.mkdir()
+        ours.parent.mkdir(parents=True)
+        for key in (registry.host, f"https://{registry.host}/", f"https://{registry.host}/v1/"):
+            for path in (docker, ours):
+                path.write_text(json.dumps({"auths": {key: {"auth": packed}, "other.example": {"auth": packed}}}))
+                home.ok("pull", reference)
+                if path == docker:
+                    home.refused("logout", registry.host, words=(str(docker), registry.host, "docker logout"))
+                    path.unlink()
+                else:
+                    assert "logged out" in home.kiln("logout", registry.host).stderr
+                    assert list(json.loads(path.read_text())["auths"]) == ["other.example"]
+                home.refused("pull", reference, words=("401",))
+                assert "no login" in home.kiln("logout", registry.host).stderr
+        # Nor does an older key shadow a newer login.
+        ours.write_text(json.dumps({"auths": {f"https://{registry.host}/": {"auth": base64.b64encode(b"me:old").decode()}}}))
+        home.ok("login", "-u", "me", "--password-stdin", registry.host, input="pw")
+        home.ok("pull", reference)
+        assert list(json.loads(ours.read_text())["auths"]) == [registry.host]
 
 
 def test_secrets_go_to_their_registry_only():
@@ -338,6 +408,54 @@ def test_a_password_goes_to_no_token_server_by_http():
         shown_to(registry, serve)
         home.refused("login", "-u", "me", "--password-stdin", host, input="pw", words=(host, f"http://{elsewhere.host}/token"))
         assert not elsewhere.requests, elsewhere.requests
+
+
+def elsewhere_on_a_network():
+    """An address of this machine that is no loopback, to stand for another host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))  # sends nothing
+            return s.getsockname()[0]
+        except OSError:
+            pass
+    raise Skip("there is no network interface but loopback")
+
+
+def test_insecure_is_said_of_one_registry():
+    """One that may be spoken to by http has neither password, token request nor layer go to another host in the clear."""
+    address = elsewhere_on_a_network()
+    packed = base64.b64encode(b"me:pw").decode()
+    for login in ({"auth": packed}, {"identitytoken": "secret"}, None):
+        with Home() as home, Registry(address=address) as elsewhere, Registry() as registry:
+            image = Image()
+            reference = registry.add(image)
+            elsewhere.add(image)
+            (home.dir / ".docker").mkdir()
+            (home.dir / ".docker/config.json").write_text(json.dumps({"auths": {registry.host: login} if login else {}}))
+
+            def challenge(handler, elsewhere=elsewhere):
+                handler.send(401, b"", [("WWW-Authenticate", f'Bearer realm="http://{elsewhere.host}/token",service="s"')])
+                return True
+
+            def send_on(handler, elsewhere=elsewhere):
+                handler.send(307, b"", [("Location", f"http://{elsewhere.host}{handler.path}")])
+                return True
+            registry.hook = challenge if login else send_on
+            home.refused("pull", reference, words=(f"http://{elsewhere.host}/", "no https"))
+            assert not elsewhere.requests, elsewhere.requests
+            # By https its certificate is checked, as ever.
+            realm = f"https://{elsewhere.host}/token"
+
+            def secured(handler, realm=realm):
+                handler.send(401, b"", [("WWW-Authenticate", f'Bearer realm="{realm}",service="s"')])
+                return True
+            registry.hook = secured
+            authority = Authority(home.dir)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(authority.dir / "server.pem", authority.dir / "server.key")
+            elsewhere.server.socket = context.wrap_socket(elsewhere.server.socket, server_side=True)
+            home.refused("pull", reference, words=("token server", realm))
+            assert not elsewhere.requests, elsewhere.requests
 
 
 def test_a_token_server_that_sends_us_on():

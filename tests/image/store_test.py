@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The store: verified, atomic, shared by processes that die at any moment."""
+import fcntl
 import json
 import os
+import pathlib
 import random
+import signal
+import struct
 import subprocess
 import threading
 import time
 
-from imagetest import ARCH, Home, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, main, sha256
+from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, main, need, sha256
 
 
 def test_a_pull_and_what_there_is_to_see_of_it():
@@ -75,6 +79,153 @@ def test_rm():
         home.refused("image", "rm", "mine:5", words=("no image",))
 
 
+def test_rm_of_what_is_broken():
+    """A name whose description is lost can be removed, and then the store is as good as before."""
+    image, other, third = big_image(1), big_image(1), big_image(1)
+    with Home() as home, Registry() as registry:
+        lost = registry.add(image)
+        for reference in (lost, registry.add(other, "other"), registry.add(third, "third")):
+            home.ok("pull", reference)
+        registry.hook = lambda handler: handler.send(404) or True
+        (home.store / "images" / image.digest[7:]).unlink()
+        home.refused("image", "prune", words=(lost, "image rm"))
+        home.ok("image", "rm", lost)
+        home.verify()
+        home.ok("image", "prune")
+        assert home.blobs() == sorted(d[7:] for i in (other, third) for d in (*i.blobs, i.digest))
+        (home.store / "images" / other.digest[7:]).unlink()
+        home.ok("image", "rm", other.digest)
+        assert home.ok("image", "ls", "-q").strip() == third.digest
+
+
+def test_names_and_digests():
+    """A digest stands for all names of its image, and a name that looks like the beginning of one is a name."""
+    image, other = big_image(1), big_image(1)
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        home.ok("pull", reference)
+        home.ok("image", "tag", reference, "two:1")
+        home.ok("image", "tag", reference, "three:1")
+        home.ok("image", "rm", image.digest[7:19])
+        assert home.ok("image", "ls", "-q") == "" and home.blobs() == []
+        home.ok("pull", reference)
+        home.ok("pull", registry.add(other, "other"))
+        digits = image.digest[7:19]
+        home.ok("image", "tag", f"{registry.host}/other:1", digits)
+        [about] = json.loads(home.ok("image", "inspect", digits))
+        assert about["digest"] == other.digest
+        home.ok("image", "rm", digits)
+        assert sorted(home.ok("image", "ls", "-q").split()) == sorted([image.digest, other.digest])
+
+
+class Locked:
+    """The store, locked as who removes from it locks it, until the test has seen who waits for that."""
+
+    def __init__(self, home):
+        self.home = home
+
+    def __enter__(self):
+        self.fd = os.open(self.home.store / "lock", os.O_RDWR)
+        fcntl.fcntl(self.fd, fcntl.F_OFD_SETLKW, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+
+    def waited_for(self, process):
+        return waits(self.home, process)
+
+
+def waits(home, process):
+    """Whether @process waits for the store's lock, and does not end without."""
+    inode = f":{(home.store / 'lock').stat().st_ino} "
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            return False
+        if any("->" in line and inode in line for line in open("/proc/locks", encoding="ascii")):
+            return True
+        time.sleep(0.01)
+    raise AssertionError("it neither waits nor ends")
+
+
+def test_tag_of_what_is_removed_meanwhile():
+    """What was listed is looked up again once nobody can remove it: the store never has a name without its image."""
+    image = big_image(1)
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        home.ok("pull", reference)
+        with Locked(home) as lock:
+            process = home.popen("image", "tag", reference, "mine:5", stderr=subprocess.PIPE)
+            assert lock.waited_for(process), "a name was given while somebody removed images"
+            # As image rm does it, behind this lock.
+            for path in (home.store / "images").iterdir():
+                path.unlink()
+            (home.store / "index.json").write_text('{"schemaVersion":2,"manifests":[]}')
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 125 and "removed meanwhile" in err, err
+        assert home.ok("image", "ls", "-q") == ""
+    bad = 0
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        for i in range(60 if SOAK else 10):
+            home.ok("pull", reference)
+            both = [home.popen("image", "tag", reference, f"m{i}:1", stderr=subprocess.DEVNULL), home.popen("image", "rm", reference)]
+            assert [p.wait(60) for p in both][1] == 0
+            home.verify()
+            bad += home.kiln("image", "rm", f"m{i}:1").returncode != 0
+    print(f"shown: of that many tags beside a removal, {bad} came too late, and the store is whole")
+
+
+def test_prune_beside_what_makes_a_vm():
+    """An image that a VM is being made of stays: it is held until the VM names it, and what VMs use is listed behind that."""
+    image = big_image(2, 200_000)
+    asked, go = threading.Event(), threading.Event()
+
+    def hook(handler):
+        if "/blobs/" in handler.path:
+            asked.set()
+            go.wait(60)
+        return False
+    with Home() as home, Registry(hook) as registry:
+        home.env["KILN_PULL_TIMEOUT"] = "60"
+        reference = registry.add(image)
+        creating = home.popen("create", "--name", "v", reference, "x", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert asked.wait(60)
+        pruning = home.popen("image", "prune", "-a", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        waits(home, pruning)
+        go.set()
+        out = creating.communicate(timeout=60)
+        assert creating.returncode == 0, out
+        out = pruning.communicate(timeout=60)
+        assert pruning.returncode == 0, out
+        assert len(home.blobs()) == len(image.blobs) + 1, "the image of a VM was removed"
+        assert image.digest in home.ok("image", "ls", "-q")
+    # The same where the image is here already: who makes a VM waits for who removes, and the other way round.
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        home.ok("pull", reference)
+        with Locked(home) as lock:
+            creating = home.popen("create", "--pull", "never", reference, "x", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            assert lock.waited_for(creating), "an image was taken while somebody removed images"
+        _, err = creating.communicate(timeout=60)
+        assert creating.returncode == 0, err
+        home.ok("image", "prune", "-a")
+        assert home.blobs()
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        for i in range(60 if SOAK else 10):
+            home.ok("pull", reference)
+            creating = home.popen("create", "--pull", "never", reference, "x", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(0.002 * (i % 6))
+            pruning = home.popen("image", "prune", "-a", stderr=subprocess.DEVNULL)
+            out, err = creating.communicate(timeout=60)
+            assert pruning.wait(60) == 0
+            assert creating.returncode == 125 and "no image" in err or creating.returncode == 0 and home.blobs(), (out, err)
+            if creating.returncode == 0:
+                home.ok("rm", "-f", out.strip())
+
+
 def test_ten_processes_download_each_layer_once():
     image = big_image(5, 700_000)
 
@@ -99,6 +250,7 @@ def test_killed_at_any_moment():
     """After each SIGKILL the store is whole, and the next pull gets what is missing, and no byte of a whole layer again."""
     rng = random.Random(11)
     kills = 50 if SOAK else 12
+    resumed = 0
     for i in range(kills):
         image = big_image(3, 600_000)
 
@@ -130,15 +282,76 @@ def test_killed_at_any_moment():
                 except AssertionError:
                     time.sleep(0.01)
             home.verify()
+            layers = {layer["digest"][7:]: layer["size"] for layer in image.manifest["layers"]}
+            partial = {digits: home.store / "blobs/sha256" / (digits + ".partial") for digits in layers}
+            cut = {digits: path.stat().st_size for digits, path in partial.items() if path.exists() and path.stat().st_size}
             before = {layer["digest"] for layer in image.manifest["layers"] if layer["digest"][7:] in home.blobs()}
             asked = len(registry.requests)
             assert image.digest in home.ok("pull", reference)
             again = [path for path, _ in registry.requests[asked:] if "/blobs/" in path]
+            for digits, size in cut.items():
+                ranges = [headers.get("Range") for path, headers in registry.requests[asked:] if path.endswith(digits)]
+                assert ranges == ([] if size == layers[digits] else [f"bytes={size}-"]), (size, ranges)
+                resumed += 1
             assert not [path for path in again if path.split("/")[-1] in before], (before, again)
             home.verify()
             assert not list((home.store / "blobs/sha256").glob("*.partial"))
             assert len([p for p in home.objects() if "chain" in p.name]) == 1
-    print(f"shown: {kills} pulls killed, the store whole each time")
+    assert resumed, "no pull was killed within a layer"
+    print(f"shown: {kills} pulls killed, the store whole each time; {resumed} layers taken up where they were cut")
+
+
+def helper_of(process):
+    """The one process that @process has begun."""
+    [pid] = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "kiln-image"
+    return int(pid)
+
+
+def test_killed_within_a_layer():
+    """Whoever of the two is killed, kiln or kiln-image: what of a layer is there stays, and no byte of it comes again."""
+    image = big_image(1, 900_000)
+    layer = image.manifest["layers"][0]["digest"]
+    for victim in ("kiln", "kiln-image"):
+        sent, go = threading.Event(), threading.Event()
+
+        def hook(handler, sent=sent, go=go):
+            if not handler.path.endswith(layer) or go.is_set():
+                return False
+            data = registry.blobs[layer]
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(data)))
+            handler.end_headers()
+            handler.wfile.write(data[:500_000])
+            sent.set()
+            go.wait(60)
+            handler.close_connection = True
+            return True
+        with Home() as home, Registry(hook) as registry:
+            home.env["KILN_PULL_TIMEOUT"] = "60"
+            reference = registry.add(image)
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            assert sent.wait(60)
+            partial = home.store / "blobs/sha256" / (layer[7:] + ".partial")
+            until = time.monotonic() + 60
+            while not partial.exists() or partial.stat().st_size < 500_000:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            os.kill(helper_of(process) if victim == "kiln-image" else process.pid, signal.SIGKILL)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == (125 if victim == "kiln-image" else -signal.SIGKILL), (process.returncode, err)
+            go.set()
+            while True:
+                try:
+                    home.no_process_left()
+                    break
+                except AssertionError:
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+            assert partial.stat().st_size == 500_000 and layer[7:] not in home.blobs()
+            home.ok("pull", reference)
+            assert [headers.get("Range") for path, headers in registry.requests if path.endswith(layer)] == [None, "bytes=500000-"]
+            home.verify()
 
 
 def test_a_root_killed_at_any_moment():
@@ -217,6 +430,26 @@ def test_a_registry_that_is_busy_is_asked_again():
         home.ok("pull", registry.add(image))
         assert times[1] - times[0] >= 0.99, "it did not wait as it was told"
         assert all(count == 2 for count in seen.values()), seen
+
+
+def test_what_is_named_survives_a_power_cut():
+    """Each blob is synchronised before it gets its name, and their directory before the index names them."""
+    need("strace")
+    image = big_image(2)
+    with Home() as home, Registry() as registry:
+        trace = home.dir / "trace"
+        image.layout(home.dir / "layout")
+        for args in (("pull", registry.add(image)), ("image", "load", f"oci:{home.dir}/layout:test", "h:1")):
+            result = subprocess.run(["strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,fdatasync,renameat,renameat2,rename,linkat", KILN, *args],
+                                    env=home.env, capture_output=True, text=True, timeout=120, check=False)
+            assert result.returncode == 0, result
+            calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "sync(" in line or "rename" in line or "linkat(" in line]
+            named = [i for i, call in enumerate(calls) if "rename" in call and ".partial" in call]
+            assert len(named) >= 4, calls
+            assert all(sum("sync" in call and ".partial>" in call for call in calls[:at]) > before for before, at in enumerate(named)), calls
+            index = next(i for i, call in enumerate(calls) if "sync" not in call and "index.json" in call)
+            assert any("sync" in call and "blobs/sha256>" in call for call in calls[named[-1]:index]), calls
+            home.ok("image", "rm", image.digest)
 
 
 def test_names_of_several_platforms():
