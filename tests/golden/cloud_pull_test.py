@@ -241,6 +241,9 @@ def test_several_pull_at_once_and_one_is_killed():
     words = [kiln, "disk", "pull", "--arch", "x86_64", "test-1"]
     killed = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
     assert started.wait(60)
+    while not any(p.stat().st_size for p in (home / "cloud").rglob("*.partial")):
+        assert killed.poll() is None  # it has a deadline of its own
+        os.sched_yield()
     killed.kill()
     killed.wait()
     assert [n for n in visible() if n.endswith(".partial")] and not any(n.endswith("64.raw") for n in visible()), visible()
