@@ -281,7 +281,9 @@ static void on_lost(struct kiln__op *op, const struct kiln__control *control, co
 		kiln__op_finish(op, err);
 		return;
 	}
-	if (kiln__timer_new(&op->patience, op->vm->manager->loop, on_still_there, op, NULL) == 0)
+	/* It may be the second runner that this operation has lost. */
+	if (op->patience ||
+	    kiln__timer_new(&op->patience, op->vm->manager->loop, on_still_there, op, NULL) == 0)
 		kiln__timer_start(op->patience, KILN__RUNNER_END_MS);
 	kiln__op_await_end(op);
 }
@@ -464,6 +466,8 @@ void kiln__op_ask(struct kiln__op *op)
 		return;
 	}
 	op->unreached = false;
+	if (op->patience)
+		kiln__timer_stop(op->patience);
 	if (r == 0) {
 		op->phase = KILN__OP_ASKED;
 		request.params = json_incref(op->params);
