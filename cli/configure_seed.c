@@ -11,53 +11,6 @@
 
 #define MAX_KEY_FILE (64 * 1024)
 
-/* --- volumes ----------------------------------------------------------------- */
-
-static int refuse_share(const char *value, kiln_error *err)
-{
-	kiln__fail(err, KILN_ENOTSUP,
-		   "not supported yet by this version: directories of the host (\"%.80s\")", value);
-	kiln__hint(err, "name a volume, which kiln keeps: -v NAME:DIR; or copy by exec -i");
-	return KILN_ENOTSUP;
-}
-
-/* NAME:DIR[:ro]. What begins like a path is a directory of the host, as docker has it. */
-int enter_volume(kiln_config *config, const char *value, kiln_error *err)
-{
-	kiln__autofree char *text = strdup(value);
-	char *path = text ? strchr(text, ':') : NULL;
-	char *how;
-
-	if (!text)
-		return kiln__fail_nomem(err);
-	if (text[0] == '/' && !path) {
-		kiln__fail(err, KILN_ENOTSUP,
-			   "not supported yet by this version: volumes without a name (\"%.80s\")",
-			   value);
-		kiln__hint(err, "give it one: -v NAME:%.80s", value);
-		return KILN_ENOTSUP;
-	}
-	if (text[0] == '/' || text[0] == '.' || text[0] == '~')
-		return refuse_share(value, err);
-	if (!path || path == text) {
-		kiln__fail(err, KILN_EINVAL, "must be NAME:DIR[:ro], not \"%.80s\"", value);
-		return KILN_EINVAL;
-	}
-	*path++ = '\0';
-	how = strchr(path, ':');
-	if (how)
-		*how++ = '\0';
-	if (how && strcmp(how, "ro") != 0 && strcmp(how, "rw") != 0) {
-		kiln__fail(err, KILN_ENOTSUP, "a volume has no option \"%.40s\"", how);
-		kiln__hint(err, "it has ro and rw");
-		return KILN_ENOTSUP;
-	}
-	return config_set_json(config, "volumes[]",
-			       json_pack("{s:s, s:s, s:b}", "name", text, "path", path, "readonly",
-					 how && how[1] == 'o'),
-			       err);
-}
-
 /* --- directories of the host -------------------------------------------------- */
 
 /* SOURCE[:DIR][:ro]: without DIR the guest mounts it itself, by its tag. */
@@ -92,6 +45,45 @@ int enter_share(kiln_config *config, const char *value, kiln_error *err)
 	if (target)
 		json_object_set_new(share, "target", json_string(target));
 	return config_set_json(config, "shares[]", share, err);
+}
+
+/* --- volumes ----------------------------------------------------------------- */
+
+/* NAME:DIR[:ro]. What begins like a path is a directory of the host, as docker has it: a share. */
+int enter_volume(kiln_config *config, const char *value, kiln_error *err)
+{
+	kiln__autofree char *text = strdup(value);
+	char *path = text ? strchr(text, ':') : NULL;
+	char *how;
+
+	if (!text)
+		return kiln__fail_nomem(err);
+	if (text[0] == '/' && !path) {
+		kiln__fail(err, KILN_ENOTSUP,
+			   "not supported yet by this version: volumes without a name (\"%.80s\")",
+			   value);
+		kiln__hint(err, "give it one: -v NAME:%.80s", value);
+		return KILN_ENOTSUP;
+	}
+	if (text[0] == '/' || text[0] == '.' || text[0] == '~')
+		return enter_share(config, value, err);
+	if (!path || path == text) {
+		kiln__fail(err, KILN_EINVAL, "must be NAME:DIR[:ro], not \"%.80s\"", value);
+		return KILN_EINVAL;
+	}
+	*path++ = '\0';
+	how = strchr(path, ':');
+	if (how)
+		*how++ = '\0';
+	if (how && strcmp(how, "ro") != 0 && strcmp(how, "rw") != 0) {
+		kiln__fail(err, KILN_ENOTSUP, "a volume has no option \"%.40s\"", how);
+		kiln__hint(err, "it has ro and rw");
+		return KILN_ENOTSUP;
+	}
+	return config_set_json(config, "volumes[]",
+			       json_pack("{s:s, s:s, s:b}", "name", text, "path", path, "readonly",
+					 how && how[1] == 'o'),
+			       err);
 }
 
 /* --- the seed ---------------------------------------------------------------- */

@@ -968,7 +968,9 @@ static const struct kiln__key top_keys[] = {
 		.field = FIELD(struct kiln__spec, shares),
 		.count = FIELD(struct kiln__spec, share_count),
 		.stride = sizeof(struct kiln__share),
-		.doc = "Directories of the host, by virtiofs; with the backend vz.",
+		.doc = "Directories of the host, by virtiofs; with the backends qemu, "
+		       "cloud-hypervisor (both by "
+		       "virtiofsd) and vz.",
 	},
 	{
 		.name = "rosetta",

@@ -9,8 +9,6 @@
 /* The path of the first key that needs one of the features in @lacking, in @key; NULL: none. */
 static const char *find(const struct kiln__spec *spec, unsigned lacking, char *key, size_t size)
 {
-	if (spec->share_count && (lacking & KILN__CAN_SHARE))
-		return "shares";
 	if (spec->rosetta.enabled && (lacking & KILN__CAN_ROSETTA))
 		return "rosetta";
 	if (spec->nested && (lacking & KILN__CAN_NEST))
@@ -34,11 +32,13 @@ int kiln__backend_check(const struct kiln__backend *backend, const struct kiln__
 			kiln_error *err)
 {
 	char text[48];
-	const char *key = find(spec, ~backend->features, text, sizeof(text));
+	bool no_shares = spec->share_count && !(backend->features & KILN__CAN_SHARE);
+	const char *key = no_shares ? "shares" : find(spec, ~backend->features, text, sizeof(text));
 
 	if (!key)
 		return backend->check(spec, err);
 	kiln__fail(err, KILN_ENOTSUP, "%s: the %s backend does not have it", key, backend->name);
-	kiln__hint(err, "the backend vz has, on macOS");
+	kiln__hint(err, no_shares ? "qemu and cloud-hypervisor have, and vz on macOS"
+				  : "the backend vz has, on macOS");
 	return KILN_ENOTSUP;
 }

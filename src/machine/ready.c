@@ -234,6 +234,10 @@ static void on_set_up(void *data, const void *result, const kiln_error *err)
 	/* An agent that was started again is told its part; without it the guest runs on. */
 	if (err && ready->set_up)
 		return;
+	/* The machine ends, and its end says more than this; or the agent is started again, and is
+	 * told then; or the deadline of the start comes. */
+	if (err && err->code == KILN_EDIED)
+		return;
 	if (err) {
 		why = *err;
 		kiln__prefix(&why, "the guest could not be set up");

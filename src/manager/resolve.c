@@ -113,6 +113,8 @@ static void want_modules(const struct kiln__spec *spec, const char *wanted[MAX_M
 		wanted[n++] = "ext4?";
 	if (kiln__spec_has_seed(spec))
 		wanted[n++] = "isofs?";
+	if (spec->share_count || spec->rosetta.enabled)
+		wanted[n++] = "virtiofs";
 	if (kiln__root_is_overlaid(&spec->root))
 		wanted[n++] = "overlay";
 	if (spec->root.overlay == KILN__OVERLAY_DISK)

@@ -45,6 +45,11 @@ static struct kiln__disk disks[] = {
 static struct kiln__network network = {
 	.kind = KILN__NETWORK_TAP, .interface = "tap7", .mac = {2, 0, 0, 0, 0, 1}};
 
+static struct kiln__share shares[] = {
+	{.source = "/usr", .target = "/work"},
+	{.source = "/etc", .tag = "tools", .readonly = true},
+};
+
 static struct kiln__spec full(void)
 {
 	struct kiln__spec spec = minimal();
@@ -167,6 +172,10 @@ int main(int argc, char **argv)
 	if (strcmp(argv[2], "runtime") == 0) {
 		spec = full();
 		return print_runtime(&spec, argc > 3 ? argv[3] : NULL);
+	}
+	if (!firecracker && strcmp(argv[2], "full") == 0 && argc == 3) {
+		spec.shares = shares;
+		spec.share_count = 2;
 	}
 	if (argc > 3)
 		spec.firecracker.config = spec.cloud_hypervisor.config = argv[3];

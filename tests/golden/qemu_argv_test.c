@@ -113,6 +113,11 @@ static void a_serial_number_stays_one_value(void **state)
 	compare("serial", &spec, false);
 }
 
+static struct kiln__share shares[] = {
+	{.source = "/s/work", .target = "/work"},
+	{.source = "/s/tools", .tag = "a,tag", .readonly = true},
+};
+
 static void every_device(struct kiln__spec *spec, struct kiln__disk disks[2],
 			 struct kiln__network *network, struct kiln__port *port)
 {
@@ -137,6 +142,8 @@ static void every_device(struct kiln__spec *spec, struct kiln__disk disks[2],
 	spec->ports = port;
 	spec->port_count = 1;
 	spec->rng = true;
+	spec->shares = shares;
+	spec->share_count = 2;
 	spec->cmdline = "extra=1";
 }
 

@@ -15,10 +15,6 @@
 
 #define ROOT "/api/v1/"
 
-/* virtiofsd serves one request queue of this length. */
-#define FS_QUEUES     1
-#define FS_QUEUE_SIZE 1024
-
 const char *const kiln__cloud_hypervisor_devices[] = {
 	"disk", "net", "fs", "pmem", "device", "vdpa", "generic-vhost-user", NULL,
 };
@@ -98,8 +94,10 @@ static int begin(const struct kiln__cloud_hypervisor_facts *facts, const kiln_ch
 		return net(facts, &parts->networks[0], change->id, ret, err);
 	*ret = json_pack("{s:s}", "id", change->id);
 	if (*ret && strcmp(change->device, "fs") == 0 &&
-	    (json_object_set_new(*ret, "num_queues", json_integer(FS_QUEUES)) ||
-	     json_object_set_new(*ret, "queue_size", json_integer(FS_QUEUE_SIZE))))
+	    (json_object_set_new(*ret, "num_queues",
+				 json_integer(KILN__CLOUD_HYPERVISOR_FS_QUEUES)) ||
+	     json_object_set_new(*ret, "queue_size",
+				 json_integer(KILN__CLOUD_HYPERVISOR_FS_QUEUE_SIZE))))
 		json_decref(kiln__take(*ret));
 	if (*ret && strcmp(change->device, "vdpa") == 0 &&
 	    json_object_set_new(*ret, "num_queues", json_integer(1)))

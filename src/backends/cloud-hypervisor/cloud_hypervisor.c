@@ -21,9 +21,11 @@
 #include "events.h"
 #include "serials.h"
 #include "taps.h"
+#include "virtiofsd.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -46,6 +48,7 @@ struct kiln__instance {
 	bool asks_info;                   /* a vm.info is under way */
 	bool dumps;                       /* it has vm.coredump */
 	struct kiln__cloud_hypervisor_taps taps;
+	struct kiln__virtiofsd *virtiofsd;
 	struct kiln__cloud_hypervisor_serials serials; /* for VMMs that give their own */
 };
 
@@ -258,14 +261,27 @@ static void on_started(struct kiln__api_vmm *api)
 
 #define CONFIG_MAX ((size_t)1 << 20)
 
-/* A snapshot's configuration with the vsock device's socket of this life. */
+/* The sockets of this life instead of those of the one that was written. */
+static void replace_sockets(const struct kiln__instance *vm, json_t *config)
+{
+	json_t *vsock = json_object_get(config, "vsock");
+	json_t *fs = json_object_get(config, "fs");
+
+	if (json_is_object(vsock))
+		json_object_set_new(vsock, "socket", json_string(vm->api.vsock_path));
+	for (size_t i = 0; i < vm->api.host.spec->share_count; i++)
+		json_object_set_new(
+			json_array_get(fs, i), "socket",
+			json_sprintf("%s/" KILN__CLOUD_HYPERVISOR_SHARE, vm->api.dir, i));
+}
+
+/* A snapshot's configuration with the sockets of this life. */
 static int write_config(const struct kiln__instance *vm, const char *from, const char *to,
 			kiln_error *err)
 {
 	kiln__autofree char *text = NULL;
 	kiln__autofree char *changed = NULL;
 	json_t *config;
-	json_t *vsock;
 	size_t len;
 	int r = kiln__os_read_file(from, CONFIG_MAX, &text, &len, err);
 
@@ -276,9 +292,7 @@ static int write_config(const struct kiln__instance *vm, const char *from, const
 		json_decref(config);
 		return kiln__fail(err, KILN_EFORMAT, "snapshot: %s is damaged", from);
 	}
-	vsock = json_object_get(config, "vsock");
-	if (json_is_object(vsock))
-		json_object_set_new(vsock, "socket", json_string(vm->api.vsock_path));
+	replace_sockets(vm, config);
 	changed = json_dumps(config, 0);
 	json_decref(config);
 	return changed ? kiln__os_replace_file(to, changed, strlen(changed), 0600, false, err)
@@ -351,6 +365,48 @@ static int make_channels(struct kiln__instance *vm, kiln_error *err)
 	return r;
 }
 
+/* --- shares
+ * ----------------------------------------------------------------------------------------- */
+
+static void on_share_failed(void *data, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+
+	if (!vm->api.ended)
+		kiln__api_fail(&vm->api, err);
+}
+
+/* It connects when it makes the VM. */
+static int make_shares(struct kiln__instance *vm, kiln_error *err)
+{
+	size_t count = vm->api.host.spec->share_count;
+	int r = count ? kiln__virtiofsd_new(&vm->virtiofsd, &vm->api.host, on_share_failed, vm, err)
+		      : 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		kiln__autofree char *path =
+			kiln__strf("%s/" KILN__CLOUD_HYPERVISOR_SHARE, vm->api.dir, i);
+
+		r = path ? kiln__virtiofsd_listen(vm->virtiofsd, i, path, err)
+			 : kiln__fail_nomem(err);
+	}
+	return r;
+}
+
+static void forget_shares(struct kiln__instance *vm)
+{
+	for (size_t i = 0; vm->virtiofsd && i < vm->api.host.spec->share_count; i++) {
+		char name[32];
+		kiln__autofree char *path = NULL;
+
+		snprintf(name, sizeof(name), KILN__CLOUD_HYPERVISOR_SHARE, i);
+		path = kiln__api_file(&vm->api, name);
+		if (path)
+			kiln__os_remove(path, NULL);
+	}
+	kiln__virtiofsd_free(kiln__take(vm->virtiofsd));
+}
+
 /* A terminal that changes nothing of what passes: our end, and the guest's. */
 static int open_terminal(kiln_fd *ret, kiln_fd *ret_slave, kiln_error *err)
 {
@@ -414,6 +470,8 @@ static int cloud_hypervisor_prepare(struct kiln__instance *vm, kiln_error *err)
 	if (r == 0)
 		r = make_restore_dir(vm, err);
 	if (r == 0)
+		r = make_shares(vm, err);
+	if (r == 0)
 		r = make_channels(vm, err);
 	return r < 0 ? r : spawn(vm, err);
 }
@@ -427,6 +485,7 @@ static void on_end(struct kiln__api_vmm *api)
 	struct kiln__instance *vm = (struct kiln__instance *)api;
 
 	forget_restore_dir(vm);
+	forget_shares(vm);
 	if (vm->event_watch)
 		kiln__watch_set(vm->event_watch, 0);
 }
@@ -644,6 +703,7 @@ static void cloud_hypervisor_free(struct kiln__instance *vm)
 	if (!vm)
 		return;
 	forget_restore_dir(vm);
+	forget_shares(vm);
 	kiln__api_done(&vm->api);
 	kiln__cloud_hypervisor_close_taps(&vm->taps);
 	kiln__deferred_free(vm->rebooting);
@@ -663,7 +723,7 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.summary = "Cloud Hypervisor as a process, by its API: KVM",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_NETWORK | KILN__OWNS_VSOCK | KILN__BY_NAME_ONLY |
-		    KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT,
+		    KILN__CAN_UPDATE | KILN__CAN_SNAPSHOT | KILN__CAN_SHARE,
 	.fields = kiln__cloud_hypervisor_fields,
 	.own_key = "cloud_hypervisor.config",
 	.probe = cloud_hypervisor_probe,

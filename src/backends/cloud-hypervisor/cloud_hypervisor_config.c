@@ -3,6 +3,7 @@
 
 #include "err.h"
 #include "taps.h"
+#include "virtiofsd.h"
 
 #include <string.h>
 
@@ -89,7 +90,7 @@ int kiln__cloud_hypervisor_check(const struct kiln__spec *spec, kiln_error *err)
 		return r;
 	r = check_machine(spec, config, err);
 	json_decref(config);
-	return r;
+	return r < 0 ? r : kiln__virtiofsd_check(spec, err);
 }
 
 /* --- its configuration
@@ -144,6 +145,40 @@ static json_t *disk_config(json_t *id, json_t *path, const struct kiln__disk *di
 	return made;
 }
 
+/* Memory is virtiofsd's, too. */
+static json_t *memory(const struct kiln__spec *spec)
+{
+	json_t *made = json_pack("{s:I}", "size", (json_int_t)spec->memory);
+
+	if (made && spec->share_count && json_object_set_new(made, "shared", json_true())) {
+		json_decref(made);
+		return NULL;
+	}
+	return made;
+}
+
+static json_t *shares(const struct kiln__spec *spec, const char *vsock)
+{
+	int dir = (int)(strrchr(vsock, '/') - vsock);
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < spec->share_count; i++) {
+		char tag[KILN__TAG_MAX];
+		json_t *id = json_sprintf(KILN__CLOUD_HYPERVISOR_SHARE, i);
+		json_t *socket = json_sprintf("%.*s/" KILN__CLOUD_HYPERVISOR_SHARE, dir, vsock, i);
+
+		if (json_array_append_new(
+			    list, json_pack("{s:o, s:s, s:o, s:i, s:i}", "id", id, "tag",
+					    kiln__spec_share_tag(spec, i, tag), "socket", socket,
+					    "num_queues", KILN__CLOUD_HYPERVISOR_FS_QUEUES,
+					    "queue_size", KILN__CLOUD_HYPERVISOR_FS_QUEUE_SIZE))) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 static int build(json_t *config, const struct kiln__spec *spec, const char *vsock)
 {
 	int r = kiln__api_set(config, "payload", payload(spec));
@@ -153,8 +188,7 @@ static int build(json_t *config, const struct kiln__spec *spec, const char *vsoc
 				  json_pack("{s:i, s:i}", "boot_vcpus", (int)spec->cpus,
 					    "max_vcpus", (int)spec->cpus));
 	if (r == 0)
-		r = kiln__api_set(config, "memory",
-				  json_pack("{s:I}", "size", (json_int_t)spec->memory));
+		r = kiln__api_set(config, "memory", memory(spec));
 	if (r == 0)
 		r = kiln__api_set(config, "disks",
 				  kiln__api_disks(spec, KILN__API_FDS,
@@ -167,6 +201,8 @@ static int build(json_t *config, const struct kiln__spec *spec, const char *vsoc
 		r = kiln__api_set(config, "balloon",
 				  json_pack("{s:i, s:b, s:b}", "size", 0, "deflate_on_oom", true,
 					    "free_page_reporting", true));
+	if (r == 0 && spec->share_count)
+		r = kiln__api_set(config, "fs", shares(spec, vsock));
 	if (r == 0 && spec->vsock)
 		r = kiln__api_set(config, "vsock",
 				  json_pack("{s:i, s:s}", "cid", (int)(spec->cid ? spec->cid : 3),

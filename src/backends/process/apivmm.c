@@ -445,7 +445,7 @@ int kiln__api_spawn(struct kiln__api_vmm *vm, const char *const *argv, bool netw
 int kiln__api_spawn_jailed(struct kiln__api_vmm *vm, struct kiln__process_plan plan,
 			   kiln_fd console, kiln_error *err)
 {
-	plan.jailer = true;
+	plan.keeps_rights = true;
 	plan.has_console = console != KILN_FD_NONE;
 	plan.console = console;
 	return kiln__vmm_spawn(&vm->vmm, vm->host.loop, vm->host.log, &plan, &process_handler, vm,

@@ -148,15 +148,15 @@ static int spawn(struct kiln__process_vmm *vmm, const struct kiln__process_plan 
 				      .fd_count = fd_count,
 				      .die_with_parent = true,
 				      .new_session = true,
-				      .unprivileged = !plan->jailer,
+				      .unprivileged = !plan->keeps_rights,
 				      .mounts = plan->mounts,
 				      .mount_count = plan->mount_count,
-				      .open_umask = plan->jailer,
+				      .open_umask = plan->keeps_rights,
 				      .low_ports = plan->low_ports,
 				      .offline = plan->offline,
 			      },
 			      err);
-	if (r == 0 && plan->offline && !plan->jailer && !kiln__child_is_offline(vmm->child))
+	if (r == 0 && plan->offline && !plan->keeps_rights && !kiln__child_is_offline(vmm->child))
 		kiln__log(vmm->log, KILN_LOG_WARN,
 			  "the VMM, which needs no network, cannot be cut off from it here");
 	return r;

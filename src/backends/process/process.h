@@ -31,11 +31,11 @@ struct kiln__process_plan {
 	bool has_console;
 	kiln_fd console;
 	/*
-	 * A jailer, which becomes the VMM: it keeps this process's rights, and gives them up
-	 * itself. Then it does not end by itself when this process does. Its files are mounted for
-	 * it.
+	 * A jailer, which becomes the VMM, or virtiofsd: it keeps this process's rights, and gives
+	 * them up itself. A jailer does not end by itself when this process does. Its files are
+	 * mounted for it.
 	 */
-	bool jailer;
+	bool keeps_rights;
 	const struct kiln__spawn_mount *mounts;
 	size_t mount_count;
 	/* Or which starts the VMM, writes its number there, and exits. NULL: it becomes that. */

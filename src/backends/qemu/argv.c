@@ -288,6 +288,30 @@ static void add_networks(struct args *args, const struct kiln__qemu_plan *plan)
 	}
 }
 
+/* Their sockets follow the disks'. */
+static void add_shares(struct args *args, const struct kiln__qemu_plan *plan)
+{
+	const struct kiln__spec *spec = plan->spec;
+	size_t first = KILN__QEMU_FD_DISK + spec->disk_count + plan->root_disk;
+
+	/* virtiofsd speaks virtio 1 only, and so must the machine's slots. */
+	if (spec->share_count && plan->machine == KILN__QEMU_MICROVM) {
+		add(args, "-global");
+		add(args, "virtio-mmio.force-legacy=false");
+	}
+	for (size_t i = 0; i < spec->share_count; i++) {
+		struct kiln__buf device = KILN__BUF_INIT;
+		char tag[KILN__TAG_MAX];
+
+		add(args, "-chardev");
+		addf(args, "socket,id=share%zu,fd=%zu", i, first + i);
+		add(args, "-device");
+		kiln__buf_addf(&device, "vhost-user-fs-%s,chardev=share%zu,tag=", bus(plan), i);
+		put_value(&device, kiln__spec_share_tag(spec, i, tag));
+		add_owned(args, kiln__buf_steal(&device));
+	}
+}
+
 char **kiln__qemu_argv(const struct kiln__qemu_plan *plan)
 {
 	struct args args = {0};
@@ -311,6 +335,7 @@ char **kiln__qemu_argv(const struct kiln__qemu_plan *plan)
 	add_channels(&args, plan);
 	add_disks(&args, plan);
 	add_networks(&args, plan);
+	add_shares(&args, plan);
 	if (plan->spec->rng) {
 		add(&args, "-device");
 		addf(&args, "virtio-rng-%s", bus(plan));

@@ -21,7 +21,7 @@ enum kiln__qemu_machine {
 #define KILN__QEMU_FD_VSOCK   5
 #define KILN__QEMU_FD_KERNEL  6
 #define KILN__QEMU_FD_INITRD  7
-#define KILN__QEMU_FD_DISK    8 /* and up: the root, then disks in their order */
+#define KILN__QEMU_FD_DISK    8 /* and up: the root, then disks in their order, then shares */
 
 struct kiln__qemu_plan {
 	const struct kiln__spec *spec;

@@ -25,8 +25,10 @@
 #include "probe.h"
 #include "process.h"
 #include "qmp.h"
+#include "stage.h"
 #include "tsc.h"
 #include "vhost_user.h"
+#include "virtiofsd.h"
 #include "vsock.h"
 
 #include <stdlib.h>
@@ -46,6 +48,7 @@ struct kiln__instance {
 	struct kiln__stream *console;
 	struct kiln__vsock *vsock;
 	struct kiln__vhost_user *vhost_user;
+	struct kiln__virtiofsd *virtiofsd;
 	struct kiln__deferred *killing;
 	struct kiln__timer *closed;
 	enum kiln__end end; /* what its SHUTDOWN event said */
@@ -262,6 +265,41 @@ static int make_vsock(struct kiln__instance *vm, struct kiln__handles *handles, 
 	return r;
 }
 
+static void on_share_failed(void *data, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+
+	if (!vm->why.code)
+		vm->why = *err;
+	kiln__deferred_schedule(vm->killing);
+}
+
+/* In a directory of their own, so that nobody else can connect to one before it is gone. */
+static int make_shares(struct kiln__instance *vm, struct kiln__handles *handles, kiln_error *err)
+{
+	size_t count = vm->host.spec->share_count;
+	int number = (int)(KILN__QEMU_FD_DISK + vm->host.spec->disk_count + vm->plan.root_disk);
+	char *dir = NULL;
+	int r;
+
+	if (!count)
+		return 0;
+	r = kiln__stage_make(&dir, "shares", vm->host.id, err);
+	if (r == 0)
+		r = kiln__virtiofsd_new(&vm->virtiofsd, &vm->host, on_share_failed, vm, err);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		kiln__autofree char *path = kiln__strf("%s/socket", dir);
+		kiln_fd fd;
+
+		r = path ? kiln__virtiofsd_connect(vm->virtiofsd, i, path, &fd, err)
+			 : kiln__fail_nomem(err);
+		if (r == 0)
+			r = kiln__handles_add(handles, fd, number++, err);
+	}
+	kiln__stage_remove(dir);
+	return r;
+}
+
 static bool has_low_port(const struct kiln__spec *spec)
 {
 	for (size_t i = 0; i < spec->port_count; i++)
@@ -302,6 +340,8 @@ static int qemu_prepare(struct kiln__instance *vm, kiln_error *err)
 		r = make_console(vm, &handles, err);
 	if (r == 0)
 		r = make_vsock(vm, &handles, err);
+	if (r == 0)
+		r = make_shares(vm, &handles, err);
 	argv = r == 0 ? kiln__qemu_argv(&vm->plan) : NULL;
 	if (r == 0 && !argv)
 		r = kiln__fail_nomem(err);
@@ -349,9 +389,10 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 			return kiln__fail(err, KILN_ENOTSUP,
 					  "disks[%zu].bus: the qemu backend has virtio; vz has all",
 					  i);
-	if (disks > MAX_DISKS)
-		return kiln__fail(err, KILN_EINVAL, "disks: at most %d, the root included",
-				  MAX_DISKS);
+	if (disks + spec->share_count > MAX_DISKS)
+		return kiln__fail(err, KILN_EINVAL,
+				  "%s: at most %d disks and shares, the root included",
+				  spec->share_count ? "shares" : "disks", MAX_DISKS);
 	for (size_t i = 0; i < spec->port_count; i++)
 		if (spec->ports[i].host_ip && strchr(spec->ports[i].host_ip, ':'))
 			return kiln__fail(err, KILN_ENOTSUP,
@@ -361,7 +402,7 @@ static int qemu_check(const struct kiln__spec *spec, kiln_error *err)
 	if (spec->port_count && !spec->network_count)
 		return kiln__fail(err, KILN_EINVAL,
 				  "ports: a published port needs a network (networks[0])");
-	return 0;
+	return kiln__virtiofsd_check(spec, err);
 }
 
 /*
@@ -489,6 +530,7 @@ static void qemu_free(struct kiln__instance *vm)
 	kiln__deferred_free(vm->killing);
 	kiln__timer_free(vm->closed);
 	kiln__vmm_free(vm->vmm);
+	kiln__virtiofsd_free(vm->virtiofsd);
 	kiln__vhost_user_free(vm->vhost_user);
 	kiln__vsock_free(vm->vsock);
 	kiln__stream_close(vm->console);
@@ -501,7 +543,7 @@ const struct kiln__backend kiln__backend_qemu = {
 	.summary = "QEMU as a process: KVM where it works, else emulation (TCG)",
 	.features = KILN__CAN_PAUSE | KILN__CAN_POWER_KEY | KILN__CAN_VSOCK | KILN__CAN_CONSOLE |
 		    KILN__CAN_KVM | KILN__CAN_TCG | KILN__CAN_FOREIGN | KILN__CAN_NETWORK |
-		    KILN__CAN_PORTS | KILN__CAN_FIRMWARE,
+		    KILN__CAN_PORTS | KILN__CAN_FIRMWARE | KILN__CAN_SHARE,
 	.probe = kiln__qemu_probe,
 	.check = qemu_check,
 	.open = qemu_open,
