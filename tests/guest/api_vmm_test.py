@@ -194,6 +194,29 @@ cloud-hypervisor -v --api-socket /tmp/ch.sock --kernel /k/vmlinux --cmdline "con
     home.assert_clean()
 
 
+def test_a_start_sleeps_never_and_connects_once(home):
+    """Only a connect to Firecracker's API that was refused is tried again: its socket is there before it listens."""
+    need_qemu()
+    if not shutil.which("strace"):
+        raise kilntest.Skip("strace is not installed")
+    for vmm in VMMS:
+        trace = home.dir / f"trace-{vmm}"
+        trace.mkdir()
+        subprocess.run(["strace", "-ff", "-o", trace / "t", "-e", "trace=execve,connect,nanosleep,clock_nanosleep,select,pselect6,pause",
+                        kilntest.KILN, "run", *map(str, options(vmm)), "--", "true"],
+                       env={**home.env, "ASAN_OPTIONS": "detect_leaks=0"}, stdin=subprocess.DEVNULL, check=True, timeout=kilntest.DEADLINE)
+        ours = [text for text in (file.read_text() for file in trace.iterdir()) if f"execve(\"{kilntest.KILN}" in text]
+        assert sum("kiln-runner" in text for text in ours) == 1, "the runner was not traced"
+        calls = [line for text in ours for line in text.splitlines()]
+        assert not [line for line in calls if "sleep" in line.split("(")[0] or line.startswith(("select", "pselect6", "pause"))], calls
+        connects = {name: [line.rsplit(" = ", 1)[1] for line in calls if line.startswith("connect(") and name in line]
+                    for name in ("api.sock", "vsock.sock")}
+        assert connects["api.sock"][-1] == "0" and connects["vsock.sock"] == ["0"], connects
+        assert all(vmm == "firecracker" and "ECONNREFUSED" in result for result in connects["api.sock"][:-1]), connects
+        shown(f"a start on {vmm}: no sleep, {len(connects['api.sock'])} connect to its API, 1 to its vsock")
+    home.assert_clean()
+
+
 def test_the_vsock_socket_is_the_vmms_own(home):
     need_qemu()
     for vmm in VMMS:
