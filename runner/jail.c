@@ -61,7 +61,7 @@ int runner_jail(struct runner *runner, kiln_error *err)
 		.readable = readable,
 		.readable_count = 1,
 		/* Of the calls that signal, the filter has the one by descriptor alone. */
-		.kills_all = kiln__machine_leaves(runner->machine) != NULL,
+		.kills_all = runner->leaves,
 		.filter = &runner_filter,
 	};
 	int r = kiln__os_jail(&jail, &runner->jail, err);

@@ -380,6 +380,8 @@ static int launch(struct runner *runner, json_t *params, kiln_error *err)
 	if (r == 0)
 		kiln__machine_on_rebooted(runner->machine, on_rebooted, runner);
 	if (r == 0)
+		kiln__machine_on_leaving(runner->machine, runner_record_leaves, runner);
+	if (r == 0)
 		r = serve(runner, err);
 	if (r == 0)
 		r = process_new(&runner->process, runner, err);

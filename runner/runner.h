@@ -69,6 +69,7 @@ struct runner {
 	int64_t finished_ns;
 	char accel[16];                /* what really ran the guest */
 	char accel_reason[256];        /* why not the hardware; "": it did, or was not to */
+	bool leaves; /* what its VMM is in lasts longer than this process */
 	struct kiln__jail_report jail; /* what of it could be had here */
 	bool starting;    /* that is not on record yet, and what is said waits with it */
 	bool over;        /* the VM has ended and its final state is written */
@@ -109,6 +110,9 @@ void runner_record_health(struct runner *runner, const char *from, const char *t
  * VMM is what could be added.
  */
 int runner_record_processes(const struct runner *runner, bool recorded, kiln_error *err);
+
+/* The same of what its VMM will leave, before that is made: @data is the runner. */
+int runner_record_leaves(void *data, const char *leaves, kiln_error *err);
 
 /* --- server.c ------------------------------------------------------------------------ */
 

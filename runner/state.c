@@ -126,33 +126,39 @@ json_t *runner_state(const struct runner *runner)
 	return state;
 }
 
-static int record_leaves(kiln_fd lock, const char *leaves, kiln_error *err)
+static int write_to_lock(const struct runner *runner, const void *bytes, size_t len, uint64_t at,
+			 kiln_error *err)
 {
-	if (!leaves)
-		return 0;
+	kiln__autofree char *path = kiln__strf("%s/lock", runner->vm_dir);
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	int r;
+
+	if (!path)
+		return kiln__fail_nomem(err);
+	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE, err);
+	return r < 0 ? r : kiln__os_pwrite_full(fd, bytes, len, at, err);
+}
+
+int runner_record_leaves(void *data, const char *leaves, kiln_error *err)
+{
+	struct runner *runner = data;
+
 	if (strlen(leaves) >= KILN__VM_LEAVES_SIZE)
 		return kiln__fail(err, KILN_EOVERFLOW, "too many cgroups of one VM");
-	return kiln__os_pwrite_full(lock, leaves, strlen(leaves) + 1, KILN__VM_LEAVES_AT, err);
+	runner->leaves = true;
+	return write_to_lock(runner, leaves, strlen(leaves) + 1, KILN__VM_LEAVES_AT, err);
 }
 
 int runner_record_processes(const struct runner *runner, bool recorded, kiln_error *err)
 {
-	kiln__autofree char *path = kiln__strf("%s/lock", runner->vm_dir);
-	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	char text[64] = "";
-	int r;
 
 	if (recorded && !kiln__machine_vmm_pid(runner->machine))
 		return 0;
-	if (!path)
-		return kiln__fail_nomem(err);
 	snprintf(text, sizeof(text), KILN__VM_PROCESSES, (long long)getpid(),
 		 (long long)kiln__machine_vmm_pid(runner->machine));
-	r = kiln__os_open(&fd, path, KILN__OPEN_WRITE, err);
 	/* With the zeros behind it, so that a longer one of an earlier life is gone. */
-	if (r == 0)
-		r = kiln__os_pwrite_full(fd, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
-	return r < 0 ? r : record_leaves(fd, kiln__machine_leaves(runner->machine), err);
+	return write_to_lock(runner, text, sizeof(text), KILN__VM_PROCESSES_AT, err);
 }
 
 json_t *runner_event_json(const kiln_event *event)

@@ -97,6 +97,12 @@ struct kiln__backend_host {
 	const char *state_dir;
 	void *data;
 
+	/*
+	 * In prepare(), before it makes what it removes at its end, but may not any more once this
+	 * process has given up its rights: lines as leaves.h has them, for whoever comes next. If
+	 * that fails, nothing is made.
+	 */
+	int (*leaving)(void *data, const char *leaves, kiln_error *err);
 	/* The VM has ended, and with it every process, thread and descriptor of it. Once, after
 	 * prepare(). */
 	void (*ended)(void *data, enum kiln__end how, const kiln_error *err);
@@ -217,13 +223,6 @@ struct kiln__backend {
 	 * nothing by name once it is prepared.
 	 */
 	int (*moved)(struct kiln__instance *instance, const char *dir, kiln_error *err);
-
-	/*
-	 * What of it on disk the instance removes at its end, but may not any more once this
-	 * process has given up its rights: lines as leaves.h has them, for whoever comes next; or
-	 * NULL. Known when it is prepared; valid until its end. NULL: there is never such.
-	 */
-	const char *(*leaves)(const struct kiln__instance *instance);
 
 	/* Input for the guest's console. Bytes taken; what does not fit is dropped, as on a serial
 	 * line. */

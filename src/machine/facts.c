@@ -145,9 +145,10 @@ int64_t kiln__machine_vmm_pid(const kiln_machine *m)
 	return m->instance ? m->backend->pid(m->instance) : 0;
 }
 
-const char *kiln__machine_leaves(const kiln_machine *m)
+void kiln__machine_on_leaving(kiln_machine *m, kiln__leaving_fn *fn, void *data)
 {
-	return m->instance && m->backend->leaves ? m->backend->leaves(m->instance) : NULL;
+	m->leaving = fn;
+	m->leaving_data = data;
 }
 
 void kiln__machine_set_exit(kiln_machine *m, kiln_exit exit)

@@ -29,6 +29,8 @@ struct kiln_machine {
 	struct kiln__stages stages;
 	char panic[160];   /* the guest's own words, if its kernel panicked */
 	char *runtime_dir; /* or NULL */
+	kiln__leaving_fn *leaving;
+	void *leaving_data;
 	bool vmm_started;  /* start() was called on the instance */
 	bool ending;       /* the host asked for the end */
 

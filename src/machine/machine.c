@@ -605,6 +605,13 @@ static void forget_last_run(kiln_machine *m)
  */
 static const uint32_t served_ports[] = {KILN__AGENT_BOOT_PORT, 0};
 
+static int on_leaving(void *data, const char *leaves, kiln_error *err)
+{
+	kiln_machine *m = data;
+
+	return m->leaving ? m->leaving(m->leaving_data, leaves, err) : 0;
+}
+
 int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 {
 	struct kiln__backend_host host = {
@@ -616,6 +623,7 @@ int kiln__machine_prepare(kiln_machine *m, kiln_error *err)
 		.runtime_dir = m->runtime_dir,
 		.state_dir = m->state_dir,
 		.data = m,
+		.leaving = on_leaving,
 		.ended = on_ended,
 		.panicked = on_panicked,
 		.rebooting = on_rebooting,

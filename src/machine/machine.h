@@ -103,8 +103,9 @@ bool kiln__machine_counters(kiln_machine *machine, kiln__text_fn done, void *dat
 const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 
-/* backend.h, leaves(): NULL if there is nothing. */
-const char *kiln__machine_leaves(const kiln_machine *machine);
+/* Who is asked to write down what the VMM will leave: backend.h, leaving(). NULL: nobody. */
+typedef int kiln__leaving_fn(void *data, const char *leaves, kiln_error *err);
+void kiln__machine_on_leaving(kiln_machine *machine, kiln__leaving_fn *fn, void *data);
 
 /* The main process ended: how, for kiln_machine_exit() once the VM has stopped. */
 void kiln__machine_set_exit(kiln_machine *machine, kiln_exit exit);

@@ -72,17 +72,35 @@ def test_it_is_another_user_in_a_root_of_its_own(home):
 
 
 def test_a_killed_runner_leaves_nothing_after_the_next_command(home):
-    for more in ((), ("new_pid_ns=true",)):
+    for more, recorded in (((), True), (("new_pid_ns=true",), True), ((), False)):
         home.ok("run", "-d", "--name", "a", *options(home, *more), "--", "sleep", "10000")
         told = json.loads(home.ok("inspect", "a"))[0]
         os.kill(told["pid"], signal.SIGKILL)
         assert wait_gone(told["pid"], 20)
+        if not recorded: # it has started the VMM, and could not write down its number any more
+            lock = home.home / "vms" / told["id"] / "lock"
+            kept = lock.read_bytes()
+            assert str(told["vmm_pid"]).encode() in kept
+            lock.write_bytes(kept.replace(str(told["vmm_pid"]).encode(), b"0" * len(str(told["vmm_pid"]))))
         assert home.vms()[0]["state"] == "failed", home.vms()
         assert wait_gone(told["vmm_pid"], 20), "the VMM outlives the next command"
         assert not os.listdir(home.dir / "jails")
         home.ok("rm", "a")
         assert_no_jail(home)
     shown("a killed runner's jail, VMM and all, is removed by the next command")
+
+
+def test_a_place_that_others_can_change_is_refused(home):
+    jails = home.dir / "jails"
+    jails.mkdir(mode=0o755)
+    for spoil, mend in ((lambda: jails.chmod(0o777), lambda: jails.chmod(0o755)),
+                        (lambda: os.symlink("/tmp", jails / "firecracker"), lambda: os.unlink(jails / "firecracker")),
+                        (lambda: os.chown(jails, UID, 0), lambda: os.chown(jails, 0, 0))):
+        spoil()
+        refused = home.kiln("run", "--rm", *options(home), "--", "true")
+        assert refused.code == 125 and "chroot_base" in refused.err and "root's alone" in refused.err, refused
+        mend()
+    assert_no_jail(home)
 
 
 def test_what_a_jail_has_not_is_refused_by_name(home):

@@ -9,7 +9,10 @@
 #include "leaves.h"
 #include "os.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define ID "0123456789abcdef0123456789abcdef"
 
@@ -27,6 +30,27 @@ static bool is_there(const char *path)
 	struct kiln__os_stat st;
 
 	return kiln__os_stat(path, &st, NULL) == 0;
+}
+
+/* A process with this for its root directory, when it has that. */
+static pid_t start_in(const char *root)
+{
+	int ends[2];
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (chroot(root) < 0 || write(ends[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
 }
 
 static bool removes(char kind, const char *path)
@@ -54,6 +78,30 @@ static void a_tree_of_its_name_goes_with_what_is_around_it_if_that_is_empty(void
 	assert_false(is_there(tree));
 	assert_true(is_there(around));
 	assert_true(kiln__os_remove_leaves("", ID));
+}
+
+/* Whatever its name, its user, its namespaces: what it has for its root is what it is known by. */
+static void who_has_it_for_a_root_is_ended(void **state)
+{
+	const char *root = make("base/vmm/" ID "/root");
+	const char *other = make("base/vmm/other/root");
+	pid_t in, beside;
+	int how;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	in = start_in(root);
+	beside = start_in(other);
+	assert_false(removes('r', other));
+	assert_false(removes('r', make("base/vmm/x" ID "/root")));
+	assert_int_equal(kill(in, 0), 0);
+	assert_true(removes('r', root));
+	assert_int_equal(waitpid(in, &how, 0), in);
+	assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+	assert_int_equal(waitpid(beside, &how, WNOHANG), 0);
+	kill(beside, SIGKILL);
+	waitpid(beside, &how, 0);
 }
 
 static void nothing_of_another_name_is_touched(void **state)
@@ -85,6 +133,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(a_tree_of_its_name_goes_with_what_is_around_it_if_that_is_empty),
+		kiln_test(who_has_it_for_a_root_is_ended),
 		kiln_test(nothing_of_another_name_is_touched),
 	};
 

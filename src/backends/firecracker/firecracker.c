@@ -469,11 +469,6 @@ static void firecracker_kill(struct kiln__instance *vm)
 		kiln__jailer_kill(vm->jail);
 }
 
-static const char *firecracker_leaves(const struct kiln__instance *vm)
-{
-	return vm->jail ? kiln__jailer_leaves(vm->jail) : NULL;
-}
-
 static void firecracker_free(struct kiln__instance *vm)
 {
 	if (!vm)
@@ -517,6 +512,5 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,
 	.pid = kiln__api_pid,
-	.leaves = firecracker_leaves,
 	.free = firecracker_free,
 };

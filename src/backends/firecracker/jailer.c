@@ -110,6 +110,28 @@ static int name_paths(struct kiln__fc_jail *jail, const struct kiln__api_vmm *ap
 									   : kiln__fail_nomem(err);
 }
 
+/* A directory that another user can change is no place for what root makes. */
+static int check_dir(const char *path, kiln_error *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return kiln__fail_errno(err, errno, "cannot look at %s", path);
+	if (S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022))
+		return 0;
+	kiln__fail(err, KILN_EACCES,
+		   "firecracker.jailer.chroot_base: %s is not root's alone to change", path);
+	return kiln__hint(err, "chown root %s && chmod go-w %s", path, path), KILN_EACCES;
+}
+
+static int check_place(const struct kiln__fc_jail *jail, kiln_error *err)
+{
+	struct stat st;
+	int r = check_dir(jail->base, err);
+
+	return r < 0 || lstat(jail->kind_dir, &st) < 0 ? r : check_dir(jail->kind_dir, err);
+}
+
 /* One that is there already is of a life that ended without a word: the VM's lock is ours. */
 static int make_dirs(struct kiln__fc_jail *jail, kiln_error *err)
 {
@@ -120,9 +142,10 @@ static int make_dirs(struct kiln__fc_jail *jail, kiln_error *err)
 	if (!files || !sockets)
 		return kiln__fail_nomem(err);
 	r = kiln__os_mkdir(jail->kind_dir, 0755, err);
-	if (r < 0 && r != KILN_EEXIST)
-		return r;
-	r = kiln__os_remove_tree(jail->dir, err);
+	if (r == KILN_EEXIST)
+		r = 0;
+	if (r == 0)
+		r = kiln__os_remove_tree(jail->dir, err);
 	if (r == 0)
 		r = make_dir(jail->dir, 0755, err);
 	if (r == 0)
@@ -371,16 +394,22 @@ static int prepare(struct kiln__fc_jail *jail, struct kiln__api_vmm *api, kiln_e
 	int r = name_paths(jail, api, err);
 
 	if (r == 0)
-		r = name_groups(jail, api->host.id, err);
+		r = check_place(jail, err);
 	if (r == 0)
-		r = make_dirs(jail, err);
+		r = name_groups(jail, api->host.id, err);
 	if (r < 0)
 		return r;
-	jail->leaves = kiln__strf("%s%c %s\n%c %s\n", jail->groups, KILN__LEAVES_TREE, jail->dir,
-				  KILN__LEAVES_EMPTY, jail->kind_dir);
+	/* The processes first: with those gone, nothing of it is busy. */
+	jail->leaves =
+		kiln__strf("%c %s\n%s%c %s\n%c %s\n", KILN__LEAVES_ROOT, jail->root, jail->groups,
+			   KILN__LEAVES_TREE, jail->dir, KILN__LEAVES_EMPTY, jail->kind_dir);
 	if (!jail->leaves)
 		return kiln__fail_nomem(err);
-	r = make_log(jail, err);
+	r = api->host.leaving(api->host.data, jail->leaves, err);
+	if (r == 0)
+		r = make_dirs(jail, err);
+	if (r == 0)
+		r = make_log(jail, err);
 	for (size_t i = 0; r == 0 && i < api->handles.count; i++)
 		r = add_file(jail, &api->handles.fds[i], err);
 	return r < 0 ? r : add_sockets(jail, api->dir, err);
@@ -500,11 +529,6 @@ int kiln__jailer_spawn(struct kiln__fc_jail *jail, struct kiln__api_vmm *api,
 kiln_fd kiln__jailer_take_log(struct kiln__fc_jail *jail)
 {
 	return kiln__take_fd(&jail->log);
-}
-
-const char *kiln__jailer_leaves(const struct kiln__fc_jail *jail)
-{
-	return jail->leaves;
 }
 
 void kiln__jailer_free(struct kiln__fc_jail *jail)

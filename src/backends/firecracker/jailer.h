@@ -34,9 +34,6 @@ kiln_fd kiln__jailer_take_log(struct kiln__fc_jail *jail);
 /* Kills all that is in its cgroup, if it has one. Needs no rights. */
 void kiln__jailer_kill(struct kiln__fc_jail *jail);
 
-/* backend.h, leaves(): what kiln__jailer_free() removes, if this process still can. */
-const char *kiln__jailer_leaves(const struct kiln__fc_jail *jail);
-
 /* The VMM has ended: removes its directory and its cgroups, as far as this process may. */
 void kiln__jailer_free(struct kiln__fc_jail *jail);
 
