@@ -265,6 +265,9 @@ int kiln__os_peer_user(kiln_fd fd, uint32_t *ret_uid, kiln_error *err);
 /* KILN_EACCES if a connected socket's other end is another user's (Windows cannot tell, and says
  * 0). */
 int kiln__os_check_peer(kiln_fd fd, kiln_error *err);
+
+/* The same of an end that has to be @user's. */
+int kiln__os_check_peer_is(kiln_fd fd, uint32_t user, kiln_error *err);
 void kiln__os_shutdown_write(kiln_fd fd);
 
 #define KILN__OS_MAX_FDS 16

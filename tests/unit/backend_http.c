@@ -181,6 +181,20 @@ static void requests_go_over_one_connection(void **state)
 	client_close(&client);
 }
 
+static void a_server_of_anothers_is_sent_nothing(void **state)
+{
+	struct client client;
+	kiln_error err;
+
+	(void)state;
+	client_open(&client, NULL);
+	kiln__http_expect(client.http, geteuid() + 1);
+	assert_int_equal(kiln__http_connect(client.http, &err), KILN_EACCES);
+	kiln__http_expect(client.http, geteuid());
+	kiln_ok(kiln__http_connect(client.http, &err), &err);
+	client_close(&client);
+}
+
 static void a_closed_connection_is_made_anew(void **state)
 {
 	static const char *const script[] = {
@@ -333,6 +347,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(requests_go_over_one_connection),
+		kiln_test(a_server_of_anothers_is_sent_nothing),
 		kiln_test(a_closed_connection_is_made_anew),
 		kiln_test(refusals_carry_the_servers_words),
 		kiln_test(silence_ends_at_the_deadline),

@@ -165,6 +165,27 @@ static void no_vmm_is_no_connection(void **state)
 	end();
 }
 
+static void a_socket_of_anothers_is_asked_nothing(void **state)
+{
+	char byte;
+
+	(void)state;
+	begin();
+	kiln__vsock_dialer_expect(t.dialer, geteuid() + 1);
+	kiln__vsock_dial(t.dialer, 1024, on_dialed, NULL);
+	assert_int_equal(t.count, 1);
+	assert_true(strstr(t.err.message, "another user"));
+	kiln_test_run_until(t.loop, &t.connected);
+	assert_int_equal(kiln__os_read(t.peer, &byte, 1), 0);
+	kiln__vsock_dialer_expect(t.dialer, geteuid());
+	t.count = 0;
+	t.connected = t.done = false;
+	kiln__os_close(kiln__take_fd(&t.peer));
+	dial("OK 1\n");
+	assert_non_null(t.stream);
+	end();
+}
+
 static void what_is_pending_ends_with_it(void **state)
 {
 	(void)state;
@@ -206,6 +227,7 @@ int main(void)
 		kiln_test(what_follows_the_answer_is_the_guests),
 		kiln_test(all_else_is_a_refusal),
 		kiln_test(no_vmm_is_no_connection),
+		kiln_test(a_socket_of_anothers_is_asked_nothing),
 		kiln_test(what_is_pending_ends_with_it),
 		kiln_test(the_guest_reaches_its_ports_and_no_other),
 	};

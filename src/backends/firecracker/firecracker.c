@@ -279,6 +279,7 @@ static int firecracker_prepare(struct kiln__instance *vm, kiln_error *err)
 	int r;
 
 	vm->api.inside = wanted->jailer.enabled ? KILN__JAIL_SOCKETS : NULL;
+	vm->api.user = wanted->jailer.uid;
 	r = kiln__api_prepare(&vm->api, wanted->binary, wanted->preflight, err);
 
 	if (r == 0)

@@ -365,6 +365,10 @@ static int make_sockets(struct kiln__api_vmm *vm, kiln_error *err)
 	if (r == 0)
 		r = kiln__http_new(&vm->http, vm->host.loop, api, vm->kind->name, &http_handler, vm,
 				   err);
+	if (r == 0 && vm->inside)
+		kiln__http_expect(vm->http, vm->user);
+	if (r == 0 && vm->inside && vm->dialer)
+		kiln__vsock_dialer_expect(vm->dialer, vm->user);
 	return r;
 }
 

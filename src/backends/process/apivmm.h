@@ -73,9 +73,10 @@ struct kiln__api_vmm {
 	/*
 	 * Where a VMM in a jail finds that directory, which then is one within the runtime
 	 * directory that the VMM's user may write to; NULL: where it is. Static; set before
-	 * prepare().
+	 * prepare(), with the user that the VMM is then.
 	 */
 	const char *inside;
+	uint32_t user;
 	char *api_path; /* both for the VMM */
 	char *vsock_path;
 	struct kiln__handles handles; /* for the process, until it is spawned */

@@ -45,6 +45,8 @@ struct kiln__http {
 	struct exchange *first;
 	struct kiln__http_reply reply;
 	unsigned count;
+	bool expects; /* whose it is to be: the user's */
+	uint32_t user;
 	bool over;    /* nothing can be sent any more */
 	bool telling; /* a completion is being told: the next request waits for its end */
 	bool lost;    /* the connection was, in the middle of a request */
@@ -308,6 +310,8 @@ int kiln__http_connect(struct kiln__http *http, kiln_error *err)
 	if (http->fd != KILN_FD_NONE)
 		return 0;
 	r = kiln__os_local_try_connect(&fd, http->path, err);
+	if (r == 0 && http->expects)
+		r = kiln__os_check_peer_is(fd, http->user, err);
 	if (r == 0)
 		r = kiln__watch_new(&http->watch, http->loop, fd, on_socket, http, err);
 	if (r < 0)
@@ -315,6 +319,12 @@ int kiln__http_connect(struct kiln__http *http, kiln_error *err)
 	http->fd = kiln__take_fd(&fd);
 	kiln__watch_set(http->watch, KILN__READABLE);
 	return 0;
+}
+
+void kiln__http_expect(struct kiln__http *http, uint32_t user)
+{
+	http->expects = true;
+	http->user = user;
 }
 
 int kiln__http_moved(struct kiln__http *http, const char *path, kiln_error *err)

@@ -54,6 +54,12 @@ struct kiln__http_handler {
 int kiln__http_new(struct kiln__http **ret, kiln_loop *loop, const char *path, const char *name,
 		   const struct kiln__http_handler *handler, void *data, kiln_error *err);
 
+/*
+ * Who serves it is @user, whatever else stands at its path: nobody else is sent anything. For a
+ * directory that is not this user's alone.
+ */
+void kiln__http_expect(struct kiln__http *http, uint32_t user);
+
 /* Its socket is at @path from now on, to this process. */
 int kiln__http_moved(struct kiln__http *http, const char *path, kiln_error *err);
 

@@ -36,6 +36,8 @@ struct kiln__vsock_dialer {
 	struct kiln__list dials;
 	struct listener listeners[MAX_LISTENERS];
 	size_t listener_count;
+	bool expects; /* whose the VMM's socket is to be: the user's */
+	uint32_t user;
 	bool (*incoming)(void *data, uint32_t port, struct kiln__stream *stream);
 	void *data;
 };
@@ -123,6 +125,8 @@ static int dial_begin(struct dial *dial, kiln_error *err)
 	int len = snprintf(text, sizeof(text), "CONNECT %u\n", dial->port);
 	int r = kiln__os_local_try_connect(&dial->fd, dialer->path, err);
 
+	if (r == 0 && dialer->expects)
+		r = kiln__os_check_peer_is(dial->fd, dialer->user, err);
 	if (r == 0)
 		r = kiln__watch_new(&dial->watch, dialer->loop, dial->fd, on_readable, dial, err);
 	if (r == 0)
@@ -197,6 +201,12 @@ static int listen_at(struct kiln__vsock_dialer *dialer, uint32_t port, kiln_erro
 	if (r == 0)
 		kiln__acceptor_set(listener->acceptor, true);
 	return r;
+}
+
+void kiln__vsock_dialer_expect(struct kiln__vsock_dialer *dialer, uint32_t user)
+{
+	dialer->expects = true;
+	dialer->user = user;
 }
 
 int kiln__vsock_dialer_new(struct kiln__vsock_dialer **ret, kiln_loop *loop, const char *path,

@@ -32,6 +32,9 @@ int kiln__vsock_dialer_new(struct kiln__vsock_dialer **ret, kiln_loop *loop, con
  * jail. */
 int kiln__vsock_dialer_open(struct kiln__vsock_dialer *dialer, kiln_error *err);
 
+/* Who serves the VMM's socket is @user, whatever else stands at its path. */
+void kiln__vsock_dialer_expect(struct kiln__vsock_dialer *dialer, uint32_t user);
+
 /* The VMM's socket is at @path from now on, and our own beside it, to this process. */
 int kiln__vsock_dialer_moved(struct kiln__vsock_dialer *dialer, const char *path, kiln_error *err);
 

@@ -205,13 +205,18 @@ ssize_t kiln__os_recv_fds(kiln_fd socket, void *bytes, size_t len, kiln_fd *fds,
 
 /* --- what others have -------------------------------------------------------------------- */
 
-int kiln__os_check_peer(kiln_fd fd, kiln_error *err)
+int kiln__os_check_peer_is(kiln_fd fd, uint32_t user, kiln_error *err)
 {
-	uint32_t user;
-	int r = kiln__os_peer_user(fd, &user, err);
+	uint32_t peer;
+	int r = kiln__os_peer_user(fd, &peer, err);
 
-	if (r < 0 || user == geteuid())
+	if (r < 0 || peer == user)
 		return r;
 	return kiln__fail(err, KILN_EACCES, "a local socket is served by another user, %u",
-			  (unsigned)user);
+			  (unsigned)peer);
+}
+
+int kiln__os_check_peer(kiln_fd fd, kiln_error *err)
+{
+	return kiln__os_check_peer_is(fd, geteuid(), err);
 }
