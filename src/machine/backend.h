@@ -200,8 +200,11 @@ struct kiln__backend {
 	unsigned changes;
 	const char *const *devices; /* ends with NULL; NULL: none */
 
-	/* What the VMM counts of the machine's devices: a JSON object. NULL: it counts nothing. */
-	void (*counters)(struct kiln__instance *instance, kiln__text_fn done, void *data);
+	/*
+	 * What the VMM counts of the machine's devices: a JSON object, of one for each of them.
+	 * False: of this machine nothing, and @done is not called. NULL: never anything.
+	 */
+	bool (*counters)(struct kiln__instance *instance, kiln__text_fn done, void *data);
 
 	/* Writes the paused guest's memory and state into @directory. NULL: it cannot. */
 	void (*snapshot)(struct kiln__instance *instance, const char *directory, kiln_done_fn done,

@@ -122,8 +122,7 @@ bool kiln__machine_counters(kiln_machine *m, kiln__text_fn done, void *data)
 	    (m->state != KILN_STATE_RUNNING && m->state != KILN_STATE_READY &&
 	     m->state != KILN_STATE_PAUSED))
 		return false;
-	m->backend->counters(m->instance, done, data);
-	return true;
+	return m->backend->counters(m->instance, done, data);
 }
 
 const struct kiln__spec *kiln__machine_spec(const kiln_machine *m)

@@ -640,39 +640,10 @@ static void cloud_hypervisor_change(struct kiln__instance *vm, const kiln_change
 		      &err, done, data);
 }
 
-/* Who waits for the counters of the VMM. */
-struct counting {
-	kiln__text_fn done;
-	void *data;
-};
-
-static void on_counters(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+static bool cloud_hypervisor_counters(struct kiln__instance *vm, kiln__text_fn done, void *data)
 {
-	struct counting counting = *(struct counting *)data;
-
-	free(data);
-	counting.done(counting.data, answer ? answer->body : NULL, err);
-}
-
-static void cloud_hypervisor_counters(struct kiln__instance *vm, kiln__text_fn done, void *data)
-{
-	struct counting *counting = malloc(sizeof(*counting));
-	kiln_error err;
-
-	if (!counting || vm->api.ended) {
-		free(counting);
-		kiln__fail(&err, KILN_EDIED, "%s", "Cloud Hypervisor has ended");
-		done(data, NULL, &err);
-		return;
-	}
-	*counting = (struct counting){.done = done, .data = data};
-	kiln__http_send(vm->api.http, &(struct kiln__http_request){
-					      .method = "GET",
-					      .target = ROOT "vm.counters",
-					      .deadline_ms = KILN__API_MS,
-					      .done = on_counters,
-					      .data = counting,
-				      });
+	kiln__api_get(&vm->api, ROOT "vm.counters", NULL, done, data);
+	return true;
 }
 
 static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *directory,

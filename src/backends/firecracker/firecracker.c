@@ -421,6 +421,18 @@ static void firecracker_update(struct kiln__instance *vm, const kiln_update *upd
 	free(steps);
 }
 
+/* The balloon's statistics, if its configuration has the guest say them. */
+static bool firecracker_counters(struct kiln__instance *vm, kiln__text_fn done, void *data)
+{
+	const json_t *balloon = json_object_get(vm->api.config, "balloon");
+	const json_t *interval = json_object_get(balloon, "stats_polling_interval_s");
+
+	if (json_integer_value(interval) <= 0 || !vm->api.host.spec->firecracker.api)
+		return false;
+	kiln__api_get(&vm->api, "/balloon/statistics", "balloon", done, data);
+	return true;
+}
+
 static void firecracker_snapshot(struct kiln__instance *vm, const char *directory,
 				 kiln_done_fn done, void *data)
 {
@@ -506,6 +518,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.pause = firecracker_pause,
 	.resume = firecracker_resume,
 	.update = firecracker_update,
+	.counters = firecracker_counters,
 	.snapshot = firecracker_snapshot,
 	.connect = kiln__api_connect,
 	.disk_serial = firecracker_disk_serial,

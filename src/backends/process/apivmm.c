@@ -571,6 +571,52 @@ void kiln__api_run(struct kiln__api_vmm *vm, struct kiln__api_steps *steps, kiln
 	run_next(run);
 }
 
+/* Who waits for what a GET is answered. */
+struct getting {
+	const char *wrap;
+	kiln__text_fn done;
+	void *data;
+};
+
+static void on_got(void *data, const struct kiln__http_answer *answer, const kiln_error *err)
+{
+	struct getting getting = *(struct getting *)data;
+	kiln__autofree char *wrapped = NULL;
+	kiln_error nomem;
+
+	free(data);
+	if (answer && getting.wrap) {
+		wrapped = kiln__strf("{\"%s\": %s}", getting.wrap, answer->body);
+		if (!wrapped)
+			kiln__fail_nomem(&nomem);
+		getting.done(getting.data, wrapped, wrapped ? NULL : &nomem);
+	} else {
+		getting.done(getting.data, answer ? answer->body : NULL, err);
+	}
+}
+
+void kiln__api_get(struct kiln__api_vmm *vm, const char *target, const char *wrap,
+		   kiln__text_fn done, void *data)
+{
+	struct getting *getting = malloc(sizeof(*getting));
+	kiln_error err;
+
+	if (!getting || vm->ended) {
+		free(getting);
+		kiln__fail(&err, KILN_EDIED, "%s has ended", vm->kind->name);
+		done(data, NULL, &err);
+		return;
+	}
+	*getting = (struct getting){.wrap = wrap, .done = done, .data = data};
+	kiln__http_send(vm->http, &(struct kiln__http_request){
+					  .method = "GET",
+					  .target = target,
+					  .deadline_ms = KILN__API_MS,
+					  .done = on_got,
+					  .data = getting,
+				  });
+}
+
 void kiln__api_refuse(const kiln_error *err, kiln_done_fn done, void *data)
 {
 	if (done)

@@ -168,6 +168,13 @@ void kiln__api_run(struct kiln__api_vmm *vm, struct kiln__api_steps *steps, kiln
 void kiln__api_send(struct kiln__api_vmm *vm, const char *method, const char *target, json_t *body,
 		    uint64_t deadline_ms, kiln_done_fn done, void *data);
 
+/*
+ * The answer to a GET, as text: @done once, with NULL and an error if there is none. With @wrap it
+ * becomes the member of that name of an object.
+ */
+void kiln__api_get(struct kiln__api_vmm *vm, const char *target, const char *wrap,
+		   kiln__text_fn done, void *data);
+
 /* @done with what is in @err: for an operation that cannot begin. */
 void kiln__api_refuse(const kiln_error *err, kiln_done_fn done, void *data);
 
