@@ -534,6 +534,15 @@ static const struct option_group stop_options = {
 	},
 };
 
+static const struct option_group snapshot_options = {
+	"Options",
+	(const struct option[]){
+		WITH(OPT_BASE, 0, "base", "DIRECTORY",
+		     "The VM's last snapshot: write only what has changed since"),
+		END,
+	},
+};
+
 static const struct option_group restart_options = {
 	"Options",
 	(const struct option[]){
@@ -751,8 +760,9 @@ const struct verb verbs[] = {
 	 verb_resume},
 	{"update", NULL, "[OPTIONS] " VMS, "Change VMs while they run", GROUPS(&update_options), 1,
 	 -1, false, COMPLETE_VM, NULL, verb_update},
-	{"snapshot", NULL, "VM DIRECTORY", "Write a VM's memory and state into a directory",
-	 GROUPS(), 2, 2, false, COMPLETE_VM, NULL, verb_snapshot},
+	{"snapshot", NULL, "[OPTIONS] VM DIRECTORY",
+	 "Write a VM's memory and state into a directory", GROUPS(&snapshot_options), 2, 2, false,
+	 COMPLETE_VM, NULL, verb_snapshot},
 	{"nmi", NULL, VMS, "Send VMs an interrupt that no kernel can mask", GROUPS(), 1, -1, false,
 	 COMPLETE_VM, NULL, verb_nmi},
 	{"reset", NULL, VMS, "Boot VMs anew, without asking them", GROUPS(), 1, -1, false,

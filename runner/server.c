@@ -314,14 +314,15 @@ static void do_change(struct client *client, struct kiln__control_call *call, js
 static void do_snapshot(struct client *client, struct kiln__control_call *call, json_t *params)
 {
 	const char *directory = json_string_value(json_object_get(params, "directory"));
+	const char *base = json_string_value(json_object_get(params, "base"));
 	kiln_error err;
 
-	if (!directory || directory[0] != '/') {
-		bad_param("directory: must be an absolute path", &err);
+	if (!directory || directory[0] != '/' || (base && base[0] != '/')) {
+		bad_param("directory, base: must be absolute paths", &err);
 		kiln__control_fail(call, &err);
 		return;
 	}
-	kiln_machine_snapshot(client->server->runner->machine, directory, answer_done, call);
+	kiln_machine_snapshot(client->server->runner->machine, directory, base, answer_done, call);
 }
 
 static void do_background(struct client *client, struct kiln__control_call *call, json_t *params)

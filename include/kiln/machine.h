@@ -237,9 +237,14 @@ KILN_PUBLIC void kiln_machine_change(kiln_machine *machine, const kiln_change *c
  * absolute path: what a machine of the same configuration with "snapshot" of that path goes on
  * from. Its disks are not in it. The machine stays paused. KILN_ENOTSUP names the backend that
  * cannot.
+ *
+ * With @base, the path of this machine's last snapshot, whether it wrote that or went on from it,
+ * only the memory that has changed since is written: the caller has copied BASE/memory to
+ * DIRECTORY/memory, and the result is whole. KILN_EINVAL: another was the last. Firecracker has
+ * that, of a machine whose dirty pages are tracked. NULL: all memory is written.
  */
 KILN_PUBLIC void kiln_machine_snapshot(kiln_machine *machine, const char *directory,
-				       kiln_done_fn done, void *data);
+				       const char *base, kiln_done_fn done, void *data);
 
 #ifdef __cplusplus
 }

@@ -215,8 +215,8 @@ KILN_PUBLIC void kiln_vm_signal(kiln_vm *vm, int number, kiln_done_fn done, void
 /*
  * Writes a paused VM's memory and state into @directory, as kiln_machine_snapshot().
  */
-KILN_PUBLIC void kiln_vm_snapshot(kiln_vm *vm, const char *directory, kiln_done_fn done,
-				  void *data);
+KILN_PUBLIC void kiln_vm_snapshot(kiln_vm *vm, const char *directory, const char *base,
+				  kiln_done_fn done, void *data);
 
 /* Changes it while it runs, as kiln_machine_update(). */
 KILN_PUBLIC void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done,
@@ -260,8 +260,8 @@ KILN_PUBLIC int kiln_vm_kill_sync(kiln_vm *vm, int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_restart_sync(kiln_vm *vm, uint64_t stop_timeout_ms, int timeout_ms,
 				     kiln_error *err);
 KILN_PUBLIC int kiln_vm_signal_sync(kiln_vm *vm, int number, int timeout_ms, kiln_error *err);
-KILN_PUBLIC int kiln_vm_snapshot_sync(kiln_vm *vm, const char *directory, int timeout_ms,
-				      kiln_error *err);
+KILN_PUBLIC int kiln_vm_snapshot_sync(kiln_vm *vm, const char *directory, const char *base,
+				      int timeout_ms, kiln_error *err);
 KILN_PUBLIC int kiln_vm_update_sync(kiln_vm *vm, const kiln_update *update, int timeout_ms,
 				    kiln_error *err);
 KILN_PUBLIC int kiln_vm_change_sync(kiln_vm *vm, const kiln_change *change, int timeout_ms,

@@ -389,6 +389,18 @@ static int clone_open(kiln_fd from, const char *name, const struct look *look, c
 	return r;
 }
 
+int kiln__disk_copy(const char *from, const char *to, kiln_error *err)
+{
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	struct look look = {.format = "raw"};
+	struct kiln__os_stat st;
+	bool shared;
+	int r = open_disk(from, KILN__OPEN_READ, &fd, &st, err);
+
+	look.size = st.size;
+	return r < 0 ? r : clone_open(fd, from, &look, to, 0, &shared, err);
+}
+
 int kiln__disk_clone(const char *from, const char *to, uint64_t size, bool *ret_shared,
 		     kiln_error *err)
 {

@@ -40,6 +40,10 @@ int kiln__disk_create(const char *path, uint64_t size, kiln_error *err);
 int kiln__disk_clone(const char *from, const char *to, uint64_t size, bool *ret_shared,
 		     kiln_error *err);
 
+/* The same of a file that is raw, whatever its bytes look like: what a guest wrote decides nothing.
+ */
+int kiln__disk_copy(const char *from, const char *to, kiln_error *err);
+
 /* Gives a raw disk another size; a smaller one only with @force, for what lies beyond is lost. */
 int kiln__disk_resize(const char *path, uint64_t size, bool force, kiln_error *err);
 

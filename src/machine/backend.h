@@ -206,9 +206,13 @@ struct kiln__backend {
 	 */
 	bool (*counters)(struct kiln__instance *instance, kiln__text_fn done, void *data);
 
-	/* Writes the paused guest's memory and state into @directory. NULL: it cannot. */
-	void (*snapshot)(struct kiln__instance *instance, const char *directory, kiln_done_fn done,
-			 void *data);
+	/*
+	 * Writes the paused guest's memory and state into @directory; with @base, not NULL, only
+	 * what has changed since that was written, which is in @directory already, or refuses.
+	 * NULL: it cannot.
+	 */
+	void (*snapshot)(struct kiln__instance *instance, const char *directory, const char *base,
+			 kiln_done_fn done, void *data);
 
 	/* A stream to a vsock port of the guest; KILN_EIO if nothing listens there. */
 	void (*connect)(struct kiln__instance *instance, uint32_t port, kiln__connect_fn done,

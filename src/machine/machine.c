@@ -892,7 +892,8 @@ static void on_updated(void *data, int result, const kiln_error *err)
 	complete_all(data, WAITS_UPDATE, err);
 }
 
-void kiln_machine_snapshot(kiln_machine *m, const char *directory, kiln_done_fn done, void *data)
+void kiln_machine_snapshot(kiln_machine *m, const char *directory, const char *base,
+			   kiln_done_fn done, void *data)
 {
 	kiln_error err;
 
@@ -905,7 +906,7 @@ void kiln_machine_snapshot(kiln_machine *m, const char *directory, kiln_done_fn 
 		kiln__fail(&err, KILN_EBUSY, "another operation is under way");
 		answer(m, done, data, &err);
 	} else if (op_new(m, WAITS_UPDATE, done, data)) {
-		m->backend->snapshot(m->instance, directory, on_updated, m);
+		m->backend->snapshot(m->instance, directory, base, on_updated, m);
 	}
 }
 

@@ -153,13 +153,14 @@ int kiln_vm_signal_sync(kiln_vm *vm, int number, int timeout_ms, kiln_error *err
 	return finish(vm, waiting, timeout_ms, NULL, err);
 }
 
-int kiln_vm_snapshot_sync(kiln_vm *vm, const char *directory, int timeout_ms, kiln_error *err)
+int kiln_vm_snapshot_sync(kiln_vm *vm, const char *directory, const char *base, int timeout_ms,
+			  kiln_error *err)
 {
 	struct waiting *waiting = waiting_new(err);
 
 	if (!waiting)
 		return KILN_ENOMEM;
-	kiln_vm_snapshot(vm, directory, on_done, waiting);
+	kiln_vm_snapshot(vm, directory, base, on_done, waiting);
 	return finish(vm, waiting, timeout_ms, NULL, err);
 }
 

@@ -210,9 +210,11 @@ void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data)
 	ask(vm, &pause_kind, NULL, done, data);
 }
 
-void kiln_vm_snapshot(kiln_vm *vm, const char *directory, kiln_done_fn done, void *data)
+void kiln_vm_snapshot(kiln_vm *vm, const char *directory, const char *base, kiln_done_fn done,
+		      void *data)
 {
-	ask(vm, &snapshot_kind, json_pack("{s:s}", "directory", directory), done, data);
+	ask(vm, &snapshot_kind, json_pack("{s:s, s:s*}", "directory", directory, "base", base),
+	    done, data);
 }
 
 static void set_change(json_t *params, const char *key, uint64_t value)

@@ -792,6 +792,8 @@ static void a_guest_that_resets_boots_again_where_that_is_wanted(void **state)
 	assert_nothing_left();
 }
 
+#define TRACKED "{\"machine-config\":{\"track_dirty_pages\":true}}"
+
 static void a_machine_goes_on_from_its_snapshot(void **state)
 {
 	const char *directory = kiln_test_path("snapshot");
@@ -807,13 +809,13 @@ static void a_machine_goes_on_from_its_snapshot(void **state)
 	vm_make_ready(&vm);
 	vm_type(&vm, "before\n");
 	vm_await_console(&vm, "before");
-	op_begin(&op, &vm, kiln_machine_snapshot, directory);
+	op_begin(&op, &vm, kiln_machine_snapshot, directory, NULL);
 	op_await_code(&op, KILN_ESTATE); /* it runs */
 	op_begin(&op, &vm, kiln_machine_pause);
 	op_await_ok(&op);
-	op_begin(&op, &vm, kiln_machine_snapshot, "/nonexistent/directory");
+	op_begin(&op, &vm, kiln_machine_snapshot, "/nonexistent/directory", NULL);
 	op_await_code(&op, KILN_EIO);
-	op_begin(&op, &vm, kiln_machine_snapshot, directory);
+	op_begin(&op, &vm, kiln_machine_snapshot, directory, NULL);
 	op_await_ok(&op);
 	assert_int_equal(kiln_machine_state(vm.machine), KILN_STATE_PAUSED);
 	vm_close(&vm);
@@ -833,6 +835,86 @@ static void a_machine_goes_on_from_its_snapshot(void **state)
 		vm_close(&vm);
 		assert_nothing_left();
 	}
+}
+
+static void copy_memory(const char *from, const char *to)
+{
+	kiln__autofree char *command =
+		kiln__strf("mkdir -p %s && cp --sparse=always %s/memory %s/memory", to, from, to);
+
+	assert_int_equal(system(command), 0);
+}
+
+static void go_on_from(struct vm *vm, const char *directory)
+{
+	open_in_test(vm);
+	vm_set(vm, "firecracker.config", TRACKED);
+	vm_set(vm, "snapshot", directory);
+	vm_set(vm, "readiness.kind", "none");
+	vm_make_ready(vm);
+}
+
+static void pause_and_snapshot(struct vm *vm, const char *directory, const char *base, int code)
+{
+	struct op op;
+
+	op_begin(&op, vm, kiln_machine_pause);
+	op_await_ok(&op);
+	op_begin(&op, vm, kiln_machine_snapshot, directory, base);
+	op_await_code(&op, code);
+	op_begin(&op, vm, kiln_machine_resume);
+	op_await_ok(&op);
+}
+
+/* Each is whole; it is only written in less. */
+static void what_has_changed_since_a_snapshot_makes_another(void **state)
+{
+	const char *first = kiln_test_path("first");
+	const char *second = kiln_test_path("second");
+	const char *third = kiln_test_path("third");
+	struct vm vm;
+
+	(void)state;
+	if (is_jailed() || !is_firecracker())
+		return;
+	kiln_ok(kiln__os_mkdir_p(first, 0700, NULL), NULL);
+	open_in_test(&vm);
+	vm_set(&vm, "firecracker.config", TRACKED);
+	vm_make_ready(&vm);
+	pause_and_snapshot(&vm, third, first, KILN_EINVAL); /* there is none yet */
+	pause_and_snapshot(&vm, first, NULL, 0);
+	copy_memory(first, second);
+	vm_type(&vm, "between\n");
+	vm_await_console(&vm, "between");
+	pause_and_snapshot(&vm, second, first, 0);
+	pause_and_snapshot(&vm, third, first, KILN_EINVAL); /* it is not the last any more */
+	vm_close(&vm);
+	go_on_from(&vm, second);
+	copy_memory(second, third);
+	pause_and_snapshot(&vm, third, second, 0);
+	vm_close(&vm);
+	go_on_from(&vm, third);
+	vm_type(&vm, "after\n");
+	vm_await_console(&vm, "after");
+	vm_close(&vm);
+	assert_nothing_left();
+}
+
+static void changes_that_nobody_knows_are_refused(void **state)
+{
+	const char *first = kiln_test_path("first");
+	struct vm vm;
+
+	(void)state;
+	if (is_jailed())
+		return;
+	kiln_ok(kiln__os_mkdir_p(first, 0700, NULL), NULL);
+	open_in_test(&vm);
+	vm_make_ready(&vm);
+	pause_and_snapshot(&vm, first, NULL, 0);
+	pause_and_snapshot(&vm, kiln_test_dir(), first, KILN_ENOTSUP);
+	vm_close(&vm);
+	assert_nothing_left();
 }
 
 static void a_snapshot_that_is_none_fails_the_start(void **state)
@@ -906,6 +988,8 @@ int main(int argc, char **argv)
 		kiln_test(a_running_firecracker_is_changed_in_its_own_words),
 		kiln_test(a_guest_that_resets_boots_again_where_that_is_wanted),
 		kiln_test(a_machine_goes_on_from_its_snapshot),
+		kiln_test(what_has_changed_since_a_snapshot_makes_another),
+		kiln_test(changes_that_nobody_knows_are_refused),
 		kiln_test(a_snapshot_that_is_none_fails_the_start),
 		kiln_test(lost_events_do_not_matter),
 	};

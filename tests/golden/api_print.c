@@ -129,8 +129,9 @@ static int print_runtime(struct kiln__spec *spec, const char *own)
 		return fail(&err);
 	if (kiln__firecracker_update(spec, config, 1017, &update, &steps, &err) < 0)
 		return fail(&err);
-	kiln__firecracker_save("/s", &steps);
-	if (kiln__firecracker_load(spec, "/v/vsock.sock", 1017, &steps, &err) < 0)
+	kiln__firecracker_save("/s", NULL, &steps);
+	kiln__firecracker_save("/t", "/s", &steps);
+	if (kiln__firecracker_load(spec, "/v/vsock.sock", true, 1017, &steps, &err) < 0)
 		return fail(&err);
 	print_steps(&steps);
 	json_decref(config);

@@ -126,8 +126,8 @@ def fields(backend):
 RUNTIME = {"drives[]": "PATCH /drives/{drive_id}", "pmem[]": "PATCH /pmem/{id}", "network-interfaces[]": "PATCH /network-interfaces/{iface_id}",
            "balloon": "PATCH /balloon/statistics", "balloon-hinting.start": "PATCH /balloon/hinting/start"}
 # Of run-time bodies, what kiln does not send, and why.
-UNSENT = {"PUT /snapshot/load": {"enable_diff_snapshots": "the older name of track_dirty_pages", "mem_file_path": "the older name of mem_backend",
-                                 "track_dirty_pages": "diff snapshots are not written", "clock_realtime": "the guest's clock is set by its agent",
+UNSENT = {"PUT /snapshot/load": {"enable_diff_snapshots": "the older name of track_dirty_pages, for versions before 1.13", "mem_file_path": "the older name of mem_backend",
+                                 "clock_realtime": "the guest's clock is set by its agent",
                                  "huge_pages": "as the snapshot has it"},
           "PATCH /machine-config": dict.fromkeys(("cpu_template", "smt", "mem_size_mib", "track_dirty_pages", "vcpu_count", "huge_pages"),
                                                  "before the start alone, where PUT says it")}

@@ -486,11 +486,11 @@ static void save_in(const char *dir, struct lookalike_faults faults, int expecte
 
 	open_unbooted(&vm, faults);
 	vm_make_ready(&vm);
-	op_begin(&op, &vm, kiln_machine_snapshot, dir);
+	op_begin(&op, &vm, kiln_machine_snapshot, dir, NULL);
 	op_await_code(&op, KILN_ESTATE);
 	op_begin(&op, &vm, kiln_machine_pause);
 	op_await_ok(&op);
-	op_begin(&op, &vm, kiln_machine_snapshot, dir);
+	op_begin(&op, &vm, kiln_machine_snapshot, dir, NULL);
 	if (expected)
 		op_await_code(&op, expected);
 	else
@@ -537,7 +537,7 @@ static void a_booted_state_is_gone_on_from(void **state)
 	vm_make_ready(&vm);
 	op_begin(&op, &vm, kiln_machine_pause);
 	op_await_ok(&op);
-	op_begin(&op, &vm, kiln_machine_snapshot, dir);
+	op_begin(&op, &vm, kiln_machine_snapshot, dir, NULL);
 	op_await_ok(&op);
 	vm_close(&vm);
 	vm_open(&vm);

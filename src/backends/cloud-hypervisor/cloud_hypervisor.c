@@ -647,19 +647,23 @@ static bool cloud_hypervisor_counters(struct kiln__instance *vm, kiln__text_fn d
 }
 
 static void cloud_hypervisor_snapshot(struct kiln__instance *vm, const char *directory,
-				      kiln_done_fn done, void *data)
+				      const char *base, kiln_done_fn done, void *data)
 {
 	struct kiln__api_steps *steps = calloc(1, sizeof(*steps));
 	kiln_error err;
+	int r;
 
 	if (!steps) {
 		kiln__fail_nomem(&err);
 		kiln__api_refuse(&err, done, data);
 		return;
 	}
-	kiln__cloud_hypervisor_snapshot(directory, steps);
-	kiln__api_run(&vm->api, steps, done, data);
-	free(steps);
+	r = base ? kiln__fail(&err, KILN_ENOTSUP,
+			      "base: Cloud Hypervisor writes whole snapshots only")
+		 : 0;
+	if (r == 0)
+		kiln__cloud_hypervisor_snapshot(directory, steps);
+	run_or_refuse(vm, steps, r, &err, done, data);
 }
 
 static const char *cloud_hypervisor_disk_serial(const struct kiln__instance *vm, const char *serial)

@@ -43,6 +43,10 @@ struct kiln__instance {
 	kiln_fd config_pipe; /* without an API */
 	kiln_fd config_read; /* its other end, so that writing raises no signal if it has died */
 	bool is_up;          /* the API's socket takes connections */
+	char *last_snapshot; /* the directory of it, or NULL: what changed since is known */
+	char *next_snapshot; /* which becomes that when it is written */
+	kiln_done_fn saved;
+	void *saved_data;
 	char serials[KILN__FIRECRACKER_MAX_DISKS][21];
 };
 
@@ -52,11 +56,15 @@ struct kiln__instance {
 
 static int first_steps(struct kiln__api_vmm *api, struct kiln__api_steps *steps, kiln_error *err)
 {
+	struct kiln__instance *vm = (struct kiln__instance *)api;
 	const struct kiln__spec *spec = api->host.spec;
 
-	if (spec->snapshot)
+	if (spec->snapshot) {
+		vm->last_snapshot = strdup(spec->snapshot);
 		return kiln__firecracker_load(spec, spec->vsock ? api->vsock_path : NULL,
-					      api->version, steps, err);
+					      kiln__firecracker_tracks(api->config), api->version,
+					      steps, err);
+	}
 	kiln__firecracker_requests(api->config, steps);
 	return 0;
 }
@@ -433,7 +441,48 @@ static bool firecracker_counters(struct kiln__instance *vm, kiln__text_fn done, 
 	return true;
 }
 
-static void firecracker_snapshot(struct kiln__instance *vm, const char *directory,
+/* --- snapshots
+ * ----------------------------------------------------------------------------------------- */
+
+static int check_snapshot(const struct kiln__instance *vm, const char *base, kiln_error *err)
+{
+	if (vm->jail)
+		return kiln__fail(err, KILN_ENOTSUP,
+				  "firecracker.jailer: a jailed VMM reaches no directory for a "
+				  "snapshot");
+	if (vm->next_snapshot)
+		return kiln__fail(err, KILN_EBUSY, "another snapshot is being written");
+	if (!base)
+		return 0;
+	if (!kiln__firecracker_tracks(vm->api.config)) {
+		kiln__fail(err, KILN_ENOTSUP,
+			   "base: what has changed since is known of a machine that tracks it");
+		return kiln__hint(err, "firecracker.config "
+				       "{\"machine-config\":{\"track_dirty_pages\":true}}"),
+		       KILN_ENOTSUP;
+	}
+	if (vm->last_snapshot && strcmp(vm->last_snapshot, base) == 0)
+		return 0;
+	kiln__fail(err, KILN_EINVAL, "base: the last snapshot of this machine is %s",
+		   vm->last_snapshot ? vm->last_snapshot : "none");
+	return kiln__hint(err, "only what has changed since the last is known"), KILN_EINVAL;
+}
+
+/* Whatever was written in part has reset what is known of changes. */
+static void on_saved(void *data, int result, const kiln_error *err)
+{
+	struct kiln__instance *vm = data;
+	kiln_done_fn done = vm->saved;
+
+	free(vm->last_snapshot);
+	vm->last_snapshot = kiln__take(vm->next_snapshot);
+	if (err)
+		free(kiln__take(vm->last_snapshot));
+	vm->saved = NULL;
+	done(vm->saved_data, result, err);
+}
+
+static void firecracker_snapshot(struct kiln__instance *vm, const char *directory, const char *base,
 				 kiln_done_fn done, void *data)
 {
 	struct kiln__api_steps *steps;
@@ -441,20 +490,23 @@ static void firecracker_snapshot(struct kiln__instance *vm, const char *director
 
 	if (!has_api(vm, "write a snapshot", done, data))
 		return;
-	if (vm->jail) {
-		kiln__fail(&err, KILN_ENOTSUP,
-			   "firecracker.jailer: a jailed VMM reaches no directory for a snapshot");
+	if (check_snapshot(vm, base, &err) < 0) {
 		kiln__api_refuse(&err, done, data);
 		return;
 	}
 	steps = calloc(1, sizeof(*steps));
-	if (!steps) {
+	vm->next_snapshot = strdup(directory);
+	if (!steps || !vm->next_snapshot) {
+		free(steps);
+		free(kiln__take(vm->next_snapshot));
 		kiln__fail_nomem(&err);
-		done(data, err.code, &err);
+		kiln__api_refuse(&err, done, data);
 		return;
 	}
-	kiln__firecracker_save(directory, steps);
-	kiln__api_run(&vm->api, steps, done, data);
+	vm->saved = done;
+	vm->saved_data = data;
+	kiln__firecracker_save(directory, base, steps);
+	kiln__api_run(&vm->api, steps, on_saved, vm);
 	free(steps);
 }
 
@@ -492,6 +544,8 @@ static void firecracker_free(struct kiln__instance *vm)
 	kiln__timer_free(vm->retry);
 	kiln__os_close(vm->config_pipe);
 	kiln__os_close(vm->config_read);
+	free(vm->last_snapshot);
+	free(vm->next_snapshot);
 	free(vm);
 }
 

@@ -228,6 +228,7 @@ void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *st
 
 #define VSOCK_OVERRIDE_SINCE    1016
 #define NETWORK_OVERRIDES_SINCE 1012
+#define LOAD_TRACKS_SINCE       1013 /* by that name; it had another before */
 
 /* An older one finds its interfaces by the names that they had. */
 static int override_networks(json_t *body, const struct kiln__spec *spec, unsigned version)
@@ -244,8 +245,14 @@ static int override_networks(json_t *body, const struct kiln__spec *spec, unsign
 	return list ? kiln__api_set(body, "network_overrides", list) : 0;
 }
 
-int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, unsigned version,
-			   struct kiln__api_steps *steps, kiln_error *err)
+bool kiln__firecracker_tracks(const json_t *config)
+{
+	return json_is_true(
+		json_object_get(json_object_get(config, "machine-config"), "track_dirty_pages"));
+}
+
+int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, bool tracks,
+			   unsigned version, struct kiln__api_steps *steps, kiln_error *err)
 {
 	const char *directory = spec->snapshot;
 	json_t *body = json_pack("{s:o, s:{s:s, s:o}, s:b}", "snapshot_path",
@@ -260,6 +267,10 @@ int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, uns
 				  version / 1000, version % 1000);
 	}
 	if (!body || override_networks(body, spec, version) ||
+	    (tracks && json_object_set_new(body,
+					   version >= LOAD_TRACKS_SINCE ? "track_dirty_pages"
+									: "enable_diff_snapshots",
+					   json_true())) ||
 	    (vsock &&
 	     json_object_set_new(body, "vsock_override", json_pack("{s:s}", "uds_path", vsock)))) {
 		json_decref(body);
@@ -271,12 +282,12 @@ int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, uns
 	return 0;
 }
 
-void kiln__firecracker_save(const char *directory, struct kiln__api_steps *steps)
+void kiln__firecracker_save(const char *directory, const char *base, struct kiln__api_steps *steps)
 {
 	kiln__api_add(steps, "PUT",
-		      json_pack("{s:s, s:o, s:o}", "snapshot_type", "Full", "snapshot_path",
-				json_sprintf("%s/state", directory), "mem_file_path",
-				json_sprintf("%s/memory", directory)),
+		      json_pack("{s:s, s:o, s:o}", "snapshot_type", base ? "Diff" : "Full",
+				"snapshot_path", json_sprintf("%s/state", directory),
+				"mem_file_path", json_sprintf("%s/memory", directory)),
 		      "/snapshot/create");
 	if (steps->count)
 		steps->items[steps->count - 1].deadline_ms = KILN__API_MEMORY_MS;

@@ -43,11 +43,16 @@ int kiln__firecracker_config(const struct kiln__spec *spec, const char *vsock, j
  * Instead of those, the requests by which a new process goes on from a snapshot: @vsock is its
  * vsock device's socket, or NULL. KILN_ENOTSUP if @version cannot be told of that.
  */
-int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, unsigned version,
+int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, bool tracks,
+			   unsigned version,
 			   struct kiln__api_steps *steps, kiln_error *err);
 
 /* The request that writes one. */
-void kiln__firecracker_save(const char *directory, struct kiln__api_steps *steps);
+/* @base: NULL, or what of the memory has changed since that is written over a copy of it. */
+void kiln__firecracker_save(const char *directory, const char *base, struct kiln__api_steps *steps);
+
+/* Whether a configuration has the dirty pages of its machine known. */
+bool kiln__firecracker_tracks(const json_t *config);
 
 /*
  * The requests of a change (firecracker_update.c): of a machine that was told @config, by a VMM of

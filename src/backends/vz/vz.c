@@ -426,15 +426,18 @@ static void vz_start(struct kiln__instance *instance, kiln_done_fn done, void *d
 }
 
 /* With the identity, since only a VM of the same can be made of the state. */
-static void vz_snapshot(struct kiln__instance *instance, const char *directory, kiln_done_fn done,
-			void *data)
+static void vz_snapshot(struct kiln__instance *instance, const char *directory, const char *base,
+			kiln_done_fn done, void *data)
 {
 	struct kiln__vz_op op = on_state(KILN__VZ_SAVE, directory, done, data);
 	kiln__autofree char *path = kiln__strf("%s/vz-machine-id", directory);
 	kiln__autofree char *bytes = NULL;
 	size_t len;
 
-	if (instance->no_save.code)
+	if (base)
+		kiln__fail(&op.err, KILN_ENOTSUP,
+			   "base: Virtualization.framework saves whole states only");
+	else if (instance->no_save.code)
 		op.err = instance->no_save;
 	else if (!path)
 		kiln__fail_nomem(&op.err);

@@ -572,8 +572,13 @@ class Firecracker:
                         "while running")
         if value.get("snapshot_type") == "Diff" and not self.config["machine-config"]["track_dirty_pages"] and self.numbers < (1, 13):
             raise Fault("Create snapshot error: Diff snapshots are not allowed on uVMs with dirty page tracking disabled.")
+        diff = value.get("snapshot_type") == "Diff"
         try:
+            whole = not diff or os.path.exists(value["mem_file_path"])  # the pages of a diff go over what is there
             self.machine.save(value["mem_file_path"])
+            if not whole:
+                with open(value["mem_file_path"], "r+b") as file:
+                    file.write(bytes(4096))  # what had not changed is a hole
             with open(value["snapshot_path"], "w", encoding="utf-8") as file:
                 json.dump({"standin": 1, "version": self.version, "config": self.config, "pci": bool(self.options.get("enable-pci"))},
                           file)
