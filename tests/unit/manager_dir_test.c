@@ -754,6 +754,37 @@ static void after_a_boot_of_the_host_all_is_looked_through(void **state)
 	kiln__home_done(&home);
 }
 
+/* A logout takes /run/user/N away, and what is in it. */
+static void one_whose_runtime_directory_vanished_can_be_started(void **state)
+{
+	struct kiln__vmdir *dir;
+	kiln_error failure;
+	kiln_error why;
+	kiln_error err;
+	kiln_fd life;
+
+	(void)state;
+	open_home();
+	dir = create("web", true);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	write_state(dir, "{\"state\":\"stopped\"}");
+	kiln__os_close(life);
+	kiln_ok(kiln__os_remove_tree(home.runtime, &err), &err);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	assert_int_equal(state_of(dir, NULL), KILN_STATE_STARTING);
+	/* And where it vanishes while the VM starts, that this has failed is put on record. */
+	kiln_ok(kiln__os_remove_tree(home.runtime, &err), &err);
+	kiln__fail(&why, KILN_ESYSTEM, "no luck");
+	kiln_ok(kiln__vmdir_record_failure(dir, &why, &err), &err);
+	kiln__os_close(life);
+	assert_int_equal(state_of(dir, &failure), KILN_STATE_FAILED);
+	assert_string_equal(failure.message, "no luck");
+	kiln__vmdir_free(dir);
+	kiln__home_sweep(&home, NULL);
+	assert_int_equal(vms() + live(), 0);
+	kiln__home_done(&home);
+}
+
 /* --- whose directories ---------------------------------------------------------------------- */
 
 static void assert_refused(void)
@@ -845,6 +876,7 @@ int main(void)
 		kiln_test(setting_right_killed_at_any_moment_is_done_by_the_next),
 		kiln_test(taking_for_a_start_killed_at_any_moment_leaves_it_usable),
 		kiln_test(after_a_boot_of_the_host_all_is_looked_through),
+		kiln_test(one_whose_runtime_directory_vanished_can_be_started),
 		kiln_test(a_runtime_directory_that_others_may_write_is_refused),
 		kiln_test(damaged_files_are_not_believed),
 	};
