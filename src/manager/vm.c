@@ -271,7 +271,7 @@ static void remove_now(struct kiln__op *op)
 	kiln_error err;
 	int r = kiln__vmdir_remove(&op->vm->manager->home, op->vm->dir->id, &err);
 
-	if (r == KILN_EBUSY)
+	if (r == KILN_EBUSY && !err.hint[0])
 		kiln__hint(&err, "stop it first, or remove it by force");
 	kiln__op_finish(op, r < 0 ? &err : NULL);
 }

@@ -86,7 +86,7 @@ static int take_guarded(struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *ret_life
 		return r;
 	r = kiln__vmdir_end_processes(dir, lock, err);
 	if (r == 0)
-		r = kiln__vmdir_correct_state(dir, lock, err);
+		r = kiln__vmdir_correct_state(dir, err);
 	if (r < 0)
 		return r;
 	if (r > 0)

@@ -473,6 +473,72 @@ static void the_processes_of_a_dead_runner_are_ended(void **state)
 	kiln__home_done(&home);
 }
 
+/* A cgroup in use, as rmdir(2) sees it: what it is in stays, and who looks is told. */
+static char *leave_behind(const struct kiln__vmdir *dir)
+{
+	kiln__autofree char *path = kiln__strf("%s/lock", dir->path);
+	kiln__autofree char *entry = kiln__strf("%s/%s/entry", kiln_test_path("group"), dir->id);
+	kiln__autofree char *text = kiln__strf("g %s/%s\n", kiln_test_path("group"), dir->id);
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	kiln_error err;
+
+	kiln_ok(kiln__os_mkdir_p(entry, 0700, &err), &err);
+	kiln_ok(kiln__os_open(&lock, path, KILN__OPEN_WRITE, &err), &err);
+	kiln_ok(kiln__os_pwrite_full(lock, text, strlen(text) + 1, KILN__VM_LEAVES_AT, &err), &err);
+	return kiln__take(entry);
+}
+
+static void a_vm_stays_while_something_of_its_last_run_does(void **state)
+{
+	kiln__autofree char *entry = NULL;
+	struct kiln__vmdir *dir;
+	kiln_error err;
+	kiln_fd life;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	entry = leave_behind(dir);
+	assert_int_equal(kiln__vmdir_remove(&home, dir->id, &err), KILN_EBUSY);
+	assert_non_null(strstr(err.message, "group"));
+	assert_true(err.hint[0] != '\0');
+	assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EBUSY);
+	assert_non_null(strstr(err.message, "group"));
+	assert_int_equal(state_of(dir, NULL), KILN_STATE_CREATED);
+	assert_int_equal(vms() + names(), 2);
+	kiln_ok(kiln__os_remove(entry, &err), &err);
+	kiln_ok(kiln__vmdir_remove(&home, dir->id, &err), &err);
+	assert_int_equal(vms() + names() + live(), 0);
+	*strrchr(entry, '/') = '\0';
+	assert_true(access(entry, F_OK) < 0);
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
+/* That holds for one which a sweep removes, too; and a later sweep finds it. */
+static void a_sweep_keeps_what_is_not_all_gone(void **state)
+{
+	kiln__autofree char *entry = NULL;
+	struct kiln__vmdir *dir;
+	kiln_error err;
+	kiln_fd life;
+
+	(void)state;
+	open_home();
+	dir = create("web", true);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	write_state(dir, "{\"state\":\"running\"}");
+	entry = leave_behind(dir);
+	kiln__os_close(life);
+	kiln__vmdir_free(dir); /* gives up OWNER */
+	kiln__home_sweep(&home, NULL);
+	assert_int_equal(vms() + live(), 2);
+	kiln_ok(kiln__os_remove(entry, &err), &err);
+	kiln__home_sweep(&home, NULL);
+	assert_int_equal(vms() + names() + live(), 0);
+	kiln__home_done(&home);
+}
+
 static void an_ephemeral_vm_goes_with_its_owner(void **state)
 {
 	struct kiln__vmdir *dir;
@@ -869,6 +935,8 @@ int main(void)
 		kiln_test(a_runner_that_died_is_a_failure_with_a_reason),
 		kiln_test(what_a_runner_wrote_kills_nobody_and_leads_nowhere),
 		kiln_test(the_processes_of_a_dead_runner_are_ended),
+		kiln_test(a_vm_stays_while_something_of_its_last_run_does),
+		kiln_test(a_sweep_keeps_what_is_not_all_gone),
 		kiln_test(an_ephemeral_vm_goes_with_its_owner),
 		kiln_test(a_creation_killed_at_any_moment_is_all_or_nothing),
 		kiln_test(an_ephemeral_creation_killed_at_any_moment_is_nothing),
