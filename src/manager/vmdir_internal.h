@@ -39,7 +39,10 @@ int kiln__vmdir_read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 int kiln__vmdir_own_runtime(struct kiln__vmdir *dir, kiln_error *err);
 int kiln__vmdir_write_runtime(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
 int kiln__vmdir_make_runtime(const struct kiln__vmdir *dir, kiln_error *err);
-/* Also where it is not there. An ephemeral VM's state stays in it. */
+/*
+ * Also where it is not there. An ephemeral VM's state stays in it. It is this user's alone then;
+ * KILN_EACCES if it is a link, or another's.
+ */
 int kiln__vmdir_empty_runtime(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* The lock on HOME/vms; see vmdir.h. */

@@ -153,6 +153,12 @@ int kiln__os_make_private_dir(const char *path, kiln_error *err);
 
 /* The same question of one that is there: KILN_ENOENT if it is not. One system call. */
 int kiln__os_check_private_dir(const char *path, kiln_error *err);
+
+/*
+ * One that is there becomes such a one: its mode is made 0700 (on Windows it has to be private
+ * already). KILN_EACCES if it is a link, no directory, or another user's; KILN_ENOENT.
+ */
+int kiln__os_claim_private_dir(const char *path, kiln_error *err);
 int kiln__os_remove(const char *path,
 		    kiln_error *err); /* a file or empty directory; absent is success */
 int kiln__os_remove_tree(const char *path,

@@ -896,6 +896,38 @@ static void a_runtime_directory_that_others_may_write_is_refused(void **state)
 	kiln__home_done(&home);
 }
 
+/* What lies in the place of a VM's own runtime directory is not followed, and not left open. */
+static void a_vm_s_runtime_directory_is_its_user_s_alone(void **state)
+{
+	kiln__autofree char *outside = kiln__strf("%s/file", kiln_test_path("outside"));
+	struct kiln__vmdir *dir;
+	struct stat st;
+	kiln_fd life;
+	kiln_error err;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	kiln_ok(kiln__os_mkdir_p(outside, 0700, &err), &err);
+	assert_int_equal(symlink(kiln_test_path("outside"), dir->runtime), 0);
+	assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EACCES);
+	assert_true(err.hint[0] != '\0');
+	assert_int_equal(access(outside, F_OK), 0);
+	assert_int_equal(unlink(dir->runtime), 0);
+	assert_int_equal(mkdir(dir->runtime, 0700), 0);
+	assert_int_equal(chmod(dir->runtime, 01777), 0);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	assert_int_equal(lstat(dir->runtime, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	kiln__os_close(life);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(dir->runtime, 65534, 65534), 0);
+		assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EACCES);
+	}
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
 static void damaged_files_are_not_believed(void **state)
 {
 	static const char *const texts[] = {
@@ -946,6 +978,7 @@ int main(void)
 		kiln_test(after_a_boot_of_the_host_all_is_looked_through),
 		kiln_test(one_whose_runtime_directory_vanished_can_be_started),
 		kiln_test(a_runtime_directory_that_others_may_write_is_refused),
+		kiln_test(a_vm_s_runtime_directory_is_its_user_s_alone),
 		kiln_test(damaged_files_are_not_believed),
 	};
 
