@@ -145,6 +145,13 @@ int64_t kiln__machine_vmm_pid(const kiln_machine *m)
 	return m->instance ? m->backend->pid(m->instance) : 0;
 }
 
+int kiln__machine_keep_processes(kiln_machine *m, kiln_error *err)
+{
+	unsigned count = 0;
+
+	return m->instance && m->backend->keep ? m->backend->keep(m->instance, &count, err) : 0;
+}
+
 const char *kiln__machine_leaves(const kiln_machine *m)
 {
 	return m->instance && m->backend->leaves ? m->backend->leaves(m->instance) : NULL;

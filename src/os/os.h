@@ -379,6 +379,13 @@ void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes
 void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
 
 /*
+ * Before this process is confined (jail.h), which it has been announced to be: the child is one
+ * that it may still signal, as it may nobody else. *count, at first 0, says how many there are:
+ * KILN_EOVERFLOW beyond eight.
+ */
+int kiln__child_keep(struct kiln__child *child, unsigned *count, kiln_error *err);
+
+/*
  * Orphans among what this process has started become its children (Linux; for good), and one of
  * them is taken for one: by its number, which is its own until it is reaped. KILN_ENOENT if it is
  * no child of this process.

@@ -687,5 +687,6 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,
 	.pid = kiln__api_pid,
+	.keep = kiln__api_keep,
 	.free = cloud_hypervisor_free,
 };

@@ -517,6 +517,7 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,
 	.pid = kiln__api_pid,
+	.keep = kiln__api_keep,
 	.leaves = firecracker_leaves,
 	.free = firecracker_free,
 };

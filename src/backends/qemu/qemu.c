@@ -475,6 +475,11 @@ static const char *qemu_accel_reason(const struct kiln__instance *vm)
 	return vm->no_kvm.message;
 }
 
+static int qemu_keep(struct kiln__instance *vm, unsigned *count, kiln_error *err)
+{
+	return kiln__vmm_keep(vm->vmm, count, err);
+}
+
 static int64_t qemu_pid(const struct kiln__instance *vm)
 {
 	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
@@ -516,5 +521,6 @@ const struct kiln__backend kiln__backend_qemu = {
 	.accel = qemu_accel,
 	.accel_reason = qemu_accel_reason,
 	.pid = qemu_pid,
+	.keep = qemu_keep,
 	.free = qemu_free,
 };
