@@ -8,6 +8,7 @@
  *   completion.c  shells' completions           configure.c   options into a configuration
  *   run.c         run, create, start            foreground.c  a process in the guest as one's own
  *   verbs_life.c  stop, kill, pause, rm ...     verbs_look.c  ls, inspect, stats, wait
+ *   verbs_change.c  update, nmi, reset, dump    verbs_vm.c    what those share
  *   logs.c        logs, events                  console.c     console
  *   doctor.c      doctor, backends, version     print.c       tables, errors, times
  *   inout.c       standard input and output     terminal.c    terminals
@@ -176,9 +177,18 @@ int verb_reset(struct cli *cli, const struct args *args);
 int verb_dump(struct cli *cli, const struct args *args);
 int press_button(struct cli *cli, const struct args *args); /* stop --power-button */
 
-/* verbs_life.c: @fn for each VM named; it prints what it has to, a negative code fails. */
+/* verbs_vm.c: @fn for each VM named; it prints what it has to, a negative code fails. */
 typedef int (*each_vm_fn)(kiln_vm *vm, const void *data, const char *name, kiln_error *err);
 int for_each_vm(struct cli *cli, const struct args *args, each_vm_fn fn, const void *data);
+int print_name(int r, const char *name); /* if @r, which it returns, is 0 */
+
+/* For "NAME PATH": @fn with that VM and the path made absolute, which is printed then. */
+typedef int (*vm_path_fn)(kiln_vm *vm, const char *path, const void *data, kiln_error *err);
+int for_vm_and_path(struct cli *cli, const struct args *args, vm_path_fn fn, const void *data);
+
+/* @fn with the VM paused for as long as that takes, if it runs. */
+int while_paused(kiln_vm *vm, vm_path_fn fn, const char *path, const void *data, kiln_error *err);
+
 int verb_resume(struct cli *cli, const struct args *args);
 int verb_restart(struct cli *cli, const struct args *args);
 int verb_rm(struct cli *cli, const struct args *args);

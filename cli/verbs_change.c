@@ -8,13 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int named(int r, const char *name)
-{
-	if (r == 0)
-		printf("%s\n", name);
-	return r;
-}
-
 /* --- devices ----------------------------------------------------------------- */
 
 /* "ID=REST" in two; *ret_id is malloc'ed. */
@@ -150,7 +143,7 @@ static int update_one(kiln_vm *vm, const void *data, const char *name, kiln_erro
 	for (size_t i = 0; r == 0 && i < updating->args->given_count; i++)
 		if (is_change(&updating->args->given[i]))
 			r = change_by(vm, &updating->args->given[i], err);
-	return named(r, name);
+	return print_name(r, name);
 }
 
 static int get_cpus(const char *text, uint64_t *ret, kiln_error *err)
@@ -205,7 +198,7 @@ static int change_one(kiln_vm *vm, const void *data, const char *name, kiln_erro
 	kiln_change change = KILN_CHANGE_INIT;
 
 	change.kind = *(const enum kiln_change_kind *)data;
-	return named(kiln_vm_change_sync(vm, &change, -1, err), name);
+	return print_name(kiln_vm_change_sync(vm, &change, -1, err), name);
 }
 
 int verb_nmi(struct cli *cli, const struct args *args)
@@ -227,51 +220,25 @@ int press_button(struct cli *cli, const struct args *args)
 
 /* --- dump -------------------------------------------------------------------- */
 
-/* Paused for as long as that takes, if it runs. */
-static int take_dump(kiln_vm *vm, const char *file, kiln_error *err)
+static int dump(kiln_vm *vm, const char *file, const void *data, kiln_error *err)
 {
-	kiln_vm_info info = KILN_VM_INFO_INIT;
 	kiln_change change = KILN_CHANGE_INIT;
-	kiln_error why;
-	bool runs;
-	int r = kiln_vm_status(vm, &info, err);
 
-	if (r < 0)
-		return r;
+	(void)data;
 	change.kind = KILN_CHANGE_DUMP;
 	change.file = file;
-	runs = info.state == KILN_STATE_RUNNING || info.state == KILN_STATE_READY;
-	r = kiln_vm_change_sync(vm, &change, -1, err);
-	if (r != KILN_ESTATE || !runs) /* done, or refused by a backend that cannot */
-		return r;
-	r = kiln_vm_pause_sync(vm, -1, err);
-	if (r < 0)
-		return r;
-	r = kiln_vm_change_sync(vm, &change, -1, err);
-	if (kiln_vm_resume_sync(vm, -1, &why) < 0 && r == 0) {
-		*err = why;
-		r = why.code;
-	}
-	return r;
+	return kiln_vm_change_sync(vm, &change, -1, err);
+}
+
+/* Paused for as long as that takes, unless it is done, or refused by a backend that cannot. */
+static int take_dump(kiln_vm *vm, const char *file, const void *data, kiln_error *err)
+{
+	int r = dump(vm, file, data, err);
+
+	return r == KILN_ESTATE ? while_paused(vm, dump, file, data, err) : r;
 }
 
 int verb_dump(struct cli *cli, const struct args *args)
 {
-	const char *name = args->positional[0];
-	kiln__autofree char *file = NULL;
-	kiln_error err = KILN_ERROR_INIT;
-	kiln_vm *vm = NULL;
-	int r = cli_manager(cli, &err);
-
-	if (r == 0)
-		r = cli_find(cli, name, &vm, &err);
-	if (r == 0)
-		r = absolute_path(args->positional[1], &file, &err);
-	if (r == 0)
-		r = take_dump(vm, file, &err);
-	kiln_vm_free(vm);
-	if (r < 0)
-		return complain(name, &err);
-	printf("%s\n", file);
-	return 0;
+	return for_vm_and_path(cli, args, take_dump, NULL);
 }

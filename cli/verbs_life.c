@@ -14,34 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int for_each_vm(struct cli *cli, const struct args *args, each_vm_fn fn, const void *data)
-{
-	kiln_error err = KILN_ERROR_INIT;
-	int code = 0;
-
-	if (cli_manager(cli, &err) < 0)
-		return complain(NULL, &err);
-	for (int i = 0; i < args->count; i++) {
-		const char *name = args->positional[i];
-		kiln_vm *vm = NULL;
-		int r = cli_find(cli, name, &vm, &err);
-
-		if (r == 0)
-			r = fn(vm, data, name, &err);
-		if (r < 0)
-			code = complain(name, &err);
-		kiln_vm_free(vm);
-	}
-	return code;
-}
-
-static int named(int r, const char *name)
-{
-	if (r == 0)
-		printf("%s\n", name);
-	return r;
-}
-
 /* --- stop, restart ----------------------------------------------------------- */
 
 static int get_timeout(const struct args *args, uint64_t *ret, kiln_error *err)
@@ -54,7 +26,7 @@ static int get_timeout(const struct args *args, uint64_t *ret, kiln_error *err)
 
 static int stop(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
-	return named(kiln_vm_stop_sync(vm, *(const uint64_t *)data, -1, err), name);
+	return print_name(kiln_vm_stop_sync(vm, *(const uint64_t *)data, -1, err), name);
 }
 
 int verb_stop(struct cli *cli, const struct args *args)
@@ -75,7 +47,7 @@ static int restart(kiln_vm *vm, const void *data, const char *name, kiln_error *
 
 	if (r == 0)
 		r = kiln_vm_wait_sync(vm, KILN_STATE_READY, -1, err);
-	return named(r, name);
+	return print_name(r, name);
 }
 
 int verb_restart(struct cli *cli, const struct args *args)
@@ -94,9 +66,9 @@ static int kill_one(kiln_vm *vm, const void *data, const char *name, kiln_error 
 {
 	int number = *(const int *)data;
 
-	return named(number ? kiln_vm_signal_sync(vm, number, -1, err)
-			    : kiln_vm_kill_sync(vm, -1, err),
-		     name);
+	return print_name(number ? kiln_vm_signal_sync(vm, number, -1, err)
+				 : kiln_vm_kill_sync(vm, -1, err),
+			  name);
 }
 
 int verb_kill(struct cli *cli, const struct args *args)
@@ -113,7 +85,7 @@ int verb_kill(struct cli *cli, const struct args *args)
 static int pause_one(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
 	(void)data;
-	return named(kiln_vm_pause_sync(vm, -1, err), name);
+	return print_name(kiln_vm_pause_sync(vm, -1, err), name);
 }
 
 int verb_pause(struct cli *cli, const struct args *args)
@@ -139,66 +111,46 @@ static int copy_memory(const char *base, const char *directory, kiln_error *err)
 	return r < 0 ? kiln__prefix(err, "--base"), r : 0;
 }
 
-/* Paused for as long as that takes, if it runs. */
-static int take_snapshot(kiln_vm *vm, const char *directory, const char *base, kiln_error *err)
+static int snapshot(kiln_vm *vm, const char *directory, const void *base, kiln_error *err)
 {
-	kiln_vm_info info = KILN_VM_INFO_INIT;
-	kiln_error why;
-	bool runs;
-	int r = kiln_vm_status(vm, &info, err);
+	return kiln_vm_snapshot_sync(vm, directory, base, -1, err);
+}
 
-	if (r < 0)
-		return r;
-	runs = info.state == KILN_STATE_RUNNING || info.state == KILN_STATE_READY;
-	r = runs ? kiln_vm_pause_sync(vm, -1, err) : 0;
-	if (r < 0)
-		return r;
-	r = kiln_vm_snapshot_sync(vm, directory, base, -1, err);
-	if (runs && kiln_vm_resume_sync(vm, -1, &why) < 0 && r == 0) {
-		*err = why;
-		r = why.code;
-	}
-	return r;
+static int take_snapshot(kiln_vm *vm, const char *directory, const void *given, kiln_error *err)
+{
+	kiln__autofree char *base = NULL;
+	int r = given ? absolute_path(given, &base, err) : 0;
+
+	if (r == 0)
+		r = kiln__os_mkdir_p(directory, 0700, err);
+	if (r == 0 && base)
+		r = copy_memory(base, directory, err);
+	return r < 0 ? r : while_paused(vm, snapshot, directory, base, err);
 }
 
 int verb_snapshot(struct cli *cli, const struct args *args)
 {
-	const char *name = args->positional[0];
-	const char *given = args_value(args, OPT_BASE);
-	kiln__autofree char *directory = NULL;
-	kiln__autofree char *base = NULL;
-	kiln_error err = KILN_ERROR_INIT;
-	kiln_vm *vm = NULL;
-	int r = cli_manager(cli, &err);
-
-	if (r == 0)
-		r = cli_find(cli, name, &vm, &err);
-	if (r == 0)
-		r = absolute_path(args->positional[1], &directory, &err);
-	if (r == 0 && given)
-		r = absolute_path(given, &base, &err);
-	if (r == 0)
-		r = kiln__os_mkdir_p(directory, 0700, &err);
-	if (r == 0 && base)
-		r = copy_memory(base, directory, &err);
-	if (r == 0)
-		r = take_snapshot(vm, directory, base, &err);
-	kiln_vm_free(vm);
-	if (r < 0)
-		return complain(name, &err);
-	printf("%s\n", directory);
-	return 0;
+	return for_vm_and_path(cli, args, take_snapshot, args_value(args, OPT_BASE));
 }
 
 static int resume(kiln_vm *vm, const void *data, const char *name, kiln_error *err)
 {
 	(void)data;
-	return named(kiln_vm_resume_sync(vm, -1, err), name);
+	return print_name(kiln_vm_resume_sync(vm, -1, err), name);
 }
 
 int verb_resume(struct cli *cli, const struct args *args)
 {
 	return for_each_vm(cli, args, resume, NULL);
+}
+
+static bool is_over(kiln_vm *vm)
+{
+	kiln_vm_info info = KILN_VM_INFO_INIT;
+
+	return kiln_vm_status(vm, &info, NULL) == 0 &&
+	       (info.state == KILN_STATE_STOPPED || info.state == KILN_STATE_FAILED ||
+		info.state == KILN_STATE_CREATED);
 }
 
 int verb_rm(struct cli *cli, const struct args *args)
@@ -216,7 +168,7 @@ int verb_rm(struct cli *cli, const struct args *args)
 
 		if (r == 0) {
 			r = kiln_vm_remove_sync(vm, force, -1, &err);
-			if (r == KILN_EBUSY)
+			if (r == KILN_EBUSY && !is_over(vm)) /* else something of it is left */
 				kiln__hint(&err, "stop it first, or use --force");
 		}
 		/* As with rm(1): what is to be gone is. */

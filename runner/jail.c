@@ -60,12 +60,14 @@ int runner_jail(struct runner *runner, kiln_error *err)
 		.writable_count = 2,
 		.readable = readable,
 		.readable_count = 1,
-		/* Of the calls that signal, the filter has the one by descriptor alone. */
+		/* Nobody else can be signalled: the filter has that by the kept numbers alone. */
 		.kills_all = runner->leaves,
 		.filter = &runner_filter,
 	};
-	int r = kiln__os_jail(&jail, &runner->jail, err);
+	int r = kiln__machine_keep_processes(runner->machine, err);
 
+	if (r == 0)
+		r = kiln__os_jail(&jail, &runner->jail, err);
 	if (r == 0 && runner->jail.own_root)
 		r = move_to_root(runner, err);
 	if (r < 0)

@@ -9,8 +9,12 @@
  */
 #include <elf.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +77,38 @@ static void note_call(int number, bool conditional, const char *word)
 	calls[call_count++].conditional = conditional;
 }
 
+/*
+ * The descriptors by which signals may be sent, compared like (number & mask) == value. What they
+ * stand for is not to change, so they cannot be closed, and no call that is let through puts
+ * another in the place of an open one.
+ */
+static struct {
+	bool any;
+	uint32_t mask;
+	uint32_t value;
+} kept;
+
+static const char *const replacing[] = {"dup2", "dup3", "close_range", "pidfd_getfd"};
+
+static void note_kept(const struct scmp_arg_cmp *conditions, unsigned count)
+{
+	const struct scmp_arg_cmp *number = &conditions[0];
+
+	if (count != 1 || number->arg != 0)
+		die("signals go by fixed descriptors alone", "pidfd_send_signal");
+	kept.any = true;
+	kept.mask = number->op == SCMP_CMP_EQ ? UINT32_MAX : (uint32_t)number->datum_a;
+	kept.value = (uint32_t)(number->op == SCMP_CMP_EQ ? number->datum_a : number->datum_b);
+}
+
+static void refuse_replacing(void)
+{
+	for (size_t i = 0; kept.any && i < sizeof(replacing) / sizeof(replacing[0]); i++)
+		for (size_t j = 0; j < call_count; j++)
+			if (calls[j].number == seccomp_syscall_resolve_name(replacing[i]))
+				die("beside kept descriptors there cannot be", replacing[i]);
+}
+
 static void refuse_deadly(const char *name)
 {
 	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
@@ -129,6 +165,8 @@ static void allow(scmp_filter_ctx filter, char *word)
 			die("bad condition", word);
 	}
 	note_call(number, count > 0, word);
+	if (strcmp(name, "pidfd_send_signal") == 0)
+		note_kept(conditions, count);
 	rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, conditions);
 	/* -EEXIST: declared twice; -EDOM: this architecture has no such call. */
 	if (rc && rc != -EEXIST && rc != -EDOM)
@@ -202,12 +240,37 @@ static void read_program(scmp_filter_ctx filter, const char *path)
 	free(bytes);
 }
 
-static void print_program(scmp_filter_ctx filter, const char *name, const char *path)
+static void print_one(FILE *out, unsigned code, unsigned jump, unsigned otherwise, uint32_t k)
+{
+	fprintf(out, "\t{0x%04x, %u, %u, 0x%08x},\n", code, jump, otherwise, (unsigned)k);
+}
+
+/*
+ * Ahead of all else: close() of a kept descriptor is refused. The kernel takes the lower half of
+ * the argument for the number, where libseccomp compares the whole. Returns how many instructions
+ * that is. Another architecture's numbers are killed for behind it, whatever they are here.
+ */
+static unsigned print_kept(FILE *out, uint32_t arch)
+{
+	int number = seccomp_syscall_resolve_name_arch(arch, "close");
+
+	if (!kept.any)
+		return 0;
+	print_one(out, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
+	print_one(out, BPF_JMP | BPF_JEQ | BPF_K, 0, 4, (uint32_t)number);
+	print_one(out, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, args));
+	print_one(out, BPF_ALU | BPF_AND | BPF_K, 0, 0, kept.mask);
+	print_one(out, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, kept.value);
+	print_one(out, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS);
+	return 6;
+}
+
+static void print_program(scmp_filter_ctx filter, uint32_t arch, const char *name, const char *path)
 {
 	FILE *program = tmpfile();
 	FILE *out = fopen(path, "w");
 	unsigned char one[8]; /* struct sock_filter: u16 code, u8 jt, u8 jf, u32 k */
-	unsigned count = 0;
+	unsigned count;
 
 	if (!program || !out || seccomp_export_bpf(filter, fileno(program)))
 		die("cannot write", path);
@@ -215,10 +278,11 @@ static void print_program(scmp_filter_ctx filter, const char *name, const char *
 	fprintf(out, "/* Made by tools/seccomp-gen.c. */\n#include \"jail.h\"\n\n"
 		     "#include <linux/filter.h>\n\n"
 		     "static const struct sock_filter program[] = {\n");
+	count = print_kept(out, arch);
 	for (; fread(one, sizeof(one), 1, program) == 1; count++)
-		fprintf(out, "\t{0x%04x, %u, %u, 0x%08x},\n", one[0] | one[1] << 8, one[2], one[3],
-			(unsigned)one[4] | (unsigned)one[5] << 8 | (unsigned)one[6] << 16 |
-				(unsigned)one[7] << 24);
+		print_one(out, (unsigned)(one[0] | one[1] << 8), one[2], one[3],
+			  (uint32_t)one[4] | (uint32_t)one[5] << 8 | (uint32_t)one[6] << 16 |
+				  (uint32_t)one[7] << 24);
 	fprintf(out,
 		"};\n\nextern const struct kiln__jail_filter %s;\n"
 		"const struct kiln__jail_filter %s = {program, %u};\n",
@@ -247,7 +311,8 @@ int main(int argc, char **argv)
 		seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS,
 				 seccomp_syscall_resolve_name(deadly[i]), 0);
 	read_program(filter, argv[4]);
-	print_program(filter, argv[2], argv[3]);
+	refuse_replacing();
+	print_program(filter, arch, argv[2], argv[3]);
 	seccomp_release(filter);
 	return 0;
 }

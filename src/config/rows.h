@@ -35,6 +35,19 @@
 	{                                                                                          \
 		.name = key, .type = KILN__TYPE_LATER, .doc = text                                 \
 	}
+/* What rows of one kind share. */
+#define IS_FLAG(owner, member)                                                                     \
+	.type = KILN__TYPE_BOOL, .def = "false", .field = FIELD(owner, member)
+#define IS_HOST_PATH                                                                               \
+	.type = KILN__TYPE_STRING, .min = 1, .max = MAX_PATH_BYTES,                                \
+	.check = kiln__check_host_path, .pattern = "^/"
+#define IS_MOUNT_POINT                                                                             \
+	.type = KILN__TYPE_STRING, .min = 2, .max = MAX_PATH_BYTES,                                \
+	.check = kiln__check_mount_point, .pattern = "^/"
+#define IS_SERIAL(longest)                                                                         \
+	.type = KILN__TYPE_STRING, .min = 1, .max = longest, .check = kiln__check_serial,          \
+	.pattern = "^[!-+\\--~]+$"
+
 /* A name that the field has for something which is written otherwise here. */
 #define ELSEWHERE(key, text)                                                                       \
 	{                                                                                          \
@@ -49,11 +62,7 @@
 #define SOURCE_FILE(owner, in)                                                                     \
 	{                                                                                          \
 		.name = "path",                                                                    \
-		.type = KILN__TYPE_STRING,                                                         \
-		.min = 1,                                                                          \
-		.max = MAX_PATH_BYTES,                                                             \
-		.check = kiln__check_host_path,                                                    \
-		.pattern = "^/",                                                                   \
+		IS_HOST_PATH,                                                                      \
 		.exclusive = true,                                                                 \
 		.field = FIELD(owner, in path),                                                    \
 		.doc = "Absolute path on the host.",                                               \
@@ -79,8 +88,35 @@
 		.doc = "How many bytes of the file are meant; 0: all up to its end.",              \
 	}
 
-/* Of a file, or a range of one, into a struct kiln__source. */
+/* Of a file, or a range of one, into a struct kiln__source; and of "root" (schema_root.c). */
 extern const struct kiln__key kiln__source_keys[];
+extern const struct kiln__key kiln__root_keys[];
+
+/* Of "disks", "tmpfs" and "volumes" (schema_disks.c). */
+extern const struct kiln__key kiln__disk_element;
+extern const struct kiln__key kiln__tmpfs_element;
+extern const struct kiln__key kiln__volume_element;
+
+/* Of "networks", "ports" and "vsock" (schema_network.c). */
+extern const struct kiln__key kiln__network_element;
+extern const struct kiln__key kiln__port_element;
+extern const struct kiln__key kiln__vsock_keys[];
+
+/* Of "console" and "log" (schema_console.c). */
+extern const struct kiln__key kiln__console_keys[];
+extern const struct kiln__key kiln__log_keys[];
+
+/* Of "identity", "process", "readiness" and "health" (schema_process.c). */
+extern const struct kiln__key kiln__identity_keys[];
+extern const struct kiln__key kiln__process_keys[];
+extern const struct kiln__key kiln__readiness_keys[];
+extern const struct kiln__key kiln__health_keys[];
+
+/* Of each backend's own part (schema_backends.c). */
+extern const struct kiln__key kiln__qemu_keys[];
+extern const struct kiln__key kiln__firecracker_keys[];
+extern const struct kiln__key kiln__cloud_hypervisor_keys[];
+extern const struct kiln__key kiln__fake_keys[];
 
 /* Of "firecracker.jailer", by struct kiln__spec (schema_jailer.c). */
 extern const struct kiln__key kiln__jailer_keys[];

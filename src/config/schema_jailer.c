@@ -63,9 +63,7 @@ static const struct kiln__key group_element = {
 const struct kiln__key kiln__jailer_keys[] = {
 	{
 		.name = "enabled",
-		.type = KILN__TYPE_BOOL,
-		.def = "false",
-		.field = FIELD(struct kiln__spec, firecracker.jailer.enabled),
+		IS_FLAG(struct kiln__spec, firecracker.jailer.enabled),
 		.doc = "Firecracker is started by its jailer: in a root directory of its own, as "
 		       "the user named. Takes root, Linux 5.12 and, for files of others, a file "
 		       "system with id-mapped mounts; no snapshots, no firecracker.api = false. "
@@ -73,11 +71,7 @@ const struct kiln__key kiln__jailer_keys[] = {
 	},
 	{
 		.name = "binary",
-		.type = KILN__TYPE_STRING,
-		.min = 1,
-		.max = MAX_PATH_BYTES,
-		.check = kiln__check_host_path,
-		.pattern = "^/",
+		IS_HOST_PATH,
 		.def_doc = "found by PATH",
 		.field = FIELD(struct kiln__spec, firecracker.jailer.binary),
 		.doc = "Absolute path of jailer.",
@@ -139,20 +133,14 @@ const struct kiln__key kiln__jailer_keys[] = {
 	},
 	{
 		.name = "netns",
-		.type = KILN__TYPE_STRING,
-		.min = 1,
-		.max = MAX_PATH_BYTES,
-		.check = kiln__check_host_path,
-		.pattern = "^/",
+		IS_HOST_PATH,
 		.field = FIELD(struct kiln__spec, firecracker.jailer.netns),
 		.doc = "Absolute path of a network namespace, such as /run/netns/NAME: networks' "
 		       "interfaces are looked for there.",
 	},
 	{
 		.name = "new_pid_ns",
-		.type = KILN__TYPE_BOOL,
-		.def = "false",
-		.field = FIELD(struct kiln__spec, firecracker.jailer.new_pid_ns),
+		IS_FLAG(struct kiln__spec, firecracker.jailer.new_pid_ns),
 		.doc = "Firecracker sees no process but itself.",
 	},
 	{

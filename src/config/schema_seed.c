@@ -72,9 +72,7 @@ static const struct kiln__key user_keys[] = {
 	},
 	{
 		.name = "sudo",
-		.type = KILN__TYPE_BOOL,
-		.def = "false",
-		.field = FIELD(struct kiln__seed_user, sudo),
+		IS_FLAG(struct kiln__seed_user, sudo),
 		.doc = "Whether the user becomes root by sudo, without a password.",
 	},
 	END,
@@ -100,11 +98,7 @@ static const struct kiln__key mount_keys[] = {
 	},
 	{
 		.name = "path",
-		.type = KILN__TYPE_STRING,
-		.min = 2,
-		.max = MAX_PATH_BYTES,
-		.check = kiln__check_mount_point,
-		.pattern = "^/",
+		IS_MOUNT_POINT,
 		.required = true,
 		.field = FIELD(struct kiln__seed_mount, path),
 		.doc = "Where in the guest.",

@@ -245,6 +245,12 @@ struct kiln__backend {
 	/* The VMM's process, or 0 if it is this one. */
 	int64_t (*pid)(const struct kiln__instance *instance);
 
+	/*
+	 * This process is about to give up its rights: those that the instance has started, and has
+	 * to signal one day, are kept in reach by kiln__child_keep(), with @count. NULL: none.
+	 */
+	int (*keep)(struct kiln__instance *instance, unsigned *count, kiln_error *err);
+
 	void (*free)(struct kiln__instance *instance);
 };
 

@@ -144,6 +144,13 @@ int64_t kiln__machine_vmm_pid(const kiln_machine *m)
 	return m->instance ? m->backend->pid(m->instance) : 0;
 }
 
+int kiln__machine_keep_processes(kiln_machine *m, kiln_error *err)
+{
+	unsigned count = 0;
+
+	return m->instance && m->backend->keep ? m->backend->keep(m->instance, &count, err) : 0;
+}
+
 void kiln__machine_on_leaving(kiln_machine *m, kiln__leaving_fn *fn, void *data)
 {
 	m->leaving = fn;
@@ -170,14 +177,14 @@ int kiln__machine_add_scratch(kiln_machine *m, const char *path, kiln_error *err
 {
 	int r = kiln__spec_add_scratch(m->spec, path, err);
 
-	return r < 0 ? r : m->backend->check(m->spec, err);
+	return r < 0 ? r : kiln__backend_check(m->backend, m->spec, err);
 }
 
 int kiln__machine_add_disk(kiln_machine *m, const struct kiln__disk *disk, kiln_error *err)
 {
 	int r = kiln__spec_add_disk(m->spec, disk, err);
 
-	return r < 0 ? r : m->backend->check(m->spec, err);
+	return r < 0 ? r : kiln__backend_check(m->backend, m->spec, err);
 }
 
 const struct kiln__stages *kiln__machine_stages(const kiln_machine *m)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a machine is made of: for machine.c, which changes it, and facts.c, which tells of it. */
+/*
+ * What a machine is made of, for the files that change it (machine.c: its states; life.c, pause.c,
+ * update.c: what is asked of it; waiting.c: who waits; instance.c) and facts.c, which tells of it.
+ */
 #ifndef KILN_MACHINE_INSTANCE_H
 #define KILN_MACHINE_INSTANCE_H
 
@@ -8,7 +11,7 @@
 #include "loop.h"
 #include "ready.h"
 
-struct op; /* something that waits: machine.c */
+struct kiln__waiting; /* something that waits: waiting.c */
 
 struct kiln_machine {
 	kiln_loop *loop;
@@ -31,11 +34,11 @@ struct kiln_machine {
 	char *runtime_dir; /* or NULL */
 	kiln__leaving_fn *leaving;
 	void *leaving_data;
-	bool vmm_started;  /* start() was called on the instance */
-	bool ending;       /* the host asked for the end */
+	bool vmm_started; /* start() was called on the instance */
+	bool ending;      /* the host asked for the end */
 
-	struct op *ops;   /* waiting, oldest first */
-	struct op *queue; /* complete, not yet told */
+	struct kiln__waiting *ops;   /* waiting, oldest first */
+	struct kiln__waiting *queue; /* complete, not yet told */
 	struct kiln__deferred *teller;
 	struct kiln__timer *ready_timer;
 	struct kiln__timer *stop_timer;
@@ -50,5 +53,48 @@ struct kiln_machine {
 	void (*rebooted)(void *data);
 	void *rebooted_data;
 };
+
+/* --- machine.c: its states -------------------------------------------------------------- */
+
+bool kiln__machine_has_ended(const kiln_machine *m); /* or has not begun */
+
+/* False if its user has freed the machine because of it. */
+bool kiln__machine_enter(kiln_machine *m, enum kiln_state to);
+
+/* What its handles call. */
+void kiln__machine_reap(void *m);
+void kiln__machine_on_ready_timeout(void *m);
+void kiln__machine_on_stop_timeout(void *m);
+void kiln__machine_on_pause_timeout(void *m); /* pause.c */
+
+/* --- waiting.c: operations -------------------------------------------------------------- */
+
+/* What an operation waits for. */
+enum kiln__waits {
+	KILN__WAITS_START,
+	KILN__WAITS_READY,
+	KILN__WAITS_STOPPED,
+	KILN__WAITS_STOP, /* as STOPPED, but any end is success: it was asked for */
+	KILN__WAITS_PAUSE,
+	KILN__WAITS_UPDATE,
+	KILN__WAITS_NOTHING, /* complete: in the queue */
+};
+
+/*
+ * A new operation, waiting. Without memory it cannot even be told so later: the
+ * one case in which a completion comes from inside the call.
+ */
+struct kiln__waiting *kiln__waiting_new(kiln_machine *m, enum kiln__waits waits, kiln_done_fn done,
+					void *data);
+bool kiln__waiting_any(const kiln_machine *m, enum kiln__waits waits);
+
+/* Completes all operations that wait for @waits; @err NULL: they have succeeded. */
+void kiln__waiting_complete(kiln_machine *m, enum kiln__waits waits, const kiln_error *err);
+
+/* Completes an operation that was just made; refuses it, because of the machine's state. */
+void kiln__waiting_answer(kiln_machine *m, kiln_done_fn done, void *data, const kiln_error *err);
+void kiln__waiting_refuse(kiln_machine *m, const char *what, kiln_done_fn done, void *data);
+
+void kiln__waiting_tell(void *m); /* the queue: for the deferred call */
 
 #endif

@@ -103,6 +103,9 @@ bool kiln__machine_counters(kiln_machine *machine, kiln__text_fn done, void *dat
 const char *kiln__machine_accel_reason(const kiln_machine *machine);
 int64_t kiln__machine_vmm_pid(const kiln_machine *machine);
 
+/* To be called before this process gives up its rights: backend.h, keep(). */
+int kiln__machine_keep_processes(kiln_machine *machine, kiln_error *err);
+
 /* Who is asked to write down what the VMM will leave: backend.h, leaving(). NULL: nobody. */
 typedef int kiln__leaving_fn(void *data, const char *leaves, kiln_error *err);
 void kiln__machine_on_leaving(kiln_machine *machine, kiln__leaving_fn *fn, void *data);

@@ -3,6 +3,7 @@
 #include "manager.h"
 
 #include "change_names.h"
+#include "check.h"
 #include "err.h"
 #include "timefmt.h"
 
@@ -50,12 +51,41 @@ static struct kiln__op *begin(kiln_vm *vm, const struct kiln__op_kind *kind, jso
 	return op;
 }
 
+/*
+ * What the runner is told goes as JSON, which is UTF-8: other text is refused, not left out. NULL
+ * is left out.
+ */
+static int add_text(json_t *params, const char *key, const char *text, kiln_error *err)
+{
+	json_t *value = text ? json_string(text) : NULL;
+
+	if (!text)
+		return 0;
+	if (!value && !kiln__is_utf8(text))
+		return kiln__fail(err, KILN_EINVAL, "%s: not UTF-8, which kiln cannot pass on: %s",
+				  key, text);
+	/* Also without @params, or memory. */
+	return json_object_set_new(params, key, value) ? kiln__fail_nomem(err) : 0;
+}
+
 static void ask(kiln_vm *vm, const struct kiln__op_kind *kind, json_t *params, kiln_done_fn done,
 		void *data)
 {
 	struct kiln__op *op = begin(vm, kind, params, done, data);
 
 	if (op)
+		kiln__op_ask(op);
+}
+
+/* The same, but for @r, which is how its parameters came about. */
+static void ask_if(int r, const kiln_error *err, kiln_vm *vm, const struct kiln__op_kind *kind,
+		   json_t *params, kiln_done_fn done, void *data)
+{
+	struct kiln__op *op = begin(vm, kind, params, done, data);
+
+	if (op && r < 0)
+		kiln__op_finish(op, err);
+	else if (op)
 		kiln__op_ask(op);
 }
 
@@ -213,52 +243,82 @@ void kiln_vm_pause(kiln_vm *vm, kiln_done_fn done, void *data)
 void kiln_vm_snapshot(kiln_vm *vm, const char *directory, const char *base, kiln_done_fn done,
 		      void *data)
 {
-	ask(vm, &snapshot_kind, json_pack("{s:s, s:s*}", "directory", directory, "base", base),
-	    done, data);
+	json_t *params = json_object();
+	kiln_error err;
+	int r = add_text(params, "directory", directory, &err);
+
+	if (r == 0)
+		r = add_text(params, "base", base, &err);
+	ask_if(r, &err, vm, &snapshot_kind, params, done, data);
 }
 
-static void set_change(json_t *params, const char *key, uint64_t value)
+static int add_number(json_t *params, const char *key, uint64_t value, kiln_error *err)
 {
-	if (value != KILN_UPDATE_KEEP)
-		json_object_set_new(params, key, json_integer((json_int_t)value));
+	return json_object_set_new(params, key, json_integer((json_int_t)value))
+		       ? kiln__fail_nomem(err)
+		       : 0;
+}
+
+static int add_update(json_t *params, const kiln_update *update, kiln_error *err)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{"cpus", update->cpus}, {"memory", update->memory}, {"balloon", update->balloon}};
+	int r = add_text(params, "config", update->config, err);
+
+	for (size_t i = 0; r == 0 && i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (numbers[i].value != KILN_UPDATE_KEEP)
+			r = add_number(params, numbers[i].key, numbers[i].value, err);
+	return r;
 }
 
 void kiln_vm_update(kiln_vm *vm, const kiln_update *update, kiln_done_fn done, void *data)
 {
 	kiln_update whole = KILN_UPDATE_INIT;
 	json_t *params = json_object();
+	kiln_error err;
+	int r;
 
 	memcpy(&whole, update, update->size < sizeof(whole) ? update->size : sizeof(whole));
-	set_change(params, "cpus", whole.cpus);
-	set_change(params, "memory", whole.memory);
-	set_change(params, "balloon", whole.balloon);
-	if (whole.config)
-		json_object_set_new(params, "config", json_string(whole.config));
-	ask(vm, &update_kind, params, done, data);
+	r = add_update(params, &whole, &err);
+	ask_if(r, &err, vm, &update_kind, params, done, data);
 }
 
 /* Text that is to be an object; what is none is refused by the runner. */
-static void set_object(json_t *params, const char *key, const char *text)
+static int add_object(json_t *params, const char *key, const char *text, kiln_error *err)
 {
 	json_t *value =
 		text ? json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL) : NULL;
 
-	if (text)
-		json_object_set_new(params, key, value ? value : json_string(text));
+	if (!value)
+		return add_text(params, key, text, err);
+	return json_object_set_new(params, key, value) ? kiln__fail_nomem(err) : 0;
 }
 
 void kiln_vm_change(kiln_vm *vm, const kiln_change *change, kiln_done_fn done, void *data)
 {
 	kiln_change whole = KILN_CHANGE_INIT;
-	json_t *params;
+	json_t *params = json_object();
+	kiln_error err;
+	int r;
 
 	memcpy(&whole, change, change->size < sizeof(whole) ? change->size : sizeof(whole));
-	params = json_pack("{s:s, s:s*, s:s*, s:s*, s:I}", "change", kiln__change_name(whole.kind),
-			   "device", whole.device, "id", whole.id, "file", whole.file, "bytes",
-			   (json_int_t)whole.bytes);
-	set_object(params, "config", whole.config);
-	set_object(params, "own", whole.own);
-	ask(vm, &change_kind, params, done, data);
+	r = add_text(params, "change", kiln__change_name(whole.kind), &err);
+	if (r == 0)
+		r = add_text(params, "device", whole.device, &err);
+	if (r == 0)
+		r = add_text(params, "id", whole.id, &err);
+	if (r == 0)
+		r = add_text(params, "file", whole.file, &err);
+	if (r == 0)
+		r = add_object(params, "config", whole.config, &err);
+	if (r == 0)
+		r = add_object(params, "own", whole.own, &err);
+	if (r == 0)
+		r = add_number(params, "bytes", whole.bytes, &err);
+	ask_if(r, &err, vm, &change_kind, params, done, data);
 }
 
 void kiln_vm_resume(kiln_vm *vm, kiln_done_fn done, void *data)
@@ -273,7 +333,7 @@ static void remove_now(struct kiln__op *op)
 	kiln_error err;
 	int r = kiln__vmdir_remove(&op->vm->manager->home, op->vm->dir->id, &err);
 
-	if (r == KILN_EBUSY)
+	if (r == KILN_EBUSY && !err.hint[0])
 		kiln__hint(&err, "stop it first, or remove it by force");
 	kiln__op_finish(op, r < 0 ? &err : NULL);
 }

@@ -451,11 +451,18 @@ static int remove_all_but(const char *path, const char *kept, kiln_error *err)
 	return r;
 }
 
+/* Whatever is found there: a link leads elsewhere, and into what others may write they may put what
+ * the runner would take for its own. */
 int kiln__vmdir_empty_runtime(const struct kiln__vmdir *dir, kiln_error *err)
 {
-	int r = remove_all_but(dir->runtime, dir->ephemeral ? KILN__VM_STATE_FILE : "", err);
+	int r = kiln__os_claim_private_dir(dir->runtime, err);
 
-	return r == KILN_ENOENT ? kiln__os_mkdir(dir->runtime, 0700, err) : r;
+	if (r == KILN_ENOENT)
+		return kiln__os_mkdir(dir->runtime, 0700, err);
+	if (r == KILN_EACCES)
+		kiln__hint(err, "have it removed, and start the VM again");
+	return r < 0 ? r
+		     : remove_all_but(dir->runtime, dir->ephemeral ? KILN__VM_STATE_FILE : "", err);
 }
 
 /* Removes what is in the VM's directory, but for the lock file. */

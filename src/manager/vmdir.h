@@ -126,7 +126,7 @@ int kiln__vmdir_record_runner(const struct kiln__vmdir *dir, int64_t pid, kiln_e
 /*
  * Takes LIFE, for a start: the returned descriptor is what the runner is given. The runtime
  * directory is there and empty then. KILN_ESTATE: it is alive already. KILN_EBUSY: a process of its
- * last run, which has been killed, has not ended yet.
+ * last run, which has been killed, has not ended yet, or what that run left is not removed.
  */
 int kiln__vmdir_take(struct kiln__vmdir *dir, kiln_fd *ret_life, kiln_error *err);
 
@@ -141,12 +141,15 @@ int kiln__vmdir_record_failure(const struct kiln__vmdir *dir, const kiln_error *
  * Sets right what is wrong with the VM @id, and removes what is to be removed: @sweep
  * says whether that includes an ephemeral VM that nobody owns. @wait for GUARD, or
  * leave it to its holder. Returns 1 if the VM is alive, 0 if not, KILN_ENOENT if there is none
- * (any more), KILN_EBUSY without @wait.
+ * (any more), KILN_EBUSY without @wait, or of half a VM whose last run has left what stays.
  */
 int kiln__vmdir_settle(const struct kiln__home *home, const char *id, bool sweep, bool wait,
 		       kiln_error *err);
 
-/* Removes a VM that is not alive. KILN_EBUSY: it is alive; KILN_ENOENT: there is none. */
+/*
+ * Removes a VM that is not alive. KILN_EBUSY: it is alive, or a process of its last run has not
+ * ended, or what that left cannot be removed; KILN_ENOENT: there is none.
+ */
 int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error *err);
 
 #endif

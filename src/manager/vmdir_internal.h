@@ -39,7 +39,10 @@ int kiln__vmdir_read_identity(struct kiln__vmdir *dir, kiln_fd lock, kiln_error 
 int kiln__vmdir_own_runtime(struct kiln__vmdir *dir, kiln_error *err);
 int kiln__vmdir_write_runtime(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
 int kiln__vmdir_make_runtime(const struct kiln__vmdir *dir, kiln_error *err);
-/* Also where it is not there. An ephemeral VM's state stays in it. */
+/*
+ * Also where it is not there. An ephemeral VM's state stays in it. It is this user's alone then;
+ * KILN_EACCES if it is a link, or another's.
+ */
 int kiln__vmdir_empty_runtime(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* The lock on HOME/vms; see vmdir.h. */
@@ -48,7 +51,7 @@ int kiln__vmdir_lock_all(const struct kiln__home *home, kiln_fd *ret, kiln_error
 /* Removes a file, or a directory with all in it. */
 int kiln__vmdir_remove_any(const char *path, kiln_error *err);
 
-/* Removes the VM, with GUARD held and LIFE free. */
+/* Removes the VM, with GUARD held, LIFE free, and nothing left of its last run. */
 int kiln__vmdir_destroy(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* --- vmdir_status.c -------------------------------------------------------------------- */
@@ -58,9 +61,12 @@ void kiln__vmdir_read_processes(kiln_fd lock, int64_t *ret_runner, int64_t *ret_
 
 /* --- vmdir_leaves.c, with GUARD held and LIFE free ---------------------------------------- */
 
-/* What the last runner could not remove: whether there is any; removes it, as far as it may. */
-bool kiln__vmdir_has_leaves(kiln_fd lock);
-void kiln__vmdir_remove_leaves(const struct kiln__vmdir *dir, kiln_fd lock);
+/*
+ * Removes what the last runner could not. KILN_EBUSY: something stays, named by the error, and the
+ * lock file, which alone tells of it, has to stay as well. Waits up to @timeout_ms.
+ */
+int kiln__vmdir_remove_leaves(const struct kiln__vmdir *dir, kiln_fd lock, int timeout_ms,
+			      kiln_error *err);
 
 /* --- vmdir_start.c --------------------------------------------------------------------- */
 
@@ -73,11 +79,14 @@ int kiln__vmdir_write_failed(const struct kiln__vmdir *dir, json_t *object, cons
 /* Why a VM has failed whose runner was killed in the state @from. */
 void kiln__vmdir_died(const char *from, kiln_error *ret);
 
-/* With LIFE free: kills what is left of the last runner and its VMM, and waits for their end. */
+/*
+ * With LIFE free: kills what is left of the last runner and its VMM, waits for their end, and
+ * removes what they left. KILN_EBUSY, with what and why: not all of it is gone.
+ */
 int kiln__vmdir_end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
 
 /* Nobody is alive: if the state says otherwise, its runner was killed. Returns 1 if so. */
-int kiln__vmdir_correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err);
+int kiln__vmdir_correct_state(const struct kiln__vmdir *dir, kiln_error *err);
 
 /* What atomic replacements left that were killed in the middle. */
 void kiln__vmdir_remove_temporaries(const struct kiln__vmdir *dir);

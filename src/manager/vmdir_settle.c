@@ -57,9 +57,7 @@ int kiln__vmdir_end_processes(const struct kiln__vmdir *dir, kiln_fd lock, kiln_
 	r = end_process(dir, "runner", runner, dir->id, err);
 	if (r == 0)
 		r = end_process(dir, "VMM", vmm, word, err);
-	if (r == 0)
-		kiln__vmdir_remove_leaves(dir, lock);
-	return r;
+	return r < 0 ? r : kiln__vmdir_remove_leaves(dir, lock, PROCESS_END_MS, err);
 }
 
 /* What an atomic replacement leaves that was killed in the middle. */
@@ -95,7 +93,7 @@ void kiln__vmdir_died(const char *from, kiln_error *ret)
 }
 
 /* Nobody is alive: if the state says otherwise, its runner was killed. Returns 1 if so. */
-int kiln__vmdir_correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+int kiln__vmdir_correct_state(const struct kiln__vmdir *dir, kiln_error *err)
 {
 	struct kiln__vmstate state;
 	kiln_error why;
@@ -108,7 +106,6 @@ int kiln__vmdir_correct_state(const struct kiln__vmdir *dir, kiln_fd lock, kiln_
 	if (kiln__vmstate_is_alive(state.state)) {
 		const char *from = kiln_state_name(state.state);
 
-		kiln__vmdir_end_processes(dir, lock, NULL);
 		kiln__vmdir_died(from, &why);
 		r = kiln__vmdir_write_failed(dir, object, from, &why, err);
 		if (r == 0)
@@ -174,9 +171,40 @@ static int guard(const struct kiln__vmdir *dir, kiln_fd *lock, bool wait, kiln_e
 	return r == 0 && !is_current(dir, *lock) ? kiln__vmdir_gone(dir->id, err) : r;
 }
 
+/* 1 if it is to be removed: half a VM, or, of those that a @sweep finds, one that nobody owns. */
+static int is_to_go(const struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kiln_error *err)
+{
+	int owned;
+
+	if (!kiln__vmdir_has_config(dir))
+		return 1;
+	if (!dir->ephemeral || !sweep)
+		return 0;
+	owned = kiln__os_part_is_locked(lock, PART_OWNER, err);
+	return owned < 0 ? owned : !owned;
+}
+
+/* @ended: nothing is left of its last run. */
+static int settle_kept(const struct kiln__vmdir *dir, bool sweep, bool ended, kiln_error *err)
+{
+	int r = kiln__vmdir_correct_state(dir, err);
+
+	if (r < 0)
+		return r;
+	if (r > 0 || sweep)
+		kiln__vmdir_remove_temporaries(dir);
+	/* By its entry in the journal a sweep finds it again: of an ephemeral one until it is
+	 * removed, of any while something has to be. */
+	if (!dir->ephemeral && ended)
+		return kiln__vmdir_remove_any(dir->runtime, err);
+	return r > 0 ? kiln__vmdir_empty_runtime(dir, err) : 0;
+}
+
 static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kiln_error *err)
 {
 	int held = kiln__os_part_is_locked(lock, PART_LIFE, err);
+	kiln_error left;
+	int ended;
 	int r;
 
 	if (held)
@@ -184,30 +212,21 @@ static int settle_guarded(struct kiln__vmdir *dir, kiln_fd lock, bool sweep, kil
 	r = kiln__vmdir_read_identity(dir, lock, err);
 	if (r < 0)
 		return r;
-	if (kiln__vmdir_has_leaves(lock))
-		kiln__vmdir_end_processes(dir, lock, NULL);
-	if (!kiln__vmdir_has_config(dir)) {
+	ended = kiln__vmdir_end_processes(dir, lock, &left);
+	r = is_to_go(dir, lock, sweep, err);
+	if (r < 0)
+		return r;
+	if (r > 0 && ended == 0) {
 		r = kiln__vmdir_destroy(dir, err);
 		return r < 0 ? r : kiln__vmdir_gone(dir->id, err);
 	}
-	if (dir->ephemeral) {
-		held = kiln__os_part_is_locked(lock, PART_OWNER, err);
-		if (held < 0)
-			return held;
-		if (!held && sweep) {
-			r = kiln__vmdir_destroy(dir, err);
-			return r < 0 ? r : kiln__vmdir_gone(dir->id, err);
-		}
+	/* What is left of its run is found by its lock file alone, which has to stay, then. */
+	if (!kiln__vmdir_has_config(dir)) {
+		if (err)
+			*err = left;
+		return ended;
 	}
-	r = kiln__vmdir_correct_state(dir, lock, err);
-	if (r < 0)
-		return r;
-	if (r > 0 || sweep)
-		kiln__vmdir_remove_temporaries(dir);
-	/* Of an ephemeral one the journal keeps its entry until it is removed. */
-	if (!dir->ephemeral)
-		return kiln__vmdir_remove_any(dir->runtime, err);
-	return r > 0 ? kiln__vmdir_empty_runtime(dir, err) : 0;
+	return settle_kept(dir, sweep, ended == 0, err);
 }
 
 int kiln__vmdir_settle(const struct kiln__home *home, const char *id, bool sweep, bool wait,
@@ -254,8 +273,7 @@ int kiln__vmdir_remove(const struct kiln__home *home, const char *id, kiln_error
 		return kiln__fail(err, KILN_EBUSY, "the VM is running");
 	if (r == 0)
 		r = kiln__vmdir_read_identity(dir, lock, err);
-	if (r < 0)
-		return r;
-	kiln__vmdir_end_processes(dir, lock, NULL);
-	return kiln__vmdir_destroy(dir, err);
+	if (r == 0)
+		r = kiln__vmdir_end_processes(dir, lock, err);
+	return r < 0 ? r : kiln__vmdir_destroy(dir, err);
 }

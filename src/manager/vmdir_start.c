@@ -56,6 +56,21 @@ static int write_starting(const struct kiln__vmdir *dir, kiln_error *err)
 }
 
 /*
+ * The runtime directory of the life that begins: there, this environment's, and empty. It may have
+ * vanished (a logout, a cleaner of /tmp), with an ephemeral VM's state in it.
+ */
+static int renew_runtime(struct kiln__vmdir *dir, kiln_fd lock, kiln_error *err)
+{
+	int r = kiln__vmdir_own_runtime(dir, err);
+
+	if (r == 0)
+		r = kiln__vmdir_make_runtime(dir, err);
+	if (r == KILN_EEXIST)
+		r = dir->fresh ? 0 : kiln__vmdir_empty_runtime(dir, err);
+	return r < 0 ? r : kiln__vmdir_write_runtime(dir, lock, err);
+}
+
+/*
  * With GUARD held: nothing alive, the runtime directory there and empty. A runner that was
  * killed is recorded, and its processes have ended, before another takes its place.
  */
@@ -71,20 +86,14 @@ static int take_guarded(struct kiln__vmdir *dir, kiln_fd lock, kiln_fd *ret_life
 		return r;
 	r = kiln__vmdir_end_processes(dir, lock, err);
 	if (r == 0)
-		r = kiln__vmdir_correct_state(dir, lock, err);
+		r = kiln__vmdir_correct_state(dir, err);
 	if (r < 0)
 		return r;
 	if (r > 0)
 		kiln__vmdir_remove_temporaries(dir);
-	r = dir->fresh ? 0 : write_starting(dir, err);
-	if (r == 0)
-		r = kiln__vmdir_own_runtime(dir, err);
-	if (r == 0)
-		r = kiln__vmdir_make_runtime(dir, err);
-	if (r == KILN_EEXIST)
-		r = dir->fresh ? 0 : kiln__vmdir_empty_runtime(dir, err);
-	if (r == 0)
-		r = kiln__vmdir_write_runtime(dir, lock, err);
+	r = renew_runtime(dir, lock, err);
+	if (r == 0 && !dir->fresh)
+		r = write_starting(dir, err);
 	if (r == 0)
 		*ret_life = kiln__take_fd(&life);
 	return r;
@@ -129,17 +138,27 @@ static int append_event(const struct kiln__vmdir *dir, const char *line)
 	return r < 0 ? r : kiln__os_write_full(fd, text, strlen(text), NULL);
 }
 
+/* An ephemeral VM's lies in the runtime directory, which may have vanished: then it is made. */
+static int save_state(const struct kiln__vmdir *dir, const char *text, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__vmdir_state_file(dir);
+	int r = path ? kiln__os_save_record(path, text, !dir->ephemeral, err)
+		     : kiln__fail_nomem(err);
+
+	if (r != KILN_ENOENT || !dir->ephemeral)
+		return r;
+	r = kiln__vmdir_make_runtime(dir, err);
+	return r < 0 ? r : kiln__os_save_record(path, text, false, err);
+}
+
 int kiln__vmdir_write_failed(const struct kiln__vmdir *dir, json_t *object, const char *from,
 			     const kiln_error *why, kiln_error *err)
 {
-	kiln__autofree char *path = kiln__vmdir_state_file(dir);
 	kiln__autofree char *event = NULL;
 	int64_t now = kiln__os_realtime_ns();
 	char *text;
 	int r;
 
-	if (!path)
-		return kiln__fail_nomem(err);
 	event = kiln__vmstate_failed_event(from, why, now);
 	if (event)
 		append_event(dir, event);
@@ -148,7 +167,7 @@ int kiln__vmdir_write_failed(const struct kiln__vmdir *dir, json_t *object, cons
 	if (r < 0)
 		return r;
 	text = json_dumps(object, JSON_INDENT(1));
-	r = text ? kiln__os_save_record(path, text, !dir->ephemeral, err) : kiln__fail_nomem(err);
+	r = text ? save_state(dir, text, err) : kiln__fail_nomem(err);
 	free(text);
 	return r;
 }

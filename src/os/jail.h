@@ -44,7 +44,8 @@ struct kiln__jail {
 			    files */
 	bool reads_all;  /* keeps the capability to read other users' files, as far as it has it */
 	bool kills_all;  /* keeps the capability to signal other users' processes: the VMM in a jail
-			    of another's, by a descriptor, if the filter has no other way */
+			    of another's, if the filter lets nobody else be signalled:
+			    kiln__child_keep() */
 	bool network;    /* may connect to the Internet, as far as the filter lets it */
 	const struct kiln__jail_filter *filter;
 };
@@ -60,7 +61,8 @@ struct kiln__jail_report {
 
 /*
  * What a process that will be confined does first of all, with one thread: its C library and
- * libuv are told to keep to what the filter will let through. Yields a random number, for hash
+ * libuv are told to keep to what the filter will let through, and descriptors are set aside for
+ * kiln__child_keep(). Yields a random number, for hash
  * tables, which was had without opening anything.
  */
 size_t kiln__os_jail_begin(void);

@@ -2,25 +2,15 @@
 #include "leaves.h"
 
 #include "buf.h"
+#include "err.h"
 #include "os.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A killed process ends; the bound is for one stuck in the kernel. */
-#define END_MS 5000
-
-/* cgroup(7): cgroup.kill is of version 2 and Linux 5.14; elsewhere its processes have ended. */
-static void kill_group(const char *path)
-{
-	kiln__autofree char *file = kiln__strf("%s/cgroup.kill", path);
-	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
-
-	/* One that cannot be killed cannot be removed either, and that shows. */
-	if (file && kiln__os_open(&fd, file, KILN__OPEN_WRITE, NULL) == 0)
-		kiln__os_write(fd, "1", 1);
-}
+static const char own_kinds[] = {KILN__LEAVES_TREE, KILN__LEAVES_GROUP, KILN__LEAVES_ROOT, '\0'};
 
 static bool is_number(const char *name)
 {
@@ -35,16 +25,23 @@ static bool is_same(const char *path, const struct kiln__os_stat *as)
 	       st.inode == as->inode;
 }
 
+static int left_ms(int64_t until_ns)
+{
+	int64_t left = (until_ns - kiln__os_monotonic_ns()) / 1000000;
+
+	return left > 0 ? (int)left : 0;
+}
+
 /* A process that has become another user, in namespaces of its own, is known by nothing else. */
-static bool end_rooted(const char *path)
+static int end_rooted(const char *path, int64_t until_ns, kiln_error *err)
 {
 	struct kiln__os_stat root;
 	char **names;
-	bool all = true;
+	int r = 0;
 
 	if (kiln__os_stat(path, &root, NULL) < 0 || kiln__os_list_dir("/proc", &names, NULL) < 0)
-		return true;
-	for (char **name = names; *name; name++) {
+		return 0;
+	for (char **name = names; *name && r == 0; name++) {
 		kiln__autofree char *theirs = kiln__strf("/proc/%s/root", *name);
 		kiln__autoclose kiln_fd process = KILN_FD_NONE;
 
@@ -52,10 +49,25 @@ static bool end_rooted(const char *path)
 		if (is_number(*name) && is_same(theirs, &root) &&
 		    kiln__os_open_process(&process, strtoll(*name, NULL, 10), "", NULL) == 0 &&
 		    is_same(theirs, &root))
-			all &= kiln__os_end_process(process, END_MS, NULL) == 0;
+			r = kiln__os_end_process(process, left_ms(until_ns), err);
 	}
 	kiln__os_free_names(names);
-	return all;
+	return r == KILN_ETIMEDOUT
+		       ? kiln__fail(err, KILN_EBUSY, "a process in %s has not ended", path)
+		       : r;
+}
+
+/* What it says is removed, or ended. */
+static int do_line(char kind, const char *path, int64_t until_ns, kiln_error *err)
+{
+	switch (kind) {
+	case KILN__LEAVES_TREE:
+		return kiln__os_remove_tree(path, err);
+	case KILN__LEAVES_ROOT:
+		return end_rooted(path, until_ns, err);
+	default:
+		return kiln__os_end_group(path, until_ns, err);
+	}
 }
 
 /* Nothing but what bears the VM's own name, which is nobody else's, and the directory that it is
@@ -76,39 +88,43 @@ static bool is_around(const char *path, const char *own)
 	return own && strncmp(own, path, len) == 0 && own + len == strrchr(own, '/');
 }
 
-static bool remove_own(char kind, const char *path)
+static int remove_line(const char *line, const char *id, char **own, int64_t until_ns,
+		       kiln_error *err)
 {
-	if (kind == KILN__LEAVES_TREE)
-		return kiln__os_remove_tree(path, NULL) == 0;
-	if (kind == KILN__LEAVES_ROOT)
-		return end_rooted(path);
-	if (kind != KILN__LEAVES_GROUP)
-		return false;
-	kill_group(path);
-	return kiln__os_remove(path, NULL) == 0;
+	const char *path = line + 2;
+	int r;
+
+	if (line[0] == KILN__LEAVES_EMPTY && is_around(path, *own)) {
+		kiln__os_remove(path, NULL); /* what else is in it keeps it */
+		return 0;
+	}
+	if (!strchr(own_kinds, line[0]) || !is_own(line[0], path, id))
+		return kiln__fail(err, KILN_EFORMAT, "\"%s\" is nothing that %s may have left",
+				  line, id);
+	r = do_line(line[0], path, until_ns, err);
+	if (r < 0)
+		return r;
+	free(*own);
+	*own = strdup(path);
+	return *own ? 0 : kiln__fail_nomem(err);
 }
 
-bool kiln__os_remove_leaves(const char *text, const char *id)
+int kiln__os_remove_leaves(const char *text, const char *id, int timeout_ms, kiln_error *err)
 {
+	int64_t until_ns = kiln__os_monotonic_ns() + (int64_t)timeout_ms * 1000000;
 	kiln__autofree char *own = NULL;
+	int r = 0;
 
-	while (*text) {
+	while (*text && r == 0) {
 		size_t len = strcspn(text, "\n");
 		kiln__autofree char *line = kiln__strf("%.*s", (int)len, text);
 
-		if (!line || len < 3 || line[1] != ' ' || line[2] != '/')
-			return false; /* damaged */
-		if (line[0] == KILN__LEAVES_EMPTY) {
-			if (!is_around(line + 2, own))
-				return false;
-			kiln__os_remove(line + 2, NULL);
-		} else {
-			if (!is_own(line[0], line + 2, id) || !remove_own(line[0], line + 2))
-				return false;
-			free(own);
-			own = strdup(line + 2);
-		}
+		if (!line)
+			return kiln__fail_nomem(err);
+		if (len < 3 || line[1] != ' ' || line[2] != '/')
+			return kiln__fail(err, KILN_EFORMAT, "\"%s\" is no line of leaves", line);
+		r = remove_line(line, id, &own, until_ns, err);
 		text += len + (text[len] == '\n');
 	}
-	return true;
+	return r;
 }

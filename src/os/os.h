@@ -153,6 +153,12 @@ int kiln__os_make_private_dir(const char *path, kiln_error *err);
 
 /* The same question of one that is there: KILN_ENOENT if it is not. One system call. */
 int kiln__os_check_private_dir(const char *path, kiln_error *err);
+
+/*
+ * One that is there becomes such a one: its mode is made 0700 (on Windows it has to be private
+ * already). KILN_EACCES if it is a link, no directory, or another user's; KILN_ENOENT.
+ */
+int kiln__os_claim_private_dir(const char *path, kiln_error *err);
 int kiln__os_remove(const char *path,
 		    kiln_error *err); /* a file or empty directory; absent is success */
 int kiln__os_remove_tree(const char *path,
@@ -374,6 +380,13 @@ int kiln__child_wait(struct kiln__child *child, int timeout_ms, struct kiln__exi
 		     kiln_error *err);
 void kiln__child_terminate(struct kiln__child *child); /* SIGTERM, or what comes near */
 void kiln__child_kill(struct kiln__child *child);      /* SIGKILL */
+
+/*
+ * Before this process is confined (jail.h), which it has been announced to be: the child is one
+ * that it may still signal, as it may nobody else. *count, at first 0, says how many there are:
+ * KILN_EOVERFLOW beyond eight.
+ */
+int kiln__child_keep(struct kiln__child *child, unsigned *count, kiln_error *err);
 
 /*
  * Orphans among what this process has started become its children (Linux; for good), and one of

@@ -473,6 +473,72 @@ static void the_processes_of_a_dead_runner_are_ended(void **state)
 	kiln__home_done(&home);
 }
 
+/* A cgroup in use, as rmdir(2) sees it: what it is in stays, and who looks is told. */
+static char *leave_behind(const struct kiln__vmdir *dir)
+{
+	kiln__autofree char *path = kiln__strf("%s/lock", dir->path);
+	kiln__autofree char *entry = kiln__strf("%s/%s/entry", kiln_test_path("group"), dir->id);
+	kiln__autofree char *text = kiln__strf("g %s/%s\n", kiln_test_path("group"), dir->id);
+	kiln__autoclose kiln_fd lock = KILN_FD_NONE;
+	kiln_error err;
+
+	kiln_ok(kiln__os_mkdir_p(entry, 0700, &err), &err);
+	kiln_ok(kiln__os_open(&lock, path, KILN__OPEN_WRITE, &err), &err);
+	kiln_ok(kiln__os_pwrite_full(lock, text, strlen(text) + 1, KILN__VM_LEAVES_AT, &err), &err);
+	return kiln__take(entry);
+}
+
+static void a_vm_stays_while_something_of_its_last_run_does(void **state)
+{
+	kiln__autofree char *entry = NULL;
+	struct kiln__vmdir *dir;
+	kiln_error err;
+	kiln_fd life;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	entry = leave_behind(dir);
+	assert_int_equal(kiln__vmdir_remove(&home, dir->id, &err), KILN_EBUSY);
+	assert_non_null(strstr(err.message, "group"));
+	assert_true(err.hint[0] != '\0');
+	assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EBUSY);
+	assert_non_null(strstr(err.message, "group"));
+	assert_int_equal(state_of(dir, NULL), KILN_STATE_CREATED);
+	assert_int_equal(vms() + names(), 2);
+	kiln_ok(kiln__os_remove(entry, &err), &err);
+	kiln_ok(kiln__vmdir_remove(&home, dir->id, &err), &err);
+	assert_int_equal(vms() + names() + live(), 0);
+	*strrchr(entry, '/') = '\0';
+	assert_true(access(entry, F_OK) < 0);
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
+/* That holds for one which a sweep removes, too; and a later sweep finds it. */
+static void a_sweep_keeps_what_is_not_all_gone(void **state)
+{
+	kiln__autofree char *entry = NULL;
+	struct kiln__vmdir *dir;
+	kiln_error err;
+	kiln_fd life;
+
+	(void)state;
+	open_home();
+	dir = create("web", true);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	write_state(dir, "{\"state\":\"running\"}");
+	entry = leave_behind(dir);
+	kiln__os_close(life);
+	kiln__vmdir_free(dir); /* gives up OWNER */
+	kiln__home_sweep(&home, NULL);
+	assert_int_equal(vms() + live(), 2);
+	kiln_ok(kiln__os_remove(entry, &err), &err);
+	kiln__home_sweep(&home, NULL);
+	assert_int_equal(vms() + names() + live(), 0);
+	kiln__home_done(&home);
+}
+
 static void an_ephemeral_vm_goes_with_its_owner(void **state)
 {
 	struct kiln__vmdir *dir;
@@ -754,6 +820,37 @@ static void after_a_boot_of_the_host_all_is_looked_through(void **state)
 	kiln__home_done(&home);
 }
 
+/* A logout takes /run/user/N away, and what is in it. */
+static void one_whose_runtime_directory_vanished_can_be_started(void **state)
+{
+	struct kiln__vmdir *dir;
+	kiln_error failure;
+	kiln_error why;
+	kiln_error err;
+	kiln_fd life;
+
+	(void)state;
+	open_home();
+	dir = create("web", true);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	write_state(dir, "{\"state\":\"stopped\"}");
+	kiln__os_close(life);
+	kiln_ok(kiln__os_remove_tree(home.runtime, &err), &err);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	assert_int_equal(state_of(dir, NULL), KILN_STATE_STARTING);
+	/* And where it vanishes while the VM starts, that this has failed is put on record. */
+	kiln_ok(kiln__os_remove_tree(home.runtime, &err), &err);
+	kiln__fail(&why, KILN_ESYSTEM, "no luck");
+	kiln_ok(kiln__vmdir_record_failure(dir, &why, &err), &err);
+	kiln__os_close(life);
+	assert_int_equal(state_of(dir, &failure), KILN_STATE_FAILED);
+	assert_string_equal(failure.message, "no luck");
+	kiln__vmdir_free(dir);
+	kiln__home_sweep(&home, NULL);
+	assert_int_equal(vms() + live(), 0);
+	kiln__home_done(&home);
+}
+
 /* --- whose directories ---------------------------------------------------------------------- */
 
 static void assert_refused(void)
@@ -799,6 +896,38 @@ static void a_runtime_directory_that_others_may_write_is_refused(void **state)
 	kiln__home_done(&home);
 }
 
+/* What lies in the place of a VM's own runtime directory is not followed, and not left open. */
+static void a_vm_s_runtime_directory_is_its_user_s_alone(void **state)
+{
+	kiln__autofree char *outside = kiln__strf("%s/file", kiln_test_path("outside"));
+	struct kiln__vmdir *dir;
+	struct stat st;
+	kiln_fd life;
+	kiln_error err;
+
+	(void)state;
+	open_home();
+	dir = create("web", false);
+	kiln_ok(kiln__os_mkdir_p(outside, 0700, &err), &err);
+	assert_int_equal(symlink(kiln_test_path("outside"), dir->runtime), 0);
+	assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EACCES);
+	assert_true(err.hint[0] != '\0');
+	assert_int_equal(access(outside, F_OK), 0);
+	assert_int_equal(unlink(dir->runtime), 0);
+	assert_int_equal(mkdir(dir->runtime, 0700), 0);
+	assert_int_equal(chmod(dir->runtime, 01777), 0);
+	kiln_ok(kiln__vmdir_take(dir, &life, &err), &err);
+	assert_int_equal(lstat(dir->runtime, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	kiln__os_close(life);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(dir->runtime, 65534, 65534), 0);
+		assert_int_equal(kiln__vmdir_take(dir, &life, &err), KILN_EACCES);
+	}
+	kiln__vmdir_free(dir);
+	kiln__home_done(&home);
+}
+
 static void damaged_files_are_not_believed(void **state)
 {
 	static const char *const texts[] = {
@@ -838,6 +967,8 @@ int main(void)
 		kiln_test(a_runner_that_died_is_a_failure_with_a_reason),
 		kiln_test(what_a_runner_wrote_kills_nobody_and_leads_nowhere),
 		kiln_test(the_processes_of_a_dead_runner_are_ended),
+		kiln_test(a_vm_stays_while_something_of_its_last_run_does),
+		kiln_test(a_sweep_keeps_what_is_not_all_gone),
 		kiln_test(an_ephemeral_vm_goes_with_its_owner),
 		kiln_test(a_creation_killed_at_any_moment_is_all_or_nothing),
 		kiln_test(an_ephemeral_creation_killed_at_any_moment_is_nothing),
@@ -845,7 +976,9 @@ int main(void)
 		kiln_test(setting_right_killed_at_any_moment_is_done_by_the_next),
 		kiln_test(taking_for_a_start_killed_at_any_moment_leaves_it_usable),
 		kiln_test(after_a_boot_of_the_host_all_is_looked_through),
+		kiln_test(one_whose_runtime_directory_vanished_can_be_started),
 		kiln_test(a_runtime_directory_that_others_may_write_is_refused),
+		kiln_test(a_vm_s_runtime_directory_is_its_user_s_alone),
 		kiln_test(damaged_files_are_not_believed),
 	};
 

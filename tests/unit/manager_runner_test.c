@@ -83,6 +83,43 @@ static void a_runner_writes_into_one_directory_of_its_own(void **state)
 	kiln_manager_free(manager);
 }
 
+/* The control protocol is JSON: what it cannot carry is not left out, but refused by its name. */
+static void text_that_is_not_utf8_is_refused_by_name(void **state)
+{
+	static const struct {
+		kiln_change change;
+		const char *name;
+	} bad[] = {
+		{{.size = sizeof(kiln_change), .device = "d\xff", .id = "a"}, "device"},
+		{{.size = sizeof(kiln_change), .device = "disk", .id = "d\xff"}, "id"},
+		{{.size = sizeof(kiln_change), .id = "a", .file = "/tmp/\xff"}, "file"},
+		{{.size = sizeof(kiln_change), .id = "a", .config = "{\"a\":\"\xff\"}"}, "config"},
+		{{.size = sizeof(kiln_change), .id = "a", .own = "\xff"}, "own"},
+	};
+	kiln_update update = KILN_UPDATE_INIT;
+	kiln_error err;
+	kiln_vm *vm;
+
+	(void)state;
+	open_manager();
+	vm = start_new("web", PLAIN);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(
+			kiln_vm_change_sync(vm, &bad[i].change, KILN_TEST_DEADLINE_MS, &err),
+			KILN_EINVAL);
+		assert_int_equal(strncmp(err.message, bad[i].name, strlen(bad[i].name)), 0);
+		assert_non_null(strstr(err.message, "UTF-8"));
+	}
+	update.config = "\xff";
+	assert_int_equal(kiln_vm_update_sync(vm, &update, KILN_TEST_DEADLINE_MS, &err),
+			 KILN_EINVAL);
+	assert_int_equal(strncmp(err.message, "config", 6), 0);
+	assert_int_equal(kiln_vm_snapshot_sync(vm, "/tmp/\xff", NULL, KILN_TEST_DEADLINE_MS, &err),
+			 KILN_EINVAL);
+	assert_int_equal(strncmp(err.message, "directory", 9), 0);
+	remove_all(vm);
+}
+
 static void a_stop_that_is_ignored_ends_by_force(void **state)
 {
 	kiln_error err;
@@ -395,6 +432,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		kiln_test(a_vm_lives_and_lives_again),
 		kiln_test(a_runner_writes_into_one_directory_of_its_own),
+		kiln_test(text_that_is_not_utf8_is_refused_by_name),
 		kiln_test(a_stop_that_is_ignored_ends_by_force),
 		kiln_test(failures_are_told_and_kept),
 		kiln_test(a_path_that_cannot_be_passed_on_is_refused_by_name),

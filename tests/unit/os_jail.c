@@ -37,7 +37,9 @@
 #define WRONG         202
 #define NO_NAMESPACES 203
 
-extern const struct kiln__jail_filter jail_test_filter; /* made at build time */
+/* Both made at build time; the other is the runner's own. */
+extern const struct kiln__jail_filter jail_test_filter;
+extern const struct kiln__jail_filter runner_filter;
 
 static char *self;
 static pid_t parent;
@@ -152,6 +154,108 @@ static int try_reach(const char *dir, const char *name)
 	return try_connect(&address, sizeof(address));
 }
 
+/* --- signals, by the runner's filter ------------------------------------------------ */
+
+#define KEPT_FIRST 56 /* os/linux/kept.h */
+#define KEPT_END   64
+
+/* Two children, of which one may still be signalled. */
+static struct kiln__child *kept;
+static pid_t bystander;
+
+static pid_t start_sleeper(void)
+{
+	pid_t pid = fork();
+
+	while (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+	}
+	return pid;
+}
+
+static int start_sleepers(void)
+{
+	unsigned count = 0;
+
+	kiln__os_jail_begin();
+	bystander = start_sleeper();
+	if (kiln__child_adopt(&kept, start_sleeper(), NULL) < 0)
+		return -1;
+	return kiln__child_keep(kept, &count, NULL);
+}
+
+static int send_by(int fd, int number)
+{
+	return result(syscall(SYS_pidfd_send_signal, fd, number, NULL, 0));
+}
+
+static int try_kept(void)
+{
+	struct kiln__exit how;
+
+	kiln__child_kill(kept);
+	if (kiln__child_wait(kept, 10000, &how, NULL) < 0)
+		return WRONG;
+	return how.signaled && how.code == SIGKILL ? 0 : WRONG;
+}
+
+/* A directory of /proc stands for its process, too, under whatever number it is had. */
+static int try_directory(pid_t pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? errno : send_by(fd, 0);
+}
+
+/* Each way to have another descriptor at a number that may be signalled by. */
+static int try_replacing(void)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d", bystander);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int n = KEPT_FIRST; n < KEPT_END; n++) {
+		if (fd < 0 || syscall(SYS_dup3, fd, n, O_CLOEXEC) >= 0 ||
+		    syscall(SYS_close, n) == 0 ||
+		    syscall(SYS_close, INT64_C(0x700000000) | n) == 0 ||
+		    syscall(SYS_close_range, n, n, 0) == 0)
+			return WRONG;
+#ifdef SYS_dup2
+		if (syscall(SYS_dup2, fd, n) >= 0)
+			return WRONG;
+#endif
+		if (fcntl(fd, F_DUPFD_CLOEXEC, n) < KEPT_END)
+			return WRONG;
+	}
+	for (int n = KEPT_FIRST + 1; n < KEPT_END; n++)
+		if (send_by(n, 0) != EBADF)
+			return WRONG;
+	/* Its neighbours can be closed. */
+	return syscall(SYS_close, fd) == 0 && send_by(KEPT_FIRST, 0) == 0 ? 0 : WRONG;
+}
+
+static int try_signal(const char *thing)
+{
+	if (strcmp(thing, "signal-kept") == 0)
+		return try_kept();
+	if (strcmp(thing, "signal-bystander") == 0)
+		return try_directory(bystander);
+	if (strcmp(thing, "signal-parent") == 0)
+		return try_directory(parent);
+	if (strcmp(thing, "signal-number") == 0)
+		return result(syscall(SYS_kill, bystander, 0));
+	if (strcmp(thing, "signal-thread") == 0)
+		return result(syscall(SYS_tgkill, bystander, bystander, 0));
+	if (strcmp(thing, "signal-new") == 0)
+		return result(syscall(SYS_pidfd_open, bystander, 0));
+	return strcmp(thing, "signal-replacing") == 0 ? try_replacing() : WRONG;
+}
+
 static int try_thing(const char *thing, const char *dir)
 {
 	char *const argv[] = {self, NULL};
@@ -159,6 +263,8 @@ static int try_thing(const char *thing, const char *dir)
 
 	if (strcmp(thing, "nothing") == 0)
 		return 0;
+	if (strncmp(thing, "signal-", 7) == 0)
+		return try_signal(thing);
 	if (strcmp(thing, "execve") == 0)
 		return result(execv(self, argv));
 	if (strcmp(thing, "ptrace") == 0)
@@ -363,7 +469,7 @@ static _Noreturn void play(const char *thing, const char *dir, bool namespaces)
 		.writable_count = 1,
 		.readable = readable_paths,
 		.readable_count = 2,
-		.filter = &jail_test_filter,
+		.filter = strncmp(thing, "signal-", 7) == 0 ? &runner_filter : &jail_test_filter,
 	};
 	struct kiln__jail_report report;
 	char path[256];
@@ -377,6 +483,8 @@ static _Noreturn void play(const char *thing, const char *dir, bool namespaces)
 		snprintf(path, sizeof(path), "%s/place", dir);
 		places[0].at = open(path, O_PATH | O_CLOEXEC);
 	}
+	if (jail.filter == &runner_filter && start_sleepers() < 0)
+		end(NOT_JAILED);
 	if (kiln__os_jail(&jail, &report, NULL) < 0)
 		end(NOT_JAILED);
 	if (place && report.landlock < 3 && strcmp(thing, "read-cutting-place") == 0)
@@ -484,6 +592,18 @@ static void arguments_are_compared(void **state)
 	assert_jailed("socket-datagram", ENOSYS);
 	assert_jailed("ioctl-declared", 0);
 	assert_jailed("ioctl-other", ENOSYS);
+}
+
+static void who_is_kept_can_be_signalled_and_nobody_else(void **state)
+{
+	(void)state;
+	assert_jailed("signal-kept", 0);
+	assert_jailed("signal-bystander", ENOSYS);
+	assert_jailed("signal-parent", ENOSYS);
+	assert_jailed("signal-number", ENOSYS);
+	assert_jailed("signal-thread", ENOSYS);
+	assert_jailed("signal-new", ENOSYS);
+	assert_jailed("signal-replacing", 0);
 }
 
 static void no_abstract_socket_is_reached_and_no_memory_executed(void **state)
@@ -663,6 +783,7 @@ int main(int argc, char **argv)
 #endif
 		kiln_test(an_undeclared_call_does_not_exist),
 		kiln_test(arguments_are_compared),
+		kiln_test(who_is_kept_can_be_signalled_and_nobody_else),
 		kiln_test(no_abstract_socket_is_reached_and_no_memory_executed),
 		kiln_test(only_named_directories_can_be_read),
 		kiln_test(a_place_to_read_is_for_reading_alone),

@@ -351,6 +351,11 @@ static const char *builtin_accel(const struct kiln__instance *vm)
 	return vm->prepared ? "kvm" : "";
 }
 
+static int builtin_keep(struct kiln__instance *vm, unsigned *count, kiln_error *err)
+{
+	return kiln__devices_keep(&vm->board.devices, count, err);
+}
+
 static int64_t builtin_pid(const struct kiln__instance *vm)
 {
 	(void)vm;
@@ -392,5 +397,6 @@ const struct kiln__backend kiln__backend_builtin = {
 	.console_write = builtin_console_write,
 	.accel = builtin_accel,
 	.pid = builtin_pid,
+	.keep = builtin_keep,
 	.free = builtin_free,
 };

@@ -255,6 +255,15 @@ void kiln__devices_reset(struct kiln__devices *d)
 		kiln__virtio_pci_reset(d->transports[i]);
 }
 
+int kiln__devices_keep(struct kiln__devices *d, unsigned *count, kiln_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->net_count; i++)
+		r = kiln__usernet_keep(d->usernets[i], count, err);
+	return r;
+}
+
 void kiln__devices_done(struct kiln__devices *d)
 {
 	for (size_t i = 0; i < d->count; i++)

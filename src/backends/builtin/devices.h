@@ -46,6 +46,9 @@ int kiln__devices_init(struct kiln__devices *devices, const struct kiln__backend
 /* As before the guest ran: no vCPU runs. */
 void kiln__devices_reset(struct kiln__devices *devices);
 
+/* backend.h, keep(): what runs beside them. */
+int kiln__devices_keep(struct kiln__devices *devices, unsigned *count, kiln_error *err);
+
 /* No vCPU runs any more. */
 void kiln__devices_done(struct kiln__devices *devices);
 

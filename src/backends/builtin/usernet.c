@@ -116,6 +116,11 @@ int kiln__usernet_new(struct kiln__usernet **ret, const struct kiln__backend_hos
 	return 0;
 }
 
+int kiln__usernet_keep(struct kiln__usernet *net, unsigned *count, kiln_error *err)
+{
+	return net ? kiln__vmm_keep(net->process, count, err) : 0;
+}
+
 void kiln__usernet_free(struct kiln__usernet *net)
 {
 	if (!net)

@@ -18,6 +18,8 @@ int kiln__usernet_check(const struct kiln__spec *spec, size_t network, kiln_erro
 /* Starts passt; *@ret_backend is the device's end. */
 int kiln__usernet_new(struct kiln__usernet **ret, const struct kiln__backend_host *host,
 		      size_t network, struct kiln__net_backend **ret_backend, kiln_error *err);
+int kiln__usernet_keep(struct kiln__usernet *net, unsigned *count,
+		       kiln_error *err);            /* backend.h, keep() */
 void kiln__usernet_free(struct kiln__usernet *net); /* NULL is allowed */
 
 #endif

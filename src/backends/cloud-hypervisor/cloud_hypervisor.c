@@ -673,6 +673,13 @@ static const char *cloud_hypervisor_disk_serial(const struct kiln__instance *vm,
 		       : serial;
 }
 
+static int cloud_hypervisor_keep(struct kiln__instance *vm, unsigned *count, kiln_error *err)
+{
+	int r = kiln__api_keep(vm, count, err);
+
+	return r < 0 ? r : kiln__virtiofsd_keep(vm->virtiofsd, count, err);
+}
+
 static void cloud_hypervisor_free(struct kiln__instance *vm)
 {
 	if (!vm)
@@ -722,5 +729,6 @@ const struct kiln__backend kiln__backend_cloud_hypervisor = {
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,
 	.pid = kiln__api_pid,
+	.keep = cloud_hypervisor_keep,
 	.free = cloud_hypervisor_free,
 };

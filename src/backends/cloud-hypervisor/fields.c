@@ -9,6 +9,12 @@
 
 #include <stddef.h>
 
+#define BUCKET(at, from)                                                                           \
+	{.path = at, .since = from}, {.path = at ".size"}, {.path = at ".one_time_burst"},         \
+	{                                                                                          \
+		.path = at ".refill_time"                                                          \
+	}
+
 const struct kiln__api_field kiln__cloud_hypervisor_fields[] = {
 	{.path = "cpus"},
 	{.path = "cpus.boot_vcpus", .instead = "cpus"},
@@ -64,15 +70,7 @@ const struct kiln__api_field kiln__cloud_hypervisor_fields[] = {
 	{.path = "rate_limit_groups", .since = 38000},
 	{.path = "rate_limit_groups[]"},
 	{.path = "rate_limit_groups[].id"},
-	{.path = "rate_limit_groups[].rate_limiter_config"},
-	{.path = "rate_limit_groups[].rate_limiter_config.bandwidth"},
-	{.path = "rate_limit_groups[].rate_limiter_config.bandwidth.size"},
-	{.path = "rate_limit_groups[].rate_limiter_config.bandwidth.one_time_burst"},
-	{.path = "rate_limit_groups[].rate_limiter_config.bandwidth.refill_time"},
-	{.path = "rate_limit_groups[].rate_limiter_config.ops"},
-	{.path = "rate_limit_groups[].rate_limiter_config.ops.size"},
-	{.path = "rate_limit_groups[].rate_limiter_config.ops.one_time_burst"},
-	{.path = "rate_limit_groups[].rate_limiter_config.ops.refill_time"},
+	KILN__API_RATE_LIMITER(BUCKET, "rate_limit_groups[].rate_limiter_config", 0),
 	{.path = "disks"},
 	{.path = "disks[]", .instead = "disks"},
 	{.path = "disks[].path", .instead = "disks[].path"},
@@ -83,15 +81,7 @@ const struct kiln__api_field kiln__cloud_hypervisor_fields[] = {
 	{.path = "disks[].queue_size"},
 	{.path = "disks[].vhost_user"},
 	{.path = "disks[].vhost_socket"},
-	{.path = "disks[].rate_limiter_config"},
-	{.path = "disks[].rate_limiter_config.bandwidth"},
-	{.path = "disks[].rate_limiter_config.bandwidth.size"},
-	{.path = "disks[].rate_limiter_config.bandwidth.one_time_burst"},
-	{.path = "disks[].rate_limiter_config.bandwidth.refill_time"},
-	{.path = "disks[].rate_limiter_config.ops"},
-	{.path = "disks[].rate_limiter_config.ops.size"},
-	{.path = "disks[].rate_limiter_config.ops.one_time_burst"},
-	{.path = "disks[].rate_limiter_config.ops.refill_time"},
+	KILN__API_RATE_LIMITER(BUCKET, "disks[].rate_limiter_config", 0),
 	{.path = "disks[].pci_segment"},
 	{.path = "disks[].pci_device_id"},
 	{.path = "disks[].id"},
@@ -122,15 +112,7 @@ const struct kiln__api_field kiln__cloud_hypervisor_fields[] = {
 	{.path = "net[].id"},
 	{.path = "net[].pci_segment"},
 	{.path = "net[].pci_device_id"},
-	{.path = "net[].rate_limiter_config"},
-	{.path = "net[].rate_limiter_config.bandwidth"},
-	{.path = "net[].rate_limiter_config.bandwidth.size"},
-	{.path = "net[].rate_limiter_config.bandwidth.one_time_burst"},
-	{.path = "net[].rate_limiter_config.bandwidth.refill_time"},
-	{.path = "net[].rate_limiter_config.ops"},
-	{.path = "net[].rate_limiter_config.ops.size"},
-	{.path = "net[].rate_limiter_config.ops.one_time_burst"},
-	{.path = "net[].rate_limiter_config.ops.refill_time"},
+	KILN__API_RATE_LIMITER(BUCKET, "net[].rate_limiter_config", 0),
 	{.path = "net[].offload_tso"},
 	{.path = "net[].offload_ufo"},
 	{.path = "net[].offload_csum"},

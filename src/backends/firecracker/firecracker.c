@@ -580,5 +580,6 @@ const struct kiln__backend kiln__backend_firecracker = {
 	.console_write = kiln__api_console_write,
 	.accel = kiln__api_accel,
 	.pid = kiln__api_pid,
+	.keep = kiln__api_keep,
 	.free = firecracker_free,
 };

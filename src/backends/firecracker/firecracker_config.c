@@ -233,7 +233,11 @@ void kiln__firecracker_requests(const json_t *config, struct kiln__api_steps *st
 /* An older one finds its interfaces by the names that they had. */
 static int override_networks(json_t *body, const struct kiln__spec *spec, unsigned version)
 {
-	json_t *list = version >= NETWORK_OVERRIDES_SINCE ? json_array() : NULL;
+	json_t *list;
+
+	if (version < NETWORK_OVERRIDES_SINCE)
+		return 0;
+	list = json_array();
 
 	for (size_t i = 0; list && i < spec->network_count; i++)
 		if (json_array_append_new(
@@ -242,7 +246,7 @@ static int override_networks(json_t *body, const struct kiln__spec *spec, unsign
 			json_decref(list);
 			return -1;
 		}
-	return list ? kiln__api_set(body, "network_overrides", list) : 0;
+	return list ? kiln__api_set(body, "network_overrides", list) : -1;
 }
 
 bool kiln__firecracker_tracks(const json_t *config)

@@ -30,6 +30,9 @@
 
 #define HOME "https://github.com/firecracker-microvm/firecracker"
 
+/* How long the last processes of a cgroup are waited for, which have been killed. */
+#define GROUP_END_MS 1000
+
 #define MAX_MOUNTS (KILN__OS_MAX_FDS + 1) /* and the sockets' directory */
 
 struct kiln__fc_jail {
@@ -536,8 +539,9 @@ void kiln__jailer_free(struct kiln__fc_jail *jail)
 	if (!jail)
 		return;
 	drop_mounts(jail);
-	if (jail->leaves)
-		kiln__os_remove_leaves(jail->leaves, strrchr(jail->dir, '/') + 1);
+	if (jail->leaves) /* what stays is the next command's to remove, and to tell of */
+		kiln__os_remove_leaves(jail->leaves, strrchr(jail->dir, '/') + 1, GROUP_END_MS,
+				       NULL);
 	kiln__os_close(jail->kill);
 	kiln__os_close(jail->log);
 	free(jail->binary);

@@ -17,6 +17,14 @@
 
 #define kiln__api_field kiln__own_field /* backend.h */
 
+/*
+ * The rows of what Firecracker and Cloud Hypervisor both call RateLimiter, which several devices of
+ * each have: @bucket(path, from) makes those of a TokenBucket, in the order of the VMM's document;
+ * @from is as "since".
+ */
+#define KILN__API_RATE_LIMITER(bucket, at, from)                                                   \
+	{.path = at, .since = from}, bucket(at ".bandwidth", 0), bucket(at ".ops", 0)
+
 struct kiln__api_form {
 	const char *key;  /* for messages: "firecracker.config" */
 	const char *name; /* "Firecracker" */

@@ -767,6 +767,11 @@ const char *kiln__api_accel(const struct kiln__instance *instance)
 	return ((const struct kiln__api_vmm *)instance)->binary ? "kvm" : "";
 }
 
+int kiln__api_keep(struct kiln__instance *instance, unsigned *count, kiln_error *err)
+{
+	return kiln__vmm_keep(((struct kiln__api_vmm *)instance)->vmm, count, err);
+}
+
 int64_t kiln__api_pid(const struct kiln__instance *instance)
 {
 	const struct kiln__api_vmm *vm = (const struct kiln__api_vmm *)instance;

@@ -203,6 +203,7 @@ int kiln__api_moved(struct kiln__instance *vm, const char *dir, kiln_error *err)
 size_t kiln__api_console_write(struct kiln__instance *vm, const void *bytes, size_t len);
 const char *kiln__api_accel(const struct kiln__instance *vm);
 int64_t kiln__api_pid(const struct kiln__instance *vm);
+int kiln__api_keep(struct kiln__instance *vm, unsigned *count, kiln_error *err);
 
 /* The path of a file in its directory for this process, malloc'ed; NULL without memory. */
 char *kiln__api_file(const struct kiln__api_vmm *vm, const char *name);

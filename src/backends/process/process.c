@@ -277,6 +277,11 @@ void kiln__vmm_kill(struct kiln__process_vmm *vmm)
 		kiln__child_kill(vmm->child);
 }
 
+int kiln__vmm_keep(struct kiln__process_vmm *vmm, unsigned *count, kiln_error *err)
+{
+	return vmm && vmm->running ? kiln__child_keep(vmm->child, count, err) : 0;
+}
+
 int kiln__vmm_fail(const struct kiln__process_vmm *vmm, const char *name, struct kiln__exit how,
 		   kiln_error *err)
 {

@@ -54,6 +54,9 @@ int kiln__vmm_spawn(struct kiln__process_vmm **ret, kiln_loop *loop, const kiln_
 int64_t kiln__vmm_pid(const struct kiln__process_vmm *vmm);
 void kiln__vmm_kill(struct kiln__process_vmm *vmm);
 
+/* backend.h, keep(). NULL, and one that has ended, are allowed. */
+int kiln__vmm_keep(struct kiln__process_vmm *vmm, unsigned *count, kiln_error *err);
+
 /*
  * A pipe that is read as the VMM's output is: for VMMs whose log goes to a file by name, such as
  * /proc/self/fd/N, which a socket cannot be. The writing end is for the plan of kiln__vmm_spawn(),

@@ -516,6 +516,13 @@ static const char *qemu_accel_reason(const struct kiln__instance *vm)
 	return vm->no_kvm.message;
 }
 
+static int qemu_keep(struct kiln__instance *vm, unsigned *count, kiln_error *err)
+{
+	int r = kiln__vmm_keep(vm->vmm, count, err);
+
+	return r < 0 ? r : kiln__virtiofsd_keep(vm->virtiofsd, count, err);
+}
+
 static int64_t qemu_pid(const struct kiln__instance *vm)
 {
 	return vm->vmm ? kiln__vmm_pid(vm->vmm) : 0;
@@ -558,5 +565,6 @@ const struct kiln__backend kiln__backend_qemu = {
 	.accel = qemu_accel,
 	.accel_reason = qemu_accel_reason,
 	.pid = qemu_pid,
+	.keep = qemu_keep,
 	.free = qemu_free,
 };

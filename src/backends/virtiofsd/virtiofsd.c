@@ -21,6 +21,9 @@
 
 #define LISTENER_FD 3
 
+/* With the VMM as many processes as a confined one may end: kiln__child_keep(). */
+#define MAX_SHARES 7
+
 /* Where distributions have it: no PATH leads there. */
 static const char *const places[] = {
 	"/usr/libexec/virtiofsd",  /* Debian 13, Fedora */
@@ -86,6 +89,9 @@ int kiln__virtiofsd_check(const struct kiln__spec *spec, kiln_error *err)
 {
 	kiln__autofree char *path = NULL;
 	int r = spec->share_count ? find(&path, err) : 0;
+
+	if (spec->share_count > MAX_SHARES)
+		return kiln__fail(err, KILN_ENOTSUP, "shares: at most %d by virtiofsd", MAX_SHARES);
 
 	for (size_t i = 0; r == 0 && i < spec->share_count; i++)
 		r = check_share(&spec->shares[i], i, err);
@@ -206,6 +212,15 @@ int kiln__virtiofsd_new(struct kiln__virtiofsd **ret, const struct kiln__backend
 	}
 	*ret = all;
 	return 0;
+}
+
+int kiln__virtiofsd_keep(struct kiln__virtiofsd *virtiofsd, unsigned *count, kiln_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; virtiofsd && r == 0 && i < virtiofsd->host->spec->share_count; i++)
+		r = kiln__vmm_keep(virtiofsd->servers[i].process, count, err);
+	return r;
 }
 
 void kiln__virtiofsd_free(struct kiln__virtiofsd *virtiofsd)

@@ -38,6 +38,9 @@ int kiln__virtiofsd_listen(struct kiln__virtiofsd *virtiofsd, size_t index, cons
 int kiln__virtiofsd_connect(struct kiln__virtiofsd *virtiofsd, size_t index, const char *path,
 			    kiln_fd *ret, kiln_error *err);
 
+/* For the backend's keep(). */
+int kiln__virtiofsd_keep(struct kiln__virtiofsd *virtiofsd, unsigned *count, kiln_error *err);
+
 /* Ends those that still run. NULL is allowed. */
 void kiln__virtiofsd_free(struct kiln__virtiofsd *virtiofsd);
 

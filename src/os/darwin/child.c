@@ -129,3 +129,12 @@ int kiln__child_adopt(struct kiln__child **ret, int64_t pid, kiln_error *err)
 	(void)ret;
 	return kiln__fail(err, KILN_ENOENT, "process %lld is no child of this one", (long long)pid);
 }
+
+/* Nothing is confined here. */
+int kiln__child_keep(struct kiln__child *child, unsigned *count, kiln_error *err)
+{
+	(void)child;
+	(void)count;
+	(void)err;
+	return 0;
+}

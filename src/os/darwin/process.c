@@ -8,6 +8,7 @@
 #include "os.h"
 
 #include "err.h"
+#include "leaves.h"
 #include "queue.h"
 
 #include <errno.h>
@@ -119,4 +120,10 @@ int kiln__os_end_process(kiln_fd process, int timeout_ms, kiln_error *err)
 	if (n < 0)
 		return kiln__fail_errno(err, errno, "cannot wait for a process");
 	return n ? 0 : kiln__fail(err, KILN_ETIMEDOUT, "a killed process has not ended");
+}
+
+int kiln__os_end_group(const char *path, int64_t until_ns, kiln_error *err)
+{
+	(void)until_ns;
+	return kiln__fail(err, KILN_ENOTSUP, "%s is no cgroup: macOS has none", path);
 }

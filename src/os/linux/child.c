@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-KILN__SYSCALLS(waitid, poll, ppoll, pidfd_send_signal);
+KILN__SYSCALLS(waitid, poll, ppoll);
 
 bool kiln__posix_child_reap(struct kiln__child *child, struct kiln__exit *how)
 {
@@ -42,11 +42,6 @@ bool kiln__posix_child_reap(struct kiln__child *child, struct kiln__exit *how)
 		.code = info.si_status,
 	};
 	return true;
-}
-
-void kiln__posix_child_signal(const struct kiln__child *child, int signal)
-{
-	syscall(SYS_pidfd_send_signal, child->event, signal, NULL, 0);
 }
 
 int kiln__os_adopt_orphans(kiln_error *err)

@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "jailroot.h"
+#include "kept.h"
 #include "os.h"
 
 #include <errno.h>
@@ -203,6 +204,7 @@ size_t kiln__os_jail_begin(void)
 
 	/* One heap, also for the threads of vCPUs, which make a few objects each. */
 	mallopt(M_ARENA_MAX, 1);
+	kiln__linux_take_kept(NULL); /* while they are free; what fails, fails again */
 	/* libuv from 1.45 on would go by rings, past the filter that is to come. */
 	setenv("UV_USE_IO_URING", "0", 1);
 	memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof(seed));
@@ -215,6 +217,9 @@ int kiln__os_jail(const struct kiln__jail *jail, struct kiln__jail_report *ret, 
 	int r;
 
 	*ret = (struct kiln__jail_report){.why_not = KILN_ERROR_INIT};
+	r = kiln__linux_take_kept(err);
+	if (r < 0)
+		return r;
 	/* First, since the rest takes away what it needs: capabilities, its own files in /proc. */
 	ret->own_root = !jail->keeps_root && kiln__linux_own_root(jail, &open, &ret->why_not) == 0;
 	if (open) {

@@ -9,7 +9,8 @@
 
 struct kiln__child {
 	pid_t pid;
-	int event;    /* a descriptor that is readable, for good, once the child has ended */
+	int event; /* a descriptor that is readable, for good, once the child has ended */
+	int kept;  /* Linux: the number by which it can be signalled once we are confined, or 0 */
 	pid_t keeper; /* the system's own business; 0 if it has none */
 	bool detached;
 	bool offline; /* has no network */

@@ -92,16 +92,6 @@ int kiln__os_check_private_dir(const char *path, kiln_error *err)
 	return 0;
 }
 
-int kiln__os_remove(const char *path, kiln_error *err)
-{
-	if (unlinkat(AT_FDCWD, path, 0) == 0 || errno == ENOENT)
-		return 0;
-	/* A directory: EISDIR on Linux, EPERM by POSIX. */
-	if ((errno == EISDIR || errno == EPERM) && (rmdir(path) == 0 || errno == ENOENT))
-		return 0;
-	return kiln__fail_errno(err, errno, "cannot remove %s", path);
-}
-
 /*
  * The directory @name of @at itself, not what a link there points to. A descriptor or a negative
  * errno.
@@ -115,6 +105,35 @@ static int open_directory(int at, const char *name)
 	if (fd < 0 && errno == EACCES && fchmodat(at, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
 		fd = openat(at, name, flags);
 	return fd < 0 ? -errno : fd;
+}
+
+int kiln__os_claim_private_dir(const char *path, kiln_error *err)
+{
+	int found = open_directory(AT_FDCWD, path);
+	kiln__autoclose kiln_fd fd = found;
+	struct stat st;
+
+	if (found == -ELOOP || found == -ENOTDIR)
+		return kiln__fail(err, KILN_EACCES, "%s is no directory", path);
+	if (found < 0)
+		return kiln__fail_errno(err, -found, "cannot open %s", path);
+	if (fstat(fd, &st) < 0)
+		return kiln__fail_errno(err, errno, "cannot look at %s", path);
+	if (st.st_uid != geteuid())
+		return kiln__fail(err, KILN_EACCES, "%s is another user's", path);
+	if ((st.st_mode & 07777) != 0700 && fchmod(fd, 0700) < 0)
+		return kiln__fail_errno(err, errno, "cannot take others' rights to %s", path);
+	return 0;
+}
+
+int kiln__os_remove(const char *path, kiln_error *err)
+{
+	if (unlinkat(AT_FDCWD, path, 0) == 0 || errno == ENOENT)
+		return 0;
+	/* A directory: EISDIR on Linux, EPERM by POSIX. */
+	if ((errno == EISDIR || errno == EPERM) && (rmdir(path) == 0 || errno == ENOENT))
+		return 0;
+	return kiln__fail_errno(err, errno, "cannot remove %s", path);
 }
 
 struct removal {

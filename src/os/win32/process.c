@@ -6,6 +6,7 @@
 #include "win32.h"
 
 #include "err.h"
+#include "leaves.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,4 +68,10 @@ int kiln__os_end_process(kiln_fd process, int timeout_ms, kiln_error *err)
 	if (code)
 		return kiln__win32_fail(err, code, "cannot kill a process");
 	return kiln__fail(err, KILN_ETIMEDOUT, "a killed process has not ended");
+}
+
+int kiln__os_end_group(const char *path, int64_t until_ns, kiln_error *err)
+{
+	(void)until_ns;
+	return kiln__fail(err, KILN_ENOTSUP, "%s is no cgroup: Windows has none", path);
 }

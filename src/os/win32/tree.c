@@ -129,6 +129,11 @@ int kiln__os_check_private_dir(const char *path, kiln_error *err)
 	return 0;
 }
 
+int kiln__os_claim_private_dir(const char *path, kiln_error *err)
+{
+	return kiln__os_check_private_dir(path, err);
+}
+
 /* True if @path is gone now, whatever it was: a file, an empty directory, or a link to either. */
 static bool remove_one(const WCHAR *path)
 {
