@@ -29,6 +29,10 @@ char *kiln__store_path(const struct kiln__images *images, const char *folder, co
 int kiln__store_lock(const struct kiln__images *images, unsigned part, kiln_fd *ret,
 		     kiln_error *err);
 
+/* The same, unless somebody else has it: an error then. */
+int kiln__store_lock_now(const struct kiln__images *images, unsigned part, kiln_fd *ret,
+			 kiln_error *err);
+
 /* Makes the store, and keeps who removes from it away until *@ret_lock is closed. */
 int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_error *err);
 
@@ -41,6 +45,16 @@ int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd 
 
 /* The directory of blobs. */
 int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_error *err);
+
+/* The names in there, complete or not: a set. A new reference. */
+int kiln__store_blob_names(const struct kiln__images *images, json_t **ret, kiln_error *err);
+
+/*
+ * Takes away what has come to the blobs since those names were listed, and no image on record leads
+ * to: of a source that was read and turned out to have no image. Nothing is waited for: where
+ * somebody else is at the store, it stays until the next prune. The store must not be held.
+ */
+void kiln__store_undo(const struct kiln__images *images, const json_t *before);
 
 /* A JSON object of at most @max bytes. */
 int kiln__store_load_json(const char *path, size_t max, json_t **ret, kiln_error *err);

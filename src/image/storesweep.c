@@ -88,6 +88,7 @@ static bool is_marked(const json_t *marks, const char *name)
 	return json_object_get(marks, hex) != NULL;
 }
 
+/* Removes what is in the folder, but for what is marked. */
 static int sweep_folder(const struct kiln__images *images, const char *folder, const json_t *marks,
 			unsigned *count, uint64_t *bytes, kiln_error *err)
 {
@@ -185,6 +186,86 @@ static int sweep(const struct kiln__images *images, const json_t *manifests,
 	json_decref(marks.roots);
 	return r;
 }
+
+/* --- what came for nothing ------------------------------------------------------------------- */
+
+int kiln__store_blob_names(const struct kiln__images *images, json_t **ret, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__store_path(images, "blobs/sha256", NULL, "");
+	autojson *set = json_object();
+	char **names = NULL;
+	int r = path && set ? kiln__os_list_dir(path, &names, err) : kiln__fail_nomem(err);
+
+	for (size_t i = 0; r == 0 && names[i]; i++)
+		if (json_object_set_new(set, names[i], json_true()))
+			r = kiln__fail_nomem(err);
+	kiln__os_free_names(names);
+	if (r == 0)
+		*ret = kiln__take(set);
+	return r;
+}
+
+/* All that is on record, with a name or without one: more than a prune would keep. */
+static int mark_records(const struct kiln__images *images, struct marks *marks, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__store_path(images, "images", NULL, "");
+	char **names = NULL;
+	int r = path ? kiln__os_list_dir(path, &names, err) : kiln__fail_nomem(err);
+
+	for (size_t i = 0; r == 0 && names[i]; i++) {
+		kiln__autofree char *digest = kiln__strf("sha256:%s", names[i]);
+
+		if (!digest)
+			r = kiln__fail_nomem(err);
+		else if (kiln__is_sha256(digest)) /* and not HEX.run */
+			r = mark_image(images, digest, marks, err);
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
+/* A download that was cut off has the name that it will have: the next pull goes on with it. */
+static bool is_download(const char *name)
+{
+	const char *dot = strchr(name, '.');
+
+	return dot && dot - name == 64 && strcmp(dot, ".partial") == 0;
+}
+
+static void undo(const struct kiln__images *images, const json_t *before, const json_t *marks)
+{
+	kiln__autofree char *path = kiln__store_path(images, "blobs/sha256", NULL, "");
+	char **names = NULL;
+
+	if (!path || kiln__os_list_dir(path, &names, NULL) < 0)
+		return;
+	for (size_t i = 0; names[i]; i++) {
+		kiln__autofree char *file = NULL;
+
+		if (json_object_get(before, names[i]) || is_marked(marks, names[i]) ||
+		    is_download(names[i]))
+			continue;
+		file = kiln__strf("%s/%s", path, names[i]);
+		if (file)
+			kiln__os_remove(file, NULL);
+	}
+	kiln__os_free_names(names);
+}
+
+void kiln__store_undo(const struct kiln__images *images, const json_t *before)
+{
+	struct marks marks = {json_object(), json_object(), json_object()};
+	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
+
+	if (kiln__store_lock_now(images, PART_BLOBS, &blobs, NULL) == 0 &&
+	    mark_records(images, &marks, NULL) == 0)
+		undo(images, before, marks.blobs);
+	json_decref(marks.blobs);
+	json_decref(marks.images);
+	json_decref(marks.roots);
+}
+
+/* --- removal --------------------------------------------------------------------------------- */
 
 /* Waits for pulls, and for nobody else: the index is written with the lock of its own. */
 int kiln__store_begin_removal(const struct kiln__images *images, struct kiln__removal *ret,

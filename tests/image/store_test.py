@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, main, need, sha256
+from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, helper_of, main, need, sha256
 
 
 def test_a_pull_and_what_there_is_to_see_of_it():
@@ -299,13 +299,6 @@ def test_killed_at_any_moment():
             assert len([p for p in home.objects() if "chain" in p.name]) == 1
     assert resumed, "no pull was killed within a layer"
     print(f"shown: {kills} pulls killed, the store whole each time; {resumed} layers taken up where they were cut")
-
-
-def helper_of(process):
-    """The one process that @process has begun."""
-    [pid] = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "kiln-image"
-    return int(pid)
 
 
 def test_killed_within_a_layer():
