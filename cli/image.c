@@ -53,6 +53,15 @@ static int arch_of(const struct args *args, const char **ret, kiln_error *err)
 	return platform ? parse_platform(platform, ret, err) : 0;
 }
 
+/* Of what is here: any where none is asked for. */
+static int wanted_arch(const struct args *args, const char **ret, kiln_error *err)
+{
+	const char *platform = args_value(args, OPT_PLATFORM);
+
+	*ret = NULL;
+	return platform ? parse_platform(platform, ret, err) : 0;
+}
+
 /* --- pull ---------------------------------------------------------------------- */
 
 static int pull_one(struct cli *cli, const struct args *args, const struct kiln__images *images,
@@ -148,13 +157,31 @@ static void print_table(const struct kiln__image_list *list)
 	table_print(table);
 }
 
+/* Those for one architecture alone. */
+static void keep_arch(struct kiln__image_list *list, const char *arch)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (kiln__store_is_for(&list->entries[i], arch))
+			list->entries[kept++] = list->entries[i];
+		else
+			json_decref(list->entries[i].about);
+	}
+	list->count = kept;
+}
+
 static int image_ls(struct context *context, kiln_error *err)
 {
 	struct kiln__image_list list;
-	int r = kiln__store_list(&context->images, &list, err);
+	const char *arch;
+	int r = wanted_arch(context->args, &arch, err);
 
+	if (r == 0)
+		r = kiln__store_list(&context->images, &list, err);
 	if (r < 0)
 		return r;
+	keep_arch(&list, arch);
 	if (args_is(context->args, OPT_FORMAT, "json")) {
 		json_t *array = json_array();
 
@@ -203,16 +230,17 @@ static int for_each(struct context *context,
 		    void *data, kiln_error *err)
 {
 	struct kiln__image_list list;
-	int r = kiln__store_list(&context->images, &list, err);
+	const char *arch;
+	int r = wanted_arch(context->args, &arch, err);
 
+	if (r == 0)
+		r = kiln__store_list(&context->images, &list, err);
 	if (r < 0)
 		return r;
 	for (char **name = context->rest; r == 0 && *name; name++) {
 		const struct kiln__image_entry *entry;
 
-		r = kiln__store_find(&list, *name, &entry, err);
-		if (r == KILN_ENOENT && !err->code)
-			kiln__fail(err, KILN_ENOENT, "there is no image \"%.100s\" here", *name);
+		r = kiln__store_find(&list, *name, arch, &entry, err);
 		if (r == 0 && !entry->about)
 			r = kiln__fail(err, KILN_ENOENT, "nothing is known of %s: pull it again",
 				       entry->name);
@@ -311,11 +339,14 @@ static int image_tag(struct context *context, kiln_error *err)
 {
 	const struct kiln__image_entry *entry;
 	struct kiln__image_list list;
-	int r = kiln__store_list(&context->images, &list, err);
+	const char *arch;
+	int r = wanted_arch(context->args, &arch, err);
 
+	if (r == 0)
+		r = kiln__store_list(&context->images, &list, err);
 	if (r < 0)
 		return r;
-	r = kiln__store_find(&list, context->rest[0], &entry, err);
+	r = kiln__store_find(&list, context->rest[0], arch, &entry, err);
 	if (r == 0)
 		r = kiln__store_tag(&context->images, entry, context->rest[1], err);
 	kiln__store_list_done(&list);
@@ -404,8 +435,11 @@ static int rm_one(struct context *context, const struct kiln__image_list *list, 
 	bool force = args_has(context->args, OPT_FORCE);
 	const struct kiln__image_entry *entry;
 	struct kiln__freed freed;
-	int r = kiln__store_find(list, text, &entry, err);
+	const char *arch;
+	int r = wanted_arch(context->args, &arch, err);
 
+	if (r == 0)
+		r = kiln__store_find(list, text, arch, &entry, err);
 	if (r < 0)
 		return r;
 	if (is_used(used, entry->digest) && !force) {
@@ -414,7 +448,7 @@ static int rm_one(struct context *context, const struct kiln__image_list *list, 
 		return KILN_EBUSY;
 	}
 	return kiln__store_remove(
-		&context->images, kiln__store_is_name(entry, text) ? entry->name : NULL,
+		&context->images, kiln__store_is_name(entry, text) ? entry->name : NULL, arch,
 		entry->digest, force ? NULL : (const char *const *)used, &freed, err);
 }
 

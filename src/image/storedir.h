@@ -77,8 +77,9 @@ const char *kiln__index_name(const json_t *descriptor);
 const char *kiln__index_digest(const json_t *descriptor);
 const char *kiln__index_arch(const json_t *descriptor); /* as uname has it */
 
-/* How uname calls what images call so. */
+/* How uname calls what images call so, and the other way round. */
 const char *kiln__index_uname_arch(const char *arch);
+const char *kiln__index_go_arch(const char *arch);
 
 /* A name's link goes: before the index changes. */
 int kiln__index_drop_ref(const struct kiln__images *images, const char *name, const char *arch,
@@ -94,7 +95,7 @@ int kiln__store_record(const struct kiln__images *images, const char *name, cons
 int kiln__store_about(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err);
 
-/* The same of its process alone: {"process": {...}}. */
+/* The same of its process and architecture alone: {"process": {...}, "arch": "amd64"}. */
 int kiln__store_brief(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err);
 

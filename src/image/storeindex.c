@@ -70,7 +70,7 @@ const char *kiln__index_digest(const json_t *descriptor)
 }
 
 /* How images call what uname calls so, and the other way round. */
-static const char *go_arch(const char *arch)
+const char *kiln__index_go_arch(const char *arch)
 {
 	return strcmp(arch, "x86_64") == 0    ? "amd64"
 	       : strcmp(arch, "aarch64") == 0 ? "arm64"
@@ -186,10 +186,10 @@ static int write_name(const struct kiln__images *images, const char *name, const
 			 json_object_get(manifest, "mediaType"), "digest",
 			 json_object_get(manifest, "digest"), "size",
 			 json_object_get(manifest, "size"), "platform", "architecture",
-			 go_arch(arch), "os", "linux", "annotations", REF_NAME, name);
+			 kiln__index_go_arch(arch), "os", "linux", "annotations", REF_NAME, name);
 	if (!item)
 		return kiln__fail(err, KILN_EPROTO, "kiln-image did not describe the manifest");
-	take_name(json_object_get(index, "manifests"), name, go_arch(arch));
+	take_name(json_object_get(index, "manifests"), name, kiln__index_go_arch(arch));
 	json_array_append_new(json_object_get(index, "manifests"), item);
 	r = kiln__index_drop_ref(images, name, arch, err);
 	if (r == 0)

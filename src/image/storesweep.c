@@ -302,8 +302,17 @@ static int drop_entry(const struct kiln__images *images, json_t *manifests, size
 	return r;
 }
 
-int kiln__store_remove(const struct kiln__images *images, const char *name, const char *digest,
-		       const char *const *keep, struct kiln__freed *ret, kiln_error *err)
+static bool is_entry(const json_t *item, const char *name, const char *arch, const char *digest)
+{
+	const char *found = name ? kiln__index_name(item) : kiln__index_digest(item);
+
+	return found && strcmp(found, name ? name : digest) == 0 &&
+	       (!name || !arch || strcmp(kiln__index_arch(item), arch) == 0);
+}
+
+int kiln__store_remove(const struct kiln__images *images, const char *name, const char *arch,
+		       const char *digest, const char *const *keep, struct kiln__freed *ret,
+		       kiln_error *err)
 {
 	struct kiln__freed freed = {.bytes = 0};
 	autojson *index = NULL;
@@ -311,14 +320,9 @@ int kiln__store_remove(const struct kiln__images *images, const char *name, cons
 	int r = kiln__index_load(images, &index, err);
 
 	manifests = json_object_get(index, "manifests");
-	for (size_t i = json_array_size(manifests); r == 0 && i-- > 0;) {
-		const json_t *item = json_array_get(manifests, i);
-
-		if (name ? kiln__index_name(item) && strcmp(kiln__index_name(item), name) == 0
-			 : kiln__index_digest(item) &&
-				    strcmp(kiln__index_digest(item), digest) == 0)
+	for (size_t i = json_array_size(manifests); r == 0 && i-- > 0;)
+		if (is_entry(json_array_get(manifests, i), name, arch, digest))
 			r = drop_entry(images, manifests, i, err);
-	}
 	if (r == 0)
 		r = kiln__index_save(images, index, err);
 	if (r == 0)

@@ -118,6 +118,27 @@ def test_names_and_digests():
         assert sorted(home.ok("image", "ls", "-q").split()) == sorted([image.digest, other.digest])
 
 
+def test_a_digest_alone():
+    """It means an image that is here, and is nothing that could be pulled: no registry is asked for a repository "sha256"."""
+    image = big_image(1)
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        (home.dir / ".config/containers").mkdir(parents=True)
+        (home.dir / ".config/containers/registries.conf").write_text(f'unqualified-search-registries = ["{registry.host}"]\n')
+        home.refused("create", image.digest, "true", words=(f"no image {image.digest} here", "NAME@sha256:"))
+        home.refused("pull", image.digest, words=("does not say where the image is", "NAME@sha256:"))
+        assert not registry.requests
+        home.ok("pull", reference)
+        asked = len(registry.requests)
+        home.refused("pull", image.digest, words=("NAME@sha256:",))
+        for i, pull in enumerate(([], ["--pull", "never"])):
+            config = json.loads(home.ok("inspect", home.ok("create", *pull, "--name", f"v{i}", image.digest, "true").strip()))[0]["config"]
+            assert config["root"]["image"] == f"{reference}@{image.digest}", config
+        assert len(registry.requests) == asked
+        home.refused("image", "tag", reference, image.digest, words=("digest without the name",))
+        home.refused("image", "inspect", "sha256:" + "1" * 64, words=("no image sha256:1111",))
+
+
 class Locked:
     """The store, locked as who removes from it locks it, until the test has seen who waits for that."""
 
@@ -466,6 +487,27 @@ def test_names_of_several_platforms():
         assert here.digest in home.ok("pull", f"{reference}@{sha256(index)}")
         config = json.loads(home.ok("inspect", home.ok("create", "--platform", f"linux/{foreign}", reference, "x").strip()))[0]["config"]
         assert config["root"]["image"].endswith(other.digest), config
+        # A manifest's digest stands for one architecture, whatever else is asked for; nobody is asked then.
+        asked = len(registry.requests)
+        for pinned in (f"{registry.host}/test@{other.digest}", other.digest):
+            home.refused("create", pinned, "x", words=(f"is an image for {foreign}, not for {ARCH}", f"--platform linux/{foreign}"))
+            home.ok("create", "--platform", f"linux/{foreign}", pinned, "x")
+        home.refused("create", "--platform", f"linux/{foreign}", f"{registry.host}/test@{here.digest}", "x", words=(f"image for {ARCH}",))
+        assert len(registry.requests) == asked
+        # What is told and done of images that are here is of the one that is asked for; of this machine's where none is.
+        for options, image in (([], here), (["--platform", f"linux/{ARCH}"], here), (["--platform", f"linux/{foreign}"], other)):
+            [about] = json.loads(home.ok("image", "inspect", *options, reference))
+            assert about["digest"] == image.digest, (options, about)
+            if options:
+                assert home.ok("image", "ls", "-q", *options).split().count(image.digest) == len(home.ok("image", "ls", "-q", *options).split())
+        home.refused("image", "inspect", "--platform", f"linux/{ARCH}", other.digest, words=(f"for linux/{ARCH} here",))
+        home.ok("image", "tag", "--platform", f"linux/{foreign}", reference, "foreign:1")
+        assert json.loads(home.ok("image", "inspect", "foreign:1"))[0]["digest"] == other.digest
+        home.refused("image", "inspect", "--platform", f"linux/{ARCH}", "foreign:1", words=("no image docker.io/library/foreign:1 for",))
+        home.ok("rm", "-f", *home.ok("ls", "-aq").split())
+        home.ok("image", "rm", "--platform", f"linux/{foreign}", reference)
+        assert json.loads(home.ok("image", "inspect", reference))[0]["digest"] == here.digest
+        home.verify()
 
 
 def test_progress():
