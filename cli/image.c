@@ -504,6 +504,18 @@ static int image_prune(struct context *context, kiln_error *err)
 
 /* --- load, import, save --------------------------------------------------------------------- */
 
+/* Also where nothing is told of progress, but for who wants no word of it. */
+static void tell_replaced(const struct context *context, const struct kiln__image *image)
+{
+	char digest[16];
+
+	if (!image->replaced.digest[0] || args_is(context->args, OPT_PROGRESS, "none"))
+		return;
+	fprintf(stderr, "kiln: %s meant the image %s until now%s\n", image->name,
+		short_digest(image->replaced.digest, digest),
+		image->replaced.nameless ? ", which has no name any more" : "");
+}
+
 static int take_in(struct context *context, enum kiln__image_source source, const char *path,
 		   const char *inside, const char *name, kiln_error *err)
 {
@@ -516,6 +528,7 @@ static int take_in(struct context *context, enum kiln__image_source source, cons
 				     arch, &image, err);
 	if (r < 0)
 		return r;
+	tell_replaced(context, &image);
 	printf("%s %s\n", image.name, image.digest);
 	kiln__image_done(&image);
 	return 0;

@@ -92,7 +92,8 @@ static int load_and_record(const struct kiln__images *images, const struct loadi
 	if (r == 0)
 		r = choose_name(name, image->about, image, err);
 	if (r == 0)
-		r = kiln__store_record(images, image->name, arch, image->about, err);
+		r = kiln__store_record(images, image->name, arch, image->about, &image->replaced,
+				       err);
 	return r;
 }
 

@@ -144,7 +144,7 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 	if (r == 0)
 		r = fetch(images, asked, request, request->arch, &about, err);
 	if (r == 0)
-		r = kiln__store_record(images, ret->name, request->arch, about, err);
+		r = kiln__store_record(images, ret->name, request->arch, about, NULL, err);
 	if (r < 0) {
 		json_decref(about);
 		return r;

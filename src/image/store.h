@@ -60,10 +60,17 @@ struct kiln__image_request {
 	void *data;
 };
 
+/* What a name meant until it was given to another image. */
+struct kiln__replaced {
+	char digest[KILN__SHA256_TEXT + 1]; /* empty: nothing, or the same image */
+	bool nameless;                      /* that image has no other name */
+};
+
 struct kiln__image {
 	char name[KILN__REFERENCE_TEXT_MAX]; /* the whole name */
 	char digest[KILN__SHA256_TEXT + 1];  /* of its manifest */
 	json_t *about;                       /* images/HEX: see image/manifest.h; brief: HEX.run */
+	struct kiln__replaced replaced;      /* of one that was loaded */
 };
 
 void kiln__image_done(struct kiln__image *image);

@@ -85,9 +85,12 @@ const char *kiln__index_go_arch(const char *arch);
 int kiln__index_drop_ref(const struct kiln__images *images, const char *name, const char *arch,
 			 kiln_error *err);
 
-/* Puts an image whose blobs are all there on record, under @name for @arch. */
+/*
+ * Puts an image whose blobs are all there on record, under @name for @arch. @replaced, may be NULL:
+ * what the name meant before.
+ */
 int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
-		       const json_t *about, kiln_error *err);
+		       const json_t *about, struct kiln__replaced *replaced, kiln_error *err);
 
 /* --- what is known of an image --------------------------------------------------------------- */
 

@@ -214,7 +214,7 @@ static int record_again(const struct kiln__images *images, const struct kiln__im
 	arch = json_string_value(json_object_get(about, "arch"));
 	return kiln__store_record(images, name,
 				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
-				  about, err);
+				  about, NULL, err);
 }
 
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,

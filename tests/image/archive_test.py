@@ -153,6 +153,27 @@ def test_a_load_that_fails_leaves_nothing():
         home.no_process_left()
 
 
+def test_a_name_that_is_given_to_another_image():
+    """Who loads one is told what the name meant before; nothing, where that is the same image."""
+    one, two = docker_archive(Image([ROOT])), docker_archive(Image([tar_of([entry("two", data=b"2")])]))
+    with Home() as home:
+        def load(data):
+            (home.dir / "archive").write_bytes(data)
+            result = home.kiln("image", "load", "-i", home.dir / "archive")
+            assert result.returncode == 0, result
+            return result.stdout.split()[1], result.stderr
+        first, err = load(one)
+        assert err == "" and load(one) == (first, "")
+        second, err = load(two)
+        assert err == f"kiln: a.example/b:3 meant the image {first[7:19]} until now, which has no name any more\n", err
+        home.ok("image", "tag", "a.example/b:3", "kept:1")
+        assert load(one) == (first, f"kiln: a.example/b:3 meant the image {second[7:19]} until now\n")
+        (home.dir / "root").write_bytes(ROOT)
+        result = home.kiln("image", "import", "--progress", "none", home.dir / "root", "kept:1")
+        assert result.returncode == 0 and result.stderr == "", result
+        assert json.loads(home.ok("image", "inspect", "kept:1"))[0]["digest"] == result.stdout.split()[1]
+
+
 def test_what_is_no_name():
     """Who names an archive or a path for an image is told what to do."""
     with Home() as home:
