@@ -26,18 +26,6 @@ struct context {
 	int count;
 };
 
-static int print_json(json_t *value, kiln_error *err)
-{
-	char *text = value ? json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
-
-	json_decref(value);
-	if (!text)
-		return kiln__fail_nomem(err);
-	printf("%s\n", text);
-	free(text);
-	return 0;
-}
-
 /* Digests are long: twelve digits tell images apart, and are accepted. */
 static const char *short_digest(const char *digest, char text[16])
 {

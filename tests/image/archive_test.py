@@ -185,6 +185,26 @@ def test_what_is_no_name():
         assert result.returncode == 125 and result.stdout == "" and "nosuch" in result.stderr, result
 
 
+def test_what_a_terminal_would_obey():
+    """Texts of an image are shown as they are, but for what begins a command to a terminal: in JSON that is escaped, and reads the same."""
+    evil = "\u009b31mred\u0090\u009d0;title\u009c\x7f\x1b[2J \u00e4\u20ac\U0001f600"
+    image = Image([ROOT], config={"Env": [f"EVIL={evil}"], "Labels": {"evil": evil}, "Cmd": [evil]})
+    image.config["history"] = [{"created": "2024-01-02T03:04:05Z", "created_by": evil}]
+    image.finish()
+    with Home() as home:
+        image.layout(home.dir / "layout")
+        home.ok("image", "load", f"oci:{home.dir}/layout:test", "evil:1")
+        home.ok("create", "--name", "v", "evil:1")
+        for args in (("image", "inspect", "evil:1"), ("image", "history", "--format", "json", "evil:1"), ("image", "history", "evil:1"),
+                     ("image", "ls", "--format", "json"), ("inspect", "v"), ("ls", "-a"), ("ls", "-a", "--format", "json")):
+            out = home.ok(*args)
+            assert not [c for c in out if ord(c) < 32 and c != "\n" or 0x7f <= ord(c) < 0xa0], (args, out)
+        [about] = json.loads(home.ok("image", "inspect", "evil:1"))
+        assert about["process"]["env"] == [f"EVIL={evil}"] and about["process"]["labels"]["evil"] == evil, about
+        assert "\u20ac\U0001f600" in home.ok("image", "inspect", "evil:1"), "what harms nobody is not escaped"
+        assert json.loads(home.ok("image", "history", "--format", "json", "evil:1"))[0]["created_by"] == evil
+
+
 def test_history_and_df():
     image = Image([ROOT, tar_of([entry("more", data=b"x" * 9000)])])
     image.config["history"] = [{"created": "2024-01-02T03:04:05Z", "created_by": "ADD root"}, {"created_by": "ENV A=b", "empty_layer": True},
