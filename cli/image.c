@@ -341,7 +341,7 @@ static int image_tag(struct context *context, kiln_error *err)
 	return r;
 }
 
-/* The manifests that VMs are made of, NULL-terminated; free with free_used(). */
+/* What VMs are made of (see kiln__store_remove()), NULL-terminated; free with free_used(). */
 static void free_used(char **used)
 {
 	for (char **at = used; at && *at; at++)
@@ -351,33 +351,54 @@ static void free_used(char **used)
 
 struct using
 {
-	struct cli *cli;
-	char **digests; /* NULL-terminated */
+	struct context *context;
+	char **names; /* NULL-terminated */
 	size_t count;
 };
+
+/* Takes @name. */
+static int add_name(struct using *using, char *name)
+{
+	char **grown = realloc(using->names, (using->count + 2) * sizeof(*grown));
+
+	if (grown)
+		using->names = grown;
+	if (!grown || !name) {
+		free(name);
+		return KILN_ENOMEM;
+	}
+	grown[using->count++] = name;
+	grown[using->count] = NULL;
+	return 0;
+}
+
+/* What cannot be read any more boots nothing: its root image is nobody's. */
+static int add_root(struct using *using, const char *path)
+{
+	char *name = NULL;
+	int r = kiln__root_image_name(&using->context->images, path, &name, NULL);
+
+	return r == 0 ? add_name(using, name) : r == KILN_ENOMEM ? r : 0;
+}
 
 static int add_used(void *data, const kiln_vm_info *info)
 {
 	struct using *using = data;
 	kiln_config *config = NULL;
-	const char *image, *at;
+	const char *text, *at;
 	kiln_vm *vm = NULL;
-	char **grown;
 	int r = 0;
 
 	/* One that goes meanwhile uses nothing any more. */
-	if (kiln_manager_find(using->cli->manager, info->id, &vm, NULL) < 0)
+	if (kiln_manager_find(using->context->cli->manager, info->id, &vm, NULL) < 0)
 		return 0;
-	if (kiln_vm_config(vm, &config, NULL) == 0 &&
-	    kiln_config_get(config, "root.image", &image, NULL) == 0 && (at = strchr(image, '@'))) {
-		grown = realloc(using->digests, (using->count + 2) * sizeof(*grown));
-		if (grown) {
-			using->digests = grown;
-			grown[using->count] = strdup(at + 1);
-			grown[using->count + 1] = NULL;
-		}
-		if (!grown || !grown[using->count++])
-			r = KILN_ENOMEM;
+	if (kiln_vm_config(vm, &config, NULL) == 0) {
+		if (kiln_config_get(config, "root.image", &text, NULL) == 0 &&
+		    (at = strchr(text, '@')))
+			r = add_name(using, strdup(at + 1));
+		else if (kiln_config_get(config, "root.directory.path", &text, NULL) == 0 ||
+			 kiln_config_get(config, "root.tar.path", &text, NULL) == 0)
+			r = add_root(using, text);
 	}
 	kiln_config_free(config);
 	kiln_vm_free(vm);
@@ -386,18 +407,18 @@ static int add_used(void *data, const kiln_vm_info *info)
 
 static int list_used(struct context *context, char ***ret, kiln_error *err)
 {
-	struct using using = {.cli = context->cli, .digests = calloc(1, sizeof(char *))};
-	int r = using.digests ? cli_manager(context->cli, err) : kiln__fail_nomem(err);
+	struct using using = {.context = context, .names = calloc(1, sizeof(char *))};
+	int r = using.names ? cli_manager(context->cli, err) : kiln__fail_nomem(err);
 
 	if (r == 0)
 		r = kiln_manager_list(context->cli->manager, add_used, &using, err);
 	if (r == KILN_ENOMEM)
 		kiln__fail_nomem(err);
 	if (r < 0) {
-		free_used(using.digests);
+		free_used(using.names);
 		return r;
 	}
-	*ret = using.digests;
+	*ret = using.names;
 	return 0;
 }
 

@@ -148,9 +148,18 @@ int kiln__store_begin_removal(const struct kiln__images *images, struct kiln__re
 void kiln__store_end_removal(struct kiln__removal *removal);
 
 /*
+ * Keeps who removes away until *@ret_lock is closed, by a store that is there already: for who only
+ * looks and may not be able to write there. None is there: KILN_FD_NONE, and success. Without
+ * @wait, KILN_EBUSY where somebody may be at it.
+ */
+int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd *ret_lock,
+			  kiln_error *err);
+
+/*
  * Takes a name away, for @arch only if that is not NULL; @name NULL: all names of the manifest
- * @digest. What nothing leads to then goes, but for the manifests in @keep (NULL-terminated
- * digests, may be NULL), which VMs are made of.
+ * @digest. What nothing leads to then goes, but for what VMs are made of, in @keep
+ * (NULL-terminated, may be NULL): digests of manifests, and names of root images in the cache
+ * (kiln__root_image_name()).
  */
 struct kiln__freed {
 	uint64_t bytes;
@@ -161,7 +170,11 @@ int kiln__store_remove(const struct kiln__images *images, const char *name, cons
 		       const char *digest, const char *const *keep, struct kiln__freed *ret,
 		       kiln_error *err);
 
-/* The same for what nothing leads to already: also what pulls that were killed have left. */
+/*
+ * The same for what nothing leads to already: also what pulls that were killed have left, and roots
+ * of archives that were changed since. @all_unused: images whatever their names, and roots of
+ * archives and directories, that are not in @keep.
+ */
 int kiln__store_prune(const struct kiln__images *images, bool all_unused, const char *const *keep,
 		      struct kiln__freed *ret, kiln_error *err);
 

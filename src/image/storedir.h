@@ -36,13 +36,6 @@ int kiln__store_lock_now(const struct kiln__images *images, unsigned part, kiln_
 /* Makes the store, and keeps who removes from it away until *@ret_lock is closed. */
 int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_error *err);
 
-/*
- * The same of a store that is there already, for who only looks and may not be able to write there;
- * none is there: KILN_FD_NONE, and success. Without @wait, KILN_EBUSY where somebody may be at it.
- */
-int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd *ret_lock,
-			  kiln_error *err);
-
 /* The directory of blobs. */
 int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_error *err);
 

@@ -3,6 +3,7 @@
  * What nothing leads to any more goes: an image by its names, then its blobs, description and root.
  * Who removes excludes who adds (PART_BLOBS); a VM's image stays by the digest that it names.
  */
+#include "internal.h"
 #include "storedir.h"
 
 #include "buf.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names (of blobs, images, objects) that something leads to: a set. */
+/* Names (of blobs, images, objects) that something leads to: sets. */
 struct marks {
 	json_t *blobs;
 	json_t *images;
@@ -68,6 +69,8 @@ static int mark_all(const struct kiln__images *images, const json_t *manifests,
 			return r;
 	}
 	for (; keep && *keep; keep++) {
+		if (strncmp(*keep, "root-", 5) == 0)
+			json_object_set_new(marks->roots, *keep, json_true());
 		r = kiln__is_sha256(*keep) ? mark_image(images, *keep, marks, err) : 0;
 		if (r < 0 && r != KILN_ENOENT)
 			return r;
@@ -138,8 +141,57 @@ static int sweep_refs(const struct kiln__images *images, const struct marks *mar
 	return r;
 }
 
-static int sweep_roots(const struct kiln__images *images, const struct marks *marks,
-		       struct kiln__freed *freed, kiln_error *err)
+/* --- roots ----------------------------------------------------------------------------------- */
+
+/* The objects that records of archives lead to: a set. Records whose object is gone go. */
+static int look_at_records(const struct kiln__images *images, json_t *recorded, kiln_error *err)
+{
+	kiln__autofree char *path = kiln__strf("%s/index", kiln__cache_path(images->cache));
+	char **names = NULL;
+	int r = path ? kiln__os_list_dir(path, &names, err) : kiln__fail_nomem(err);
+
+	if (r == KILN_ENOENT)
+		return 0;
+	for (size_t i = 0; r == 0 && names[i]; i++) {
+		kiln__autofree char *object = NULL;
+		kiln__autofree char *record = NULL;
+
+		if (strncmp(names[i], "root-", 5) != 0)
+			continue;
+		record = kiln__strf("%s/%s", path, names[i]);
+		if (!record)
+			r = kiln__fail_nomem(err);
+		else if (kiln__cache_find(images->cache, names[i], &object, NULL) == 0)
+			json_object_set_new(recorded, strrchr(object, '/') + 1, json_true());
+		else
+			r = kiln__os_remove(record, err);
+	}
+	kiln__os_free_names(names);
+	return r;
+}
+
+/*
+ * An image's root is there for the image. That of an archive is found by a record, which is named
+ * by the archive as it was; that of a directory by looking through it, so that nobody can tell
+ * which of them will not be found again.
+ */
+static bool stays(const char *name, const struct marks *marks, const json_t *recorded,
+		  bool all_unused)
+{
+	kiln__autofree char *ours = kiln__strf("root-%d-", KILN__IMAGE_FORMAT);
+	size_t len = ours ? strlen(ours) : 0;
+
+	if (!ours || json_object_get(marks->roots, name))
+		return true;
+	if (all_unused || strncmp(name, ours, len) != 0)
+		return false;
+	return strncmp(name + len, "tree-", 5) == 0 ||
+	       (strncmp(name + len, "tar-", 4) == 0 && json_object_get(recorded, name));
+}
+
+static int drop_roots(const struct kiln__images *images, const struct marks *marks,
+		      const json_t *recorded, bool all_unused, struct kiln__freed *freed,
+		      kiln_error *err)
 {
 	kiln__autofree char *path = kiln__strf("%s/objects", kiln__cache_path(images->cache));
 	char **names = NULL;
@@ -151,8 +203,8 @@ static int sweep_roots(const struct kiln__images *images, const struct marks *ma
 		kiln__autofree char *file = NULL;
 		struct kiln__os_stat st;
 
-		if (strncmp(names[i], "root-", 5) != 0 || !strstr(names[i], "-chain-") ||
-		    json_object_get(marks->roots, names[i]))
+		if (strncmp(names[i], "root-", 5) != 0 ||
+		    stays(names[i], marks, recorded, all_unused))
 			continue;
 		file = kiln__strf("%s/%s", path, names[i]);
 		if (file && kiln__os_stat(file, &st, NULL) == 0)
@@ -164,8 +216,23 @@ static int sweep_roots(const struct kiln__images *images, const struct marks *ma
 	return r;
 }
 
+static int sweep_roots(const struct kiln__images *images, const struct marks *marks,
+		       bool all_unused, struct kiln__freed *freed, kiln_error *err)
+{
+	autojson *recorded = json_object();
+	int r = recorded ? look_at_records(images, recorded, err) : kiln__fail_nomem(err);
+
+	if (r == 0)
+		r = drop_roots(images, marks, recorded, all_unused, freed, err);
+	/* Some lead nowhere now. */
+	return r < 0 ? r : look_at_records(images, recorded, err);
+}
+
+/* --- all of it ------------------------------------------------------------------------------- */
+
 static int sweep(const struct kiln__images *images, const json_t *manifests,
-		 const char *const *keep, struct kiln__freed *freed, kiln_error *err)
+		 const char *const *keep, bool all_unused, struct kiln__freed *freed,
+		 kiln_error *err)
 {
 	struct marks marks = {json_object(), json_object(), json_object()};
 	unsigned ignored = 0;
@@ -180,7 +247,7 @@ static int sweep(const struct kiln__images *images, const json_t *manifests,
 		r = sweep_folder(images, "blobs/sha256", marks.blobs, &freed->blobs, &freed->bytes,
 				 err);
 	if (r == 0)
-		r = sweep_roots(images, &marks, freed, err);
+		r = sweep_roots(images, &marks, all_unused, freed, err);
 	json_decref(marks.blobs);
 	json_decref(marks.images);
 	json_decref(marks.roots);
@@ -326,7 +393,7 @@ int kiln__store_remove(const struct kiln__images *images, const char *name, cons
 	if (r == 0)
 		r = kiln__index_save(images, index, err);
 	if (r == 0)
-		r = sweep(images, manifests, keep, &freed, err);
+		r = sweep(images, manifests, keep, false, &freed, err);
 	if (r == 0)
 		*ret = freed;
 	return r;
@@ -358,7 +425,7 @@ int kiln__store_prune(const struct kiln__images *images, bool all_unused, const 
 	if (r == 0 && all_unused)
 		r = kiln__index_save(images, index, err);
 	if (r == 0)
-		r = sweep(images, manifests, keep, &freed, err);
+		r = sweep(images, manifests, keep, all_unused, &freed, err);
 	if (r == 0)
 		*ret = freed;
 	return r;

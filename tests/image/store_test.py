@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, helper_of, main, need, sha256
+from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, entry, helper_of, main, need, sha256, tar_of
 
 
 def test_a_pull_and_what_there_is_to_see_of_it():
@@ -245,6 +245,56 @@ def test_prune_beside_what_makes_a_vm():
             assert creating.returncode == 125 and "no image" in err or creating.returncode == 0 and home.blobs(), (out, err)
             if creating.returncode == 0:
                 home.ok("rm", "-f", out.strip())
+
+
+def test_roots_of_what_is_no_image():
+    """prune takes what nothing leads to: roots of archives as they were once. With --all also those of archives and directories that no VM has."""
+    def root_of(home, path):
+        before = set(home.objects())
+        vm = home.ok("create", "--rootfs", path, "--backend", "qemu", "--", "/none").strip()
+        home.kiln("start", vm)  # it ends at once: there is no such program
+        new, = [p for p in set(home.objects()) - before if p.name.startswith("root-")]
+        return vm, new
+    with Home() as home:
+        def tree(name):
+            (home.dir / name).mkdir()
+            (home.dir / name / "file").write_bytes(os.urandom(100_000))
+            return home.dir / name
+
+        def archive(name):
+            (home.dir / name).write_bytes(tar_of([entry("file", data=os.urandom(100_000))]))
+            os.utime(home.dir / name, (1, 1))
+            time.sleep(0.05)  # a change younger than the clock's tick is not put on record
+            return home.dir / name
+        kept, gone = root_of(home, tree("kept")), root_of(home, tree("gone"))
+        kept_tar, gone_tar, old_tar = [root_of(home, archive(name)) for name in ("kept.tar", "gone.tar", "old.tar")]
+        index = home.dir / "home/images/index"
+        led_to = lambda: {os.readlink(p).split("/")[-1] for p in index.iterdir() if p.name.startswith("root-")}
+        assert led_to() == {kept_tar[1].name, gone_tar[1].name, old_tar[1].name}
+        # What another version of kiln made, and an archive's root that no record leads to.
+        other = home.dir / "home/images/objects" / kept[1].name.replace("root-1-", "root-0-")
+        other.write_bytes(b"old")
+        [record] = [p for p in index.iterdir() if os.readlink(p).endswith(old_tar[1].name)]
+        record.unlink()
+        home.ok("rm", "-f", gone[0], gone_tar[0], old_tar[0])
+        home.ok("image", "prune")
+        assert not other.exists() and not old_tar[1].exists()
+        assert all(path.exists() for _, path in (kept, gone, kept_tar, gone_tar))
+        home.ok("image", "prune", "--all")
+        assert kept[1].exists() and kept_tar[1].exists() and not gone[1].exists() and not gone_tar[1].exists()
+        assert led_to() == {kept_tar[1].name}, "a record leads nowhere"
+        # A directory that changed since: what was made of it is nobody's. What is asked for again is made again.
+        (home.dir / "kept/file").write_bytes(b"new")
+        home.ok("image", "prune", "--all")
+        assert not kept[1].exists() and kept_tar[1].exists()
+        # Who starts a VM waits for who removes: what it finds is not taken from under it.
+        with Locked(home) as lock:
+            starting = home.popen("start", kept_tar[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            assert lock.waited_for(starting), "a root was taken while somebody removed roots"
+        starting.wait(60)
+        home.ok("rm", "-f", kept[0], kept_tar[0])
+        home.ok("image", "prune", "--all")
+        assert not [p for p in home.objects() if p.name.startswith("root-")] and led_to() == set()
 
 
 def test_ten_processes_download_each_layer_once():
