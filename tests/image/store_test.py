@@ -317,17 +317,43 @@ def test_ten_processes_download_each_layer_once():
         home.no_process_left()
 
 
+def kill_one(process, helper):
+    """SIGKILL to kiln, or to kiln-image, which then is told of as that: whether it was there to be killed. Nothing is left of either."""
+    victim = None
+    if helper:
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in children:
+            try:
+                # A pidfd, since what has ended by now may be another process by its number.
+                victim = os.pidfd_open(int(pid))
+                if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() != "kiln-image":
+                    raise ProcessLookupError
+                signal.pidfd_send_signal(victim, signal.SIGKILL)
+            except (OSError, ProcessLookupError):
+                victim = None
+    if victim is None:
+        process.kill()
+    _, err = process.communicate(timeout=60)
+    if victim is not None:
+        os.close(victim)
+        # It may have been ending by itself.
+        assert process.returncode == 0 or process.returncode == 125 and "killed by signal 9" in err, (process.returncode, err)
+    return victim is not None and process.returncode == 125
+
+
 def test_killed_at_any_moment():
-    """After each SIGKILL the store is whole, and the next pull gets what is missing, and no byte of a whole layer again."""
+    """After each SIGKILL, to kiln and to kiln-image by turns, the store is whole, and the next pull gets what is missing, and no byte of a whole layer again."""
     rng = random.Random(11)
     kills = 50 if SOAK else 12
-    resumed = 0
+    resumed = helpers = 0
     for i in range(kills):
         image = big_image(3, 600_000)
+        begun = threading.Event()
 
-        def hook(handler):
+        def hook(handler, begun=begun):
             if "/blobs/" not in handler.path:
                 return False
+            begun.set()
             data = registry.blobs[handler.path.split("/")[-1]]
             at = int((handler.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])
             handler.send_response(206 if at else 200)
@@ -341,10 +367,12 @@ def test_killed_at_any_moment():
             return True
         with Home() as home, Registry(hook) as registry:
             reference = registry.add(image)
-            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(rng.random() * 0.25)
-            process.kill()
-            process.wait()
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            # Half of them within the download, which is shorter than what is before and behind it.
+            if i % 4 > 1:
+                assert begun.wait(60)
+            time.sleep(rng.random() * (0.06 if i % 4 > 1 else 0.25))
+            helpers += kill_one(process, i % 2)
             until = time.monotonic() + 10
             while time.monotonic() < until:
                 try:
@@ -369,7 +397,8 @@ def test_killed_at_any_moment():
             assert not list((home.store / "blobs/sha256").glob("*.partial"))
             assert len([p for p in home.objects() if "chain" in p.name]) == 1
     assert resumed, "no pull was killed within a layer"
-    print(f"shown: {kills} pulls killed, the store whole each time; {resumed} layers taken up where they were cut")
+    assert helpers, "no kiln-image was killed"
+    print(f"shown: {kills} pulls killed ({helpers} by their kiln-image), the store whole each time; {resumed} layers taken up where they were cut")
 
 
 def test_killed_within_a_layer():
@@ -422,7 +451,7 @@ def test_a_root_killed_at_any_moment():
     """The same of a root's making: nothing half made is there, the store is whole, and the next to ask makes it without the registry."""
     rng = random.Random(12)
     kills = 50 if SOAK else 8
-    cut = 0
+    cut = helpers = 0
     with Home() as home, Registry() as registry:
         reference = registry.add(big_image(3, 12_000_000))
         home.ok("pull", reference)
@@ -433,13 +462,12 @@ def test_a_root_killed_at_any_moment():
         home.ok("pull", reference)
         takes = time.monotonic() - began
         assert root.read_bytes() == whole
-        for _ in range(kills):
+        for i in range(kills):
             root.unlink()
             asked = registry.count("/blobs/")
-            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             time.sleep(rng.random() * takes)
-            process.kill()
-            process.wait()
+            helpers += kill_one(process, i % 2)
             until = time.monotonic() + 10
             while time.monotonic() < until:
                 try:
@@ -454,8 +482,8 @@ def test_a_root_killed_at_any_moment():
             assert root.read_bytes() == whole and registry.count("/blobs/") == asked, "asked for what is here"
             left = [str(p) for p in (home.dir / "home/images").rglob("*") if p.is_file() and (p.parent.name == "tmp" or p.name.endswith(".partial"))]
             assert not left, left
-    assert cut > kills // 3, cut
-    print(f"shown: {kills} makings of a root killed, {cut} of them before it was there; the store whole each time")
+    assert cut > kills // 3 and helpers, (cut, helpers)
+    print(f"shown: {kills} makings of a root killed ({helpers} by their kiln-image), {cut} of them before it was there; the store whole each time")
 
 
 def test_a_download_goes_on_where_it_ended():
