@@ -13,6 +13,7 @@
  *   oci, dir        directories; the files are asked for by name then
  *   tar             one layer, of which an image is made
  */
+#include "arch.h"
 #include "blob.h"
 #include "input.h"
 #include "layer.h"
@@ -464,12 +465,6 @@ static int sniff(struct loading *loading, struct descriptor *layer, kiln_error *
 	return 0;
 }
 
-static json_t *descriptor_json(const struct descriptor *descriptor)
-{
-	return json_pack("{s:s, s:s, s:I}", "mediaType", descriptor->media_type, "digest",
-			 descriptor->digest, "size", (json_int_t)descriptor->size);
-}
-
 /* Writes the manifest of what is there, and goes on as if it had been. */
 static int make_manifest(struct loading *loading, const struct descriptor *config,
 			 const struct descriptor *layers, size_t count, json_t **ret,
@@ -563,7 +558,6 @@ static int diff_id(struct loading *loading, const struct descriptor *blob, char 
 
 static int import_tar(struct loading *loading, json_t **ret, kiln_error *err)
 {
-	const char *arch = loading->request->arch;
 	struct descriptor layer = {.size = 0};
 	struct descriptor config = {.size = 0};
 	kiln__autofree char *text = NULL;
@@ -578,10 +572,8 @@ static int import_tar(struct loading *loading, json_t **ret, kiln_error *err)
 		return r;
 	strcpy(layer.media_type, type);
 	object = json_pack("{s:s, s:s, s:{}, s:{s:s, s:[s]}}", "architecture",
-			   !strcmp(arch, "x86_64")    ? "amd64"
-			   : !strcmp(arch, "aarch64") ? "arm64"
-						      : arch,
-			   "os", "linux", "config", "rootfs", "type", "layers", "diff_ids", id);
+			   kiln__arch_of_images(loading->request->arch), "os", "linux", "config",
+			   "rootfs", "type", "layers", "diff_ids", id);
 	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	if (!text)
 		return kiln__fail_nomem(err);

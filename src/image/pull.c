@@ -4,6 +4,7 @@
  * them are found here, since credential helpers are the user's programs; kiln-image is told by
  * a file without a name, so that no secret stands on a command line.
  */
+#include "arch.h"
 #include "auth.h"
 #include "certs.h"
 #include "helper.h"
@@ -193,10 +194,10 @@ static int check_arch(const struct kiln__image_request *request, const char *nam
 {
 	const char *arch = json_string_value(json_object_get(about, "arch"));
 
-	if (!arch || !*arch || strcmp(kiln__index_uname_arch(arch), request->arch) == 0)
+	if (!arch || !*arch || strcmp(kiln__arch_of_uname(arch), request->arch) == 0)
 		return 0;
 	kiln__fail(err, KILN_EINVAL, "%s is an image for %.40s, not for %s", name, arch,
-		   kiln__index_go_arch(request->arch));
+		   kiln__arch_of_images(request->arch));
 	kiln__hint(err, "use --platform linux/%.40s, or another digest", arch);
 	return KILN_EINVAL;
 }

@@ -70,10 +70,6 @@ const char *kiln__index_name(const json_t *descriptor);
 const char *kiln__index_digest(const json_t *descriptor);
 const char *kiln__index_arch(const json_t *descriptor); /* as uname has it */
 
-/* How uname calls what images call so, and the other way round. */
-const char *kiln__index_uname_arch(const char *arch);
-const char *kiln__index_go_arch(const char *arch);
-
 /* A name's link goes: before the index changes. */
 int kiln__index_drop_ref(const struct kiln__images *images, const char *name, const char *arch,
 			 kiln_error *err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What names mean: index.json, and the links that are made of it. */
+#include "arch.h"
 #include "storedir.h"
 
 #include "digest.h"
@@ -69,21 +70,6 @@ const char *kiln__index_digest(const json_t *descriptor)
 	return kiln__is_sha256(digest) ? digest : NULL;
 }
 
-/* How images call what uname calls so, and the other way round. */
-const char *kiln__index_go_arch(const char *arch)
-{
-	return strcmp(arch, "x86_64") == 0    ? "amd64"
-	       : strcmp(arch, "aarch64") == 0 ? "arm64"
-					      : arch;
-}
-
-const char *kiln__index_uname_arch(const char *arch)
-{
-	return strcmp(arch, "amd64") == 0   ? "x86_64"
-	       : strcmp(arch, "arm64") == 0 ? "aarch64"
-					    : arch;
-}
-
 static const char *arch_of(const json_t *descriptor)
 {
 	return json_string_value(
@@ -94,7 +80,7 @@ const char *kiln__index_arch(const json_t *descriptor)
 {
 	const char *arch = arch_of(descriptor);
 
-	return arch ? kiln__index_uname_arch(arch) : "";
+	return arch ? kiln__arch_of_uname(arch) : "";
 }
 
 int kiln__index_load(const struct kiln__images *images, json_t **ret, kiln_error *err)
@@ -196,10 +182,10 @@ static int write_name(const struct kiln__images *images, const char *name, const
 			 json_object_get(manifest, "mediaType"), "digest",
 			 json_object_get(manifest, "digest"), "size",
 			 json_object_get(manifest, "size"), "platform", "architecture",
-			 kiln__index_go_arch(arch), "os", "linux", "annotations", REF_NAME, name);
+			 kiln__arch_of_images(arch), "os", "linux", "annotations", REF_NAME, name);
 	if (!item)
 		return kiln__fail(err, KILN_EPROTO, "kiln-image did not describe the manifest");
-	take_name(json_object_get(index, "manifests"), name, kiln__index_go_arch(arch),
+	take_name(json_object_get(index, "manifests"), name, kiln__arch_of_images(arch),
 		  kiln__about_digest(about), replaced);
 	replaced->nameless = replaced->digest[0] &&
 			     !has_name(json_object_get(index, "manifests"), replaced->digest);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The images that are here: listed, looked up, given names, and what they take of the disk. */
+#include "arch.h"
 #include "internal.h"
 #include "storedir.h"
 
@@ -159,7 +160,7 @@ static int not_here(const char *text, const char *arch, kiln_error *err)
 		kiln__store_name(&reference, name);
 	}
 	kiln__fail(err, KILN_ENOENT, "there is no image %s%s%s here", name,
-		   arch ? " for linux/" : "", arch ? kiln__index_go_arch(arch) : "");
+		   arch ? " for linux/" : "", arch ? kiln__arch_of_images(arch) : "");
 	kiln__hint(err, "\"kiln image ls\" lists those that there are");
 	return KILN_ENOENT;
 }
@@ -213,7 +214,7 @@ static int record_again(const struct kiln__images *images, const struct kiln__im
 		return r;
 	arch = json_string_value(json_object_get(about, "arch"));
 	return kiln__store_record(images, name,
-				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
+				  arch && *arch ? kiln__arch_of_uname(arch) : kiln__os_arch(),
 				  about, NULL, err);
 }
 
