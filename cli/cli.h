@@ -14,7 +14,7 @@
  *   signals.c     signals as events             trace.c       --trace
  *   kernel.c      kernel                        configure_seed.c  seed, volumes
  *   disk.c        disk                          volume.c      volume
- *   kernel.c      kernel                        image.c       image, pull
+ *   image.c       image, pull; image.h has its parts
  *   fromimage.c   an image as the root          login.c       login, logout
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
