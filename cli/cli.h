@@ -15,7 +15,7 @@
  *   signals.c     signals as events             trace.c       --trace
  *   kernel.c      kernel                        configure_seed.c  seed, volumes
  *   disk.c        disk                          volume.c      volume
- *   kernel.c      kernel                        image.c       image, pull
+ *   image.c       image, pull; image.h has its parts
  *   fromimage.c   an image as the root          login.c       login, logout
  *
  * Data goes to standard output, all else to standard error. Exit codes: the guest
@@ -73,6 +73,13 @@ void tell(const struct cli *cli, const char *fmt, ...) KILN_PRINTF(2, 3);
 
 /* The exit code that stands for why nothing ran. */
 int exit_code_of_error(const kiln_error *err);
+
+/*
+ * A document on standard output; releases @value, NULL: out of memory. What of it could be a
+ * command to a terminal is escaped: texts may be an image's or a guest's.
+ */
+int print_json(json_t *value, kiln_error *err);
+void print_json_text(const char *json);
 
 /* A table whose columns are as wide as they must be. Cells are copied. */
 struct table;

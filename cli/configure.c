@@ -551,6 +551,16 @@ static int enter_command(struct cli *cli, kiln_config *config, const struct args
 	return set_command(config, args->positional, err);
 }
 
+/* Ports, an image's also, and addresses lead nowhere without a network. */
+static bool wants_network(const kiln_config *config, const struct args *args)
+{
+	bool wanted =
+		args_has(args, OPT_PUBLISH) || args_has(args, OPT_ADDRESS) ||
+		(args_has(args, OPT_PUBLISH_ALL) && config_has(config, "ports[0].guest_port"));
+
+	return wanted && !args_has(args, OPT_NETWORK) && !config_has(config, "networks[0].kind");
+}
+
 int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_error *err)
 {
 	const char *file = args_value(args, OPT_CONFIG);
@@ -577,12 +587,10 @@ int configure(struct cli *cli, const struct args *args, kiln_config **ret, kiln_
 	}
 	for (size_t i = 0; r == 0 && i < args->given_count; i++)
 		r = enter(config, &args->given[i], err);
-	/* Ports and addresses lead nowhere without a network. */
-	if (r == 0 && (args_has(args, OPT_PUBLISH) || args_has(args, OPT_ADDRESS)) &&
-	    !args_has(args, OPT_NETWORK) && !config_has(config, "networks[0].kind"))
-		r = set_network(config, "user", err);
 	if (r == 0)
 		r = enter_command(cli, config, args, err);
+	if (r == 0 && wants_network(config, args))
+		r = set_network(config, "user", err);
 	if (r < 0) {
 		kiln_config_free(config);
 		return r;

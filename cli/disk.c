@@ -120,12 +120,8 @@ static int list(const struct args *args, const struct kiln__home *home, kiln_err
 	}
 	if (table)
 		table_print(table);
-	if (json && r == 0) {
-		char *text = json_dumps(array, JSON_INDENT(2));
-
-		printf("%s\n", text ? text : "");
-		free(text);
-	}
+	if (json && r == 0)
+		r = print_json(json_incref(array), err);
 	json_decref(array);
 	return r;
 }
@@ -226,7 +222,6 @@ static int info(const struct args *args, const struct kiln__home *home, kiln_err
 	struct kiln__image_info image;
 	struct kiln__disk_users users;
 	char text[32];
-	char *printed;
 	int r = args->count < 2 ? refuse_count("info FILE...", err) : 0;
 
 	/* Heads over nothing say no more than the error. */
@@ -254,10 +249,8 @@ static int info(const struct args *args, const struct kiln__home *home, kiln_err
 			  : image.locked ? "(something else)"
 					 : "");
 	}
-	printed = json && r == 0 ? json_dumps(array, JSON_INDENT(2)) : NULL;
-	if (printed)
-		printf("%s\n", printed);
-	free(printed);
+	if (json && r == 0)
+		r = print_json(json_incref(array), err);
 	json_decref(array);
 	if (table)
 		table_print(table);

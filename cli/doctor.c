@@ -15,16 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void print_json(json_t *json)
-{
-	char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-
-	if (text)
-		printf("%s\n", text);
-	free(text);
-	json_decref(json);
-}
-
 /* What says that it was told: gone with the next boot, as the runtime directory is. */
 static char *emulation_told(void)
 {
@@ -210,7 +200,7 @@ int verb_doctor(struct cli *cli, const struct args *args)
 		return complain("doctor", &err);
 	find_kernel(&health.kernel);
 	if (args_is(args, OPT_FORMAT, "json"))
-		print_json(health_json(&health));
+		print_json(health_json(&health), NULL);
 	else
 		print_health(&health);
 	free(health.kernel.found.path);
@@ -300,7 +290,7 @@ static int show_backend(const char *name, bool as_json)
 	if (as_json) {
 		object = probe_json(backend);
 		json_object_set_new(object, "fields", fields_json(backend));
-		print_json(object);
+		print_json(object, NULL);
 		return 0;
 	}
 	print_abilities(backend);
@@ -335,7 +325,7 @@ int verb_backends(struct cli *cli, const struct args *args)
 		add_features(table, *b);
 	}
 	if (as_json)
-		print_json(array);
+		print_json(array, NULL);
 	else
 		table_print(table);
 	return 0;
@@ -348,7 +338,8 @@ int verb_version(struct cli *cli, const struct args *args)
 	(void)cli;
 	if (args_is(args, OPT_FORMAT, "json"))
 		print_json(
-			json_pack("{s:s, s:s}", "version", KILN_VERSION, "arch", kiln__os_arch()));
+			json_pack("{s:s, s:s}", "version", KILN_VERSION, "arch", kiln__os_arch()),
+			NULL);
 	else
 		printf("kiln %s\n", KILN_VERSION);
 	return 0;

@@ -18,11 +18,10 @@ static void on_progress(void *data, const char *text)
 	tell(cli, "%s", text);
 }
 
-static void print_json(const char *arch, const struct kiln__default_kernel *kernel)
+static void print_list(const char *arch, const struct kiln__default_kernel *kernel)
 {
 	json_t *array = json_array();
 	char fetched[KILN__TIME_TEXT];
-	char *text;
 
 	if (kernel) {
 		kiln__time_format(kernel->fetched_ns, fetched);
@@ -30,11 +29,7 @@ static void print_json(const char *arch, const struct kiln__default_kernel *kern
 						       "release", kernel->release, "fetched",
 						       fetched, "path", kernel->path));
 	}
-	text = json_dumps(array, JSON_INDENT(2));
-	if (text)
-		printf("%s\n", text);
-	free(text);
-	json_decref(array);
+	print_json(array, NULL);
 }
 
 static void print_table(const char *arch, const struct kiln__default_kernel *kernel)
@@ -62,7 +57,7 @@ static int list(const struct args *args, const struct kiln__home *home)
 	if (r < 0 && r != KILN_ENOENT)
 		return complain("kernel ls", &err);
 	if (args_is(args, OPT_FORMAT, "json"))
-		print_json(arch, r == 0 ? &kernel : NULL);
+		print_list(arch, r == 0 ? &kernel : NULL);
 	else
 		print_table(arch, r == 0 ? &kernel : NULL);
 	if (r == 0)

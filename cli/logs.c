@@ -225,7 +225,7 @@ static void on_event(void *data, const char *json)
 
 	if (event && time >= events->since_ns) {
 		if (events->json)
-			printf("%s\n", json);
+			print_json_text(json);
 		else
 			print_event(event);
 		fflush(stdout);

@@ -70,6 +70,28 @@ int exit_code_of_error(const kiln_error *err)
 	return err->code == KILN_ENOEXEC ? EXIT_NOEXEC : EXIT_KILN;
 }
 
+/* --- documents --------------------------------------------------------------- */
+
+void print_json_text(const char *json)
+{
+	kiln__autofree char *shown = kiln__printable_json(json);
+
+	if (shown)
+		printf("%s\n", shown);
+}
+
+int print_json(json_t *value, kiln_error *err)
+{
+	kiln__autofree char *text =
+		value ? json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
+
+	json_decref(value);
+	if (!text)
+		return kiln__fail_nomem(err);
+	print_json_text(text);
+	return 0;
+}
+
 /* --- tables ------------------------------------------------------------------ */
 
 struct table {

@@ -20,17 +20,6 @@ static bool wants_json(const struct args *args)
 	return args_is(args, OPT_FORMAT, "json");
 }
 
-/* Prints and releases it. */
-static void print_json(json_t *json)
-{
-	char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
-
-	if (text)
-		printf("%s\n", text);
-	free(text);
-	json_decref(json);
-}
-
 /* --- ls ---------------------------------------------------------------------- */
 
 struct listing {
@@ -133,7 +122,7 @@ int verb_ls(struct cli *cli, const struct args *args)
 	if (r < 0)
 		return complain(NULL, &err);
 	if (listing.array)
-		print_json(listing.array);
+		print_json(listing.array, NULL);
 	else if (listing.table)
 		table_print(listing.table);
 	return 0;
@@ -163,7 +152,7 @@ int verb_inspect(struct cli *cli, const struct args *args)
 		free(text);
 		kiln_vm_free(vm);
 	}
-	print_json(array);
+	print_json(array, NULL);
 	return code;
 }
 
@@ -252,7 +241,7 @@ int verb_stats(struct cli *cli, const struct args *args)
 		measure(&m, json_string_value(json_array_get(ids, i)));
 	json_decref(ids);
 	if (wants_json(args)) {
-		print_json(m.array);
+		print_json(m.array, NULL);
 	} else {
 		print_stats(m.array);
 		json_decref(m.array);

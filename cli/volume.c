@@ -60,16 +60,6 @@ static int on_listed(void *data, const struct kiln__volume_info *info, kiln_erro
 	return 0;
 }
 
-static void print_array(json_t *array)
-{
-	char *text = json_dumps(array, JSON_INDENT(2));
-
-	if (text)
-		printf("%s\n", text);
-	free(text);
-	json_decref(array);
-}
-
 static int list(const struct args *args, const struct kiln__home *home, kiln_error *err)
 {
 	static const char *const heads[] = {"NAME", "SIZE", "ALLOCATED", "IN USE BY", NULL};
@@ -83,7 +73,7 @@ static int list(const struct args *args, const struct kiln__home *home, kiln_err
 	if (listing.table)
 		table_print(listing.table);
 	if (json)
-		print_array(listing.array);
+		print_json(listing.array, NULL);
 	return r;
 }
 
@@ -124,7 +114,7 @@ static int inspect(const struct args *args, const struct kiln__home *home)
 	for (char **name = args->positional + 1; *name; name++)
 		if (kiln__volume_each(home, *name, on_listed, &listing, &err) < 0)
 			code = complain(NULL, &err);
-	print_array(listing.array);
+	print_json(listing.array, NULL);
 	return code;
 }
 

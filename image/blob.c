@@ -3,6 +3,7 @@
 #include "input.h"
 
 #include "err.h"
+#include "files.h"
 #include "os.h"
 #include "syscalls.h"
 
@@ -65,17 +66,6 @@ static int make(struct blob **ret, kiln_fd dir, uint64_t size, kiln_error *err)
 	return 0;
 }
 
-/* Whether the open file still has the name that it was opened by: its last writer renames it. */
-static bool still_there(const struct blob *blob)
-{
-	struct stat by_fd;
-	struct stat by_name;
-
-	return fstat(blob->fd, &by_fd) == 0 &&
-	       fstatat(blob->dir, blob->partial, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       by_fd.st_ino == by_name.st_ino;
-}
-
 /* Opens and locks the partial file; 1 if the blob has come meanwhile. */
 static int take(struct blob *blob, bool wait, kiln_error *err)
 {
@@ -95,7 +85,7 @@ static int take(struct blob *blob, bool wait, kiln_error *err)
 			return kiln__fail(err, KILN_EBUSY, "%s is being downloaded", blob->name);
 		if (r < 0)
 			return kiln__fail_errno(err, errno, "cannot lock %s", blob->name);
-		if (still_there(blob))
+		if (kiln__os_is_at(blob->fd, blob->dir, blob->partial))
 			return 0;
 		close(blob->fd);
 		blob->fd = KILN_FD_NONE;

@@ -9,6 +9,9 @@
  * file's data is written once, nothing dead is written, and nothing of a layer but its names is
  * ever held in memory or in a file; hard links that lead from one layer into another need no care
  * of their own.
+ *
+ * What the second reading gives is what the first one verified or it is nothing: it is digested to
+ * its end, too, and an image whose layer has another DiffID then is not finished.
  */
 #include "blob.h"
 #include "layer.h"
@@ -43,10 +46,17 @@ static int at_layer(const struct layers *layers, size_t index, int r, kiln_error
 
 /* --- the first time -------------------------------------------------------------------------- */
 
-static int scan(struct layers *layers, struct layer *layer, size_t index, kiln_error *err)
+/* What the layer unpacks to, by the image's configuration; NULL where that has nothing. */
+static const char *diff_id(const struct layers *layers, size_t index)
 {
 	const json_t *ids = json_object_get(layers->described, "diff_ids");
-	const char *wanted = json_string_value(json_array_get(ids, index));
+
+	return json_string_value(json_array_get(ids, index));
+}
+
+static int scan(struct layers *layers, struct layer *layer, size_t index, kiln_error *err)
+{
+	const char *wanted = diff_id(layers, index);
 	struct plan plan = {.making = &layers->making, .layer = (uint8_t)index};
 	struct archive_entry *entry;
 	char digest[SHA256_TEXT];
@@ -105,6 +115,20 @@ static int copy_entry(struct layers *layers, struct layer *layer, struct archive
 	return r;
 }
 
+/* To its end, whatever of it is wanted: only the whole has a digest. */
+static int verify_again(const struct layers *layers, struct layer *layer, size_t index,
+			kiln_error *err)
+{
+	const char *wanted = diff_id(layers, index);
+	char digest[SHA256_TEXT];
+	int r = layer_finish(layer, digest, err);
+
+	if (r == 0 && (!wanted || strcmp(digest, wanted) != 0))
+		r = kiln__fail(err, KILN_EBUSY,
+			       "it changed while it was read: it unpacks to %s now", digest);
+	return r;
+}
+
 static int copy(struct layers *layers, struct layer *layer, struct inode *const *wanted,
 		kiln_error *err)
 {
@@ -143,6 +167,8 @@ static int copy_layer(struct layers *layers, size_t index, kiln_error *err)
 	r = layer_open(&layer, fd, digest, layers->request->max_bytes, err);
 	if (r == 0)
 		r = copy(layers, &layer, wanted, err);
+	if (r == 0)
+		r = verify_again(layers, &layer, index, err);
 	layer_close(&layer);
 	return at_layer(layers, index, r, err);
 }

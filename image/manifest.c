@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest.h"
 
+#include "arch.h"
 #include "buf.h"
 #include "err.h"
 #include "reference.h"
@@ -67,6 +68,12 @@ static int read_descriptor(const json_t *object, const char *what, uint64_t max,
 	return 0;
 }
 
+json_t *descriptor_json(const struct descriptor *descriptor)
+{
+	return json_pack("{s:s, s:s, s:I}", "mediaType", descriptor->media_type, "digest",
+			 descriptor->digest, "size", (json_int_t)descriptor->size);
+}
+
 /* --- which document --------------------------------------------------------------------- */
 
 static int kind_of(const json_t *object, const char *media_type, kiln_error *err)
@@ -106,22 +113,6 @@ int manifest_kind(const char *text, size_t len, const char *media_type, kiln_err
 
 /* --- platforms ---------------------------------------------------------------------------- */
 
-static const struct {
-	const char *uname;
-	const char *go; /* as images have it */
-} arches[] = {
-	{"x86_64", "amd64"},
-	{"aarch64", "arm64"},
-};
-
-static const char *go_arch(const char *uname)
-{
-	for (size_t i = 0; i < sizeof(arches) / sizeof(arches[0]); i++)
-		if (!strcmp(arches[i].uname, uname))
-			return arches[i].go;
-	return uname;
-}
-
 static bool fits(const json_t *platform, const char *arch)
 {
 	const char *variant = text_at(platform, "variant");
@@ -158,7 +149,7 @@ static int no_platform(const json_t *manifests, const char *arch, kiln_error *er
 int manifest_choose(const char *text, size_t len, const char *arch, struct descriptor *ret,
 		    kiln_error *err)
 {
-	const char *wanted = go_arch(arch);
+	const char *wanted = kiln__arch_of_images(arch);
 	autojson *object = NULL;
 	const json_t *manifests, *item;
 	size_t i;
@@ -457,18 +448,12 @@ static int check_platform(const json_t *config, const char *arch, json_t *to, ki
 	if (os && strcmp(os, "linux"))
 		return kiln__fail(err, KILN_ENOTSUP, "it is an image for \"%.40s\", not for Linux",
 				  os);
-	if (arch && found && *found && strcmp(found, go_arch(arch)))
+	if (arch && found && *found && strcmp(found, kiln__arch_of_images(arch)))
 		return kiln__fail(err, KILN_ENOENT, "it is an image for %.40s, not for %s", found,
-				  go_arch(arch));
+				  kiln__arch_of_images(arch));
 	return json_object_set_new(to, "arch", json_string(found ? found : ""))
 		       ? kiln__fail_nomem(err)
 		       : 0;
-}
-
-static json_t *descriptor_json(const struct descriptor *descriptor)
-{
-	return json_pack("{s:s, s:I, s:s}", "digest", descriptor->digest, "size",
-			 (json_int_t)descriptor->size, "mediaType", descriptor->media_type);
 }
 
 int manifest_describe(const struct descriptor *self, const struct manifest *manifest,

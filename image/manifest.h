@@ -38,6 +38,9 @@ struct descriptor {
 	char media_type[96];
 };
 
+/* As a document has it; a new reference. */
+json_t *descriptor_json(const struct descriptor *descriptor);
+
 struct manifest {
 	char media_type[96];
 	struct descriptor config;

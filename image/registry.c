@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry.h"
+#include "base64.h"
 
 #include "attempts.h"
 
@@ -178,31 +179,15 @@ static char *parameter(const char *challenge, const char *key)
 
 static char *basic(const char *user, const char *password)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	kiln__autofree char *both = kiln__strf("%s:%s", user, password ? password : "");
-	size_t len = both ? strlen(both) : 0;
-	char *text = both ? malloc(len / 3 * 4 + 12) : NULL;
-	char *at = text;
+	kiln__autofree char *text = both ? kiln__base64_encode(both) : NULL;
+	char *value = text ? kiln__strf("Basic %s", text) : NULL;
 
-	if (!text)
-		return NULL;
-	at += sprintf(at, "Basic ");
-	for (size_t i = 0; i < len; i += 3) {
-		unsigned word = (unsigned)(unsigned char)both[i] << 16;
-
-		if (i + 1 < len)
-			word |= (unsigned)(unsigned char)both[i + 1] << 8;
-		if (i + 2 < len)
-			word |= (unsigned char)both[i + 2];
-		*at++ = digits[word >> 18];
-		*at++ = digits[word >> 12 & 63];
-		*at++ = i + 1 < len ? digits[word >> 6 & 63] : '=';
-		*at++ = i + 2 < len ? digits[word & 63] : '=';
-	}
-	*at = '\0';
-	kiln__wipe(both, len);
-	return text;
+	if (both)
+		kiln__wipe(both, strlen(both));
+	if (text)
+		kiln__wipe(text, strlen(text));
+	return value;
 }
 
 static int collect(void *data, const void *bytes, size_t len, kiln_error *err)

@@ -69,7 +69,7 @@ struct runner {
 	int64_t finished_ns;
 	char accel[16];                /* what really ran the guest */
 	char accel_reason[256];        /* why not the hardware; "": it did, or was not to */
-	bool leaves; /* what its VMM is in lasts longer than this process */
+	bool leaves;                   /* what its VMM is in lasts longer than this process */
 	struct kiln__jail_report jail; /* what of it could be had here */
 	bool starting;    /* that is not on record yet, and what is said waits with it */
 	bool over;        /* the VM has ended and its final state is written */

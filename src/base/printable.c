@@ -3,6 +3,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 /*
  * The length of the UTF-8 sequence at @at, or 0 where there is none: RFC 3629, section 4. The
@@ -44,4 +47,39 @@ char *kiln__printable(char *text)
 			*at++ = '?';
 	}
 	return text;
+}
+
+/* How long what a terminal could take for a command is, in a text of UTF-8 without C0: or 0. */
+static size_t command(const unsigned char *at)
+{
+	if (*at == 0x7f)
+		return 1;
+	return at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0 ? 2 : 0;
+}
+
+#define ESCAPE 6 /* "\\u009b" */
+
+char *kiln__printable_json(const char *json)
+{
+	const unsigned char *at = (const unsigned char *)json;
+	size_t commands = 0;
+	char *copy;
+	char *to;
+
+	for (; *at; at++)
+		commands += command(at) != 0;
+	to = copy = malloc(strlen(json) + commands * ESCAPE + 1);
+	if (!copy)
+		return NULL;
+	for (at = (const unsigned char *)json; *at;) {
+		size_t len = command(at);
+
+		if (len)
+			to += snprintf(to, ESCAPE + 1, "\\u%04x", at[len - 1]);
+		else
+			*to++ = (char)*at;
+		at += len ? len : 1;
+	}
+	*to = '\0';
+	return copy;
 }

@@ -10,4 +10,11 @@
  */
 char *kiln__printable(char *text);
 
+/*
+ * A document of JSON with the same escaped within its strings, the only place where it can be: DEL
+ * and U+0080 to U+009F, which writers of JSON leave as they are (RFC 8259, section 7, has them do
+ * so for U+0000 to U+001F alone). It means what it meant. malloc'ed; NULL when out of memory.
+ */
+char *kiln__printable_json(const char *json);
+
 #endif

@@ -39,19 +39,27 @@ bool kiln__image_source_of(const char *text, enum kiln__image_source *ret, const
 	return false;
 }
 
-static int load(const struct kiln__images *images, enum kiln__image_source source, kiln_fd fd,
-		const char *shown, const char *inside, const char *arch, json_t **ret,
-		kiln_error *err)
+/* What is read. */
+struct loading {
+	enum kiln__image_source source;
+	kiln_fd fd;         /* borrowed */
+	const char *shown;  /* in messages */
+	const char *inside; /* which image of it; NULL: the only one */
+};
+
+static int load(const struct kiln__images *images, const struct loading *from, const char *arch,
+		json_t **ret, kiln_error *err)
 {
 	kiln__autoclose kiln_fd blobs = KILN_FD_NONE;
-	const char *const argv[] = {"load", sources[source].is_dir ? "--dir" : "--input",
-				    "3",    "--output-dir",
-				    "4",    "--name",
-				    shown,  "--arch",
-				    arch,   sources[source].kind,
-				    inside, NULL};
+	const char *const argv[] = {
+		"load",       sources[from->source].is_dir ? "--dir" : "--input",
+		"3",          "--output-dir",
+		"4",          "--name",
+		from->shown,  "--arch",
+		arch,         sources[from->source].kind,
+		from->inside, NULL};
 	int r = kiln__store_blobs(images, &blobs, err);
-	const struct kiln__spawn_fd fds[] = {{fd, 3}, {blobs, 4}};
+	const struct kiln__spawn_fd fds[] = {{from->fd, 3}, {blobs, 4}};
 
 	return r < 0 ? r : kiln__helper_call(argv, fds, 2, ret, err);
 }
@@ -75,27 +83,45 @@ static int choose_name(const char *given, const json_t *about, struct kiln__imag
 	return r;
 }
 
+static int load_and_record(const struct kiln__images *images, const struct loading *from,
+			   const char *name, const char *arch, struct kiln__image *image,
+			   kiln_error *err)
+{
+	int r = load(images, from, arch, &image->about, err);
+
+	if (r == 0)
+		r = choose_name(name, image->about, image, err);
+	if (r == 0)
+		r = kiln__store_record(images, image->name, arch, image->about, &image->replaced,
+				       err);
+	return r;
+}
+
 int kiln__image_load(const struct kiln__images *images, enum kiln__image_source source,
 		     const char *path, kiln_fd fd, const char *inside, const char *name,
 		     const char *arch, struct kiln__image *ret, kiln_error *err)
 {
 	unsigned flags = KILN__OPEN_READ | (sources[source].is_dir ? KILN__OPEN_DIRECTORY : 0);
-	const char *shown = path ? path : "standard input";
+	struct loading from = {source, fd, path ? path : "standard input", inside};
 	struct kiln__image image = {.about = NULL};
 	kiln__autoclose kiln_fd held = KILN_FD_NONE;
 	kiln__autoclose kiln_fd opened = KILN_FD_NONE;
+	autojson *before = NULL;
 	int r = path ? kiln__os_open(&opened, path, flags, err) : 0;
 
+	if (path)
+		from.fd = opened;
 	if (r == 0)
 		r = kiln__store_hold(images, &held, err);
 	if (r == 0)
-		r = load(images, source, path ? opened : fd, shown, inside, arch, &image.about,
-			 err);
+		r = kiln__store_blob_names(images, &before, err);
 	if (r == 0)
-		r = choose_name(name, image.about, &image, err);
-	if (r == 0)
-		r = kiln__store_record(images, image.name, arch, image.about, err);
+		r = load_and_record(images, &from, name, arch, &image, err);
 	if (r < 0) {
+		kiln__os_close(held);
+		held = KILN_FD_NONE;
+		if (before)
+			kiln__store_undo(images, before);
 		kiln__image_done(&image);
 		kiln__stage(err, "image");
 		return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "auth.h"
+#include "base64.h"
 
 #include "buf.h"
 #include "cleanup.h"
@@ -31,65 +32,6 @@ void kiln__login_done(struct kiln__login *login)
 	wipe(&login->user);
 	wipe(&login->password);
 	wipe(&login->identity);
-}
-
-/* --- base64 (RFC 4648, section 4) ------------------------------------------------------------ */
-
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-static char *encode(const char *text)
-{
-	size_t len = strlen(text);
-	char *out = malloc(len / 3 * 4 + 8);
-	char *at = out;
-
-	if (!out)
-		return NULL;
-	for (size_t i = 0; i < len; i += 3) {
-		uint32_t word = (uint32_t)(uint8_t)text[i] << 16;
-
-		if (i + 1 < len)
-			word |= (uint32_t)(uint8_t)text[i + 1] << 8;
-		if (i + 2 < len)
-			word |= (uint8_t)text[i + 2];
-		*at++ = digits[word >> 18];
-		*at++ = digits[word >> 12 & 63];
-		*at++ = i + 1 < len ? digits[word >> 6 & 63] : '=';
-		*at++ = i + 2 < len ? digits[word & 63] : '=';
-	}
-	*at = '\0';
-	return out;
-}
-
-/* NULL if it is none, or has NUL bytes in it. */
-static char *decode(const char *text)
-{
-	char *out = malloc(strlen(text) / 4 * 3 + 4);
-	size_t len = 0;
-	uint32_t word = 0;
-	unsigned bits = 0;
-
-	for (; out && *text && *text != '='; text++) {
-		const char *digit = strchr(digits, *text);
-
-		if (!digit) {
-			free(out);
-			return NULL;
-		}
-		word = word << 6 | (uint32_t)(digit - digits);
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			out[len++] = (char)(word >> bits & 0xff);
-		}
-	}
-	if (out)
-		out[len] = '\0';
-	if (out && strlen(out) != len) {
-		free(out);
-		return NULL;
-	}
-	return out;
 }
 
 /* --- the files ------------------------------------------------------------------------------- */
@@ -295,7 +237,7 @@ static int take_entry(const json_t *entry, const char *file, struct kiln__login 
 {
 	const char *packed = json_string_value(json_object_get(entry, "auth"));
 	const char *identity = json_string_value(json_object_get(entry, "identitytoken"));
-	kiln__autofree char *both = packed ? decode(packed) : NULL;
+	kiln__autofree char *both = packed ? kiln__base64_decode(packed) : NULL;
 	char *colon = both ? strchr(both, ':') : NULL;
 
 	if (packed && *packed && !colon)
@@ -477,7 +419,7 @@ int kiln__auth_save(const char *host, const char *user, const char *password, ki
 	/* Not only under this key: which of two is found is nobody's choice. */
 	drop_entries(auths, host);
 	both = kiln__strf("%s:%s", user, password);
-	packed = both ? encode(both) : NULL;
+	packed = both ? kiln__base64_encode(both) : NULL;
 	if (!packed || json_object_set_new(auths, host, json_pack("{s:s}", "auth", packed)))
 		r = kiln__fail_nomem(err);
 	if (both)

@@ -131,15 +131,6 @@ int64_t kiln__cache_record_time(const struct kiln__cache *cache, const char *rec
 
 /* --- locks ------------------------------------------------------------------------- */
 
-/* Whether the locked file @fd still is the one at @path: its last holder unlinks it. */
-static bool still_there(kiln_fd fd, const char *path)
-{
-	struct stat by_fd, by_path;
-
-	return !fstat(fd, &by_fd) && !stat(path, &by_path) && by_fd.st_ino == by_path.st_ino &&
-	       by_fd.st_dev == by_path.st_dev;
-}
-
 /* Takes the lock of @name, waiting for it if @wait, else KILN_EBUSY. */
 static int lock(const struct kiln__cache *cache, const char *name, bool wait, kiln_fd *ret,
 		kiln_error *err)
@@ -154,7 +145,7 @@ static int lock(const struct kiln__cache *cache, const char *name, bool wait, ki
 		rc = kiln__os_open(&fd, path, KILN__OPEN_WRITE | KILN__OPEN_CREATE, err);
 		if (!rc)
 			rc = wait ? kiln__os_lock(fd, err) : kiln__os_try_lock(fd, err);
-		if (!rc && still_there(fd, path)) {
+		if (!rc && kiln__os_is_at(fd, AT_FDCWD, path)) {
 			*ret = kiln__take_fd(&fd);
 			return 0;
 		}

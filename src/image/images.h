@@ -103,4 +103,11 @@ int kiln__initramfs_get(const struct kiln__images *images, const struct kiln__ke
 int kiln__root_image_get(const struct kiln__images *images, const char *path, kiln_fd fd,
 			 char **ret_path, kiln_error *err);
 
+/*
+ * What the cache calls the image of the directory or archive as it is now (malloc'ed): for who
+ * removes the others. KILN_ENOENT if none can be told of it.
+ */
+int kiln__root_image_name(const struct kiln__images *images, const char *path, char **ret,
+			  kiln_error *err);
+
 #endif

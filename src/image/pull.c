@@ -4,6 +4,7 @@
  * them are found here, since credential helpers are the user's programs; kiln-image is told by
  * a file without a name, so that no secret stands on a command line.
  */
+#include "arch.h"
 #include "auth.h"
 #include "certs.h"
 #include "helper.h"
@@ -144,7 +145,7 @@ static int pull(const struct kiln__images *images, const struct kiln__registries
 	if (r == 0)
 		r = fetch(images, asked, request, request->arch, &about, err);
 	if (r == 0)
-		r = kiln__store_record(images, ret->name, request->arch, about, err);
+		r = kiln__store_record(images, ret->name, request->arch, about, NULL, err);
 	if (r < 0) {
 		json_decref(about);
 		return r;
@@ -180,21 +181,40 @@ static int pull_anywhere(const struct kiln__images *images,
 
 /* --- what is here ---------------------------------------------------------------------------- */
 
+static int load(const struct kiln__images *images, const struct kiln__image_request *request,
+		const char *digest, json_t **ret, kiln_error *err)
+{
+	return request->brief ? kiln__store_brief(images, digest, ret, err)
+			      : kiln__store_about(images, digest, ret, err);
+}
+
+/* What a digest names is for one architecture; no registry has it for another. */
+static int check_arch(const struct kiln__image_request *request, const char *name,
+		      const json_t *about, kiln_error *err)
+{
+	const char *arch = json_string_value(json_object_get(about, "arch"));
+
+	if (!arch || !*arch || strcmp(kiln__arch_of_uname(arch), request->arch) == 0)
+		return 0;
+	kiln__fail(err, KILN_EINVAL, "%s is an image for %.40s, not for %s", name, arch,
+		   kiln__arch_of_images(request->arch));
+	kiln__hint(err, "use --platform linux/%.40s, or another digest", arch);
+	return KILN_EINVAL;
+}
+
 static int find_here(const struct kiln__images *images, const struct kiln__reference *reference,
 		     const struct kiln__image_request *request, struct kiln__image *ret,
 		     kiln_error *err)
 {
-	int (*load)(const struct kiln__images *, const char *, json_t **, kiln_error *) =
-		request->brief ? kiln__store_brief : kiln__store_about;
 	int r = KILN_ENOENT;
 
 	kiln__store_name(reference, ret->name);
 	if (reference->digest[0])
-		r = load(images, strcpy(ret->digest, reference->digest), &ret->about, err);
+		r = load(images, request, strcpy(ret->digest, reference->digest), &ret->about, err);
 	if (r == 0)
-		return 0;
+		return check_arch(request, ret->name, ret->about, err);
 	r = kiln__store_digest_of(images, ret->name, request->arch, ret->digest, err);
-	return r < 0 ? r : load(images, ret->digest, &ret->about, err);
+	return r < 0 ? r : load(images, request, ret->digest, &ret->about, err);
 }
 
 static int find_anywhere(const struct kiln__images *images, struct kiln__registries **registries,
@@ -211,14 +231,52 @@ static int find_anywhere(const struct kiln__images *images, struct kiln__registr
 	if (r < 0)
 		return r;
 	r = KILN_ENOENT;
-	for (search = kiln__registries_search(*registries); *search && r != 0; search++) {
+	for (search = kiln__registries_search(*registries); *search && r == KILN_ENOENT; search++) {
 		struct kiln__reference there;
+		kiln_error why = KILN_ERROR_INIT;
 
-		r = kiln__reference_in(reference, *search, &there, err);
+		r = kiln__reference_in(reference, *search, &there, &why);
 		if (r == 0)
-			r = find_here(images, &there, request, ret, NULL);
+			r = find_here(images, &there, request, ret, &why);
+		if (r < 0 && r != KILN_ENOENT && err)
+			*err = why;
 	}
 	return r;
+}
+
+/* A digest alone means an image that is here, as docker has it; what it is called is known here. */
+static int find_by_digest(const struct kiln__images *images,
+			  const struct kiln__image_request *request, struct kiln__image *ret,
+			  kiln_error *err)
+{
+	const char *digest = request->reference;
+	autojson *index = NULL;
+	const json_t *item;
+	const char *name = NULL;
+	size_t i;
+	int r;
+
+	if (request->pull == KILN__PULL_ALWAYS) {
+		kiln__fail(err, KILN_EINVAL,
+			   "%s is a digest, which does not say where the image is", digest);
+		kiln__hint(err, "write the name before it: NAME@sha256:...");
+		return KILN_EINVAL;
+	}
+	r = kiln__index_load(images, &index, err);
+	if (r < 0)
+		return r;
+	json_array_foreach (json_object_get(index, "manifests"), i, item)
+		if (!name && kiln__index_digest(item) &&
+		    strcmp(kiln__index_digest(item), digest) == 0)
+			name = kiln__index_name(item);
+	if (!name || strlen(name) >= sizeof(ret->name)) {
+		kiln__fail(err, KILN_ENOENT, "there is no image %s here", digest);
+		kiln__hint(err, "to pull it, write its name before the digest: NAME@sha256:...");
+		return KILN_ENOENT;
+	}
+	strcpy(ret->name, name);
+	r = load(images, request, strcpy(ret->digest, digest), &ret->about, err);
+	return r < 0 ? r : check_arch(request, digest, ret->about, err);
 }
 
 static int not_here(const char *text, kiln_error *err)
@@ -229,13 +287,31 @@ static int not_here(const char *text, kiln_error *err)
 	return KILN_ENOENT;
 }
 
+static int find_or_pull(const struct kiln__images *images,
+			const struct kiln__image_request *request,
+			const struct kiln__reference *reference, struct kiln__image *ret,
+			kiln_error *err)
+{
+	kiln__cleanup(kiln__registries_free_autop) struct kiln__registries *registries = NULL;
+	int r = KILN_ENOENT;
+
+	if (request->pull != KILN__PULL_ALWAYS)
+		r = find_anywhere(images, &registries, reference, request, ret, err);
+	if (r != KILN_ENOENT)
+		return r;
+	if (request->pull == KILN__PULL_NEVER)
+		return not_here(request->reference, err);
+	r = registries ? 0 : kiln__registries_load(&registries, err);
+	return r < 0 ? r : pull_anywhere(images, registries, reference, request, ret, err);
+}
+
 int kiln__image_get(const struct kiln__images *images, const struct kiln__image_request *request,
 		    struct kiln__image *ret, kiln_error *err)
 {
-	kiln__cleanup(kiln__registries_free_autop) struct kiln__registries *registries = NULL;
+	const bool by_digest = kiln__is_sha256(request->reference);
 	struct kiln__image image = {.about = NULL};
 	struct kiln__reference reference;
-	int r = kiln__reference_parse(&reference, request->reference, err);
+	int r = by_digest ? 0 : kiln__reference_parse(&reference, request->reference, err);
 
 	if (r < 0)
 		return r;
@@ -243,16 +319,8 @@ int kiln__image_get(const struct kiln__images *images, const struct kiln__image_
 		r = kiln__store_hold_here(images, !images->only_cached, request->held, err);
 	if (r < 0)
 		return r;
-	r = KILN_ENOENT;
-	if (request->pull != KILN__PULL_ALWAYS)
-		r = find_anywhere(images, &registries, &reference, request, &image, err);
-	if (r < 0 && request->pull == KILN__PULL_NEVER && r == KILN_ENOENT)
-		return not_here(request->reference, err);
-	if (r == KILN_ENOENT) {
-		r = registries ? 0 : kiln__registries_load(&registries, err);
-		if (r == 0)
-			r = pull_anywhere(images, registries, &reference, request, &image, err);
-	}
+	r = by_digest ? find_by_digest(images, request, &image, err)
+		      : find_or_pull(images, request, &reference, &image, err);
 	if (r < 0) {
 		kiln__image_done(&image);
 		kiln__stage(err, "image");
@@ -381,13 +449,15 @@ int kiln__image_root_of(const struct kiln__images *images, const char *reference
 			char **ret_path, kiln_error *err)
 {
 	const struct kiln__image_request request = {.reference = reference, .arch = arch};
+	const char *digest = kiln__is_sha256(reference) ? reference : "";
 	struct kiln__reference parsed;
 	struct kiln__image image;
-	int r = kiln__reference_parse(&parsed, reference, err);
+	int r = *digest ? 0 : kiln__reference_parse(&parsed, reference, err);
 
+	if (r == 0 && !*digest)
+		digest = parsed.digest;
 	/* What a machine that was made of an image boots again. */
-	if (r == 0 && parsed.digest[0] &&
-	    kiln__store_made_root(images, parsed.digest, ret_path, NULL) == 0)
+	if (r == 0 && *digest && kiln__store_made_root(images, digest, ret_path, NULL) == 0)
 		return 0;
 	if (r == 0)
 		r = kiln__image_get(images, &request, &image, err);

@@ -256,6 +256,12 @@ int kiln__reference_parse(struct kiln__reference *ret, const char *text, kiln_er
 
 	if (is_id(text))
 		return wrong(text, "it is an id", err);
+	/* As a name and a tag it would be asked of docker.io; nobody means that. */
+	if (kiln__is_sha256(text)) {
+		kiln__fail(err, KILN_EINVAL, "%s is a digest without the name of an image", text);
+		kiln__hint(err, "write the name before it: NAME@sha256:...");
+		return KILN_EINVAL;
+	}
 	if (text[name]) {
 		r = set_digest(&found, text + name + 1, text, err);
 		if (r < 0)

@@ -35,7 +35,8 @@ struct kiln__reference {
 };
 
 /*
- * The tag is "latest" where neither tag nor digest is written. KILN_EINVAL says what is wrong;
+ * A digest alone is no reference: what it may mean is an image that is here (store.h). The tag is
+ * "latest" where neither tag nor digest is written. KILN_EINVAL says what is wrong;
  * KILN_ENOTSUP names a digest of another kind than SHA-256.
  */
 int kiln__reference_parse(struct kiln__reference *ret, const char *text, kiln_error *err);

@@ -62,6 +62,17 @@ static int make(void *data, const char *path, kiln_error *err)
 	return rc;
 }
 
+static char *tree_name(const struct kiln__source_id *id)
+{
+	return kiln__strf("root-%d-tree-%s", KILN__IMAGE_FORMAT, id->hex);
+}
+
+/* Of what leads to an archive's object. */
+static char *record_name(const struct kiln__source_id *id)
+{
+	return kiln__strf("root-%d-%s", KILN__IMAGE_FORMAT, id->hex);
+}
+
 /* A directory's object is named by what names its record would have: there is none. */
 static int from_dir(struct making *making, char **ret, kiln_error *err)
 {
@@ -76,7 +87,7 @@ static int from_dir(struct making *making, char **ret, kiln_error *err)
 	if (rc)
 		return rc;
 	making->tree = id.hex;
-	name = kiln__strf("root-%d-tree-%s", KILN__IMAGE_FORMAT, id.hex);
+	name = tree_name(&id);
 	if (!name)
 		return kiln__fail_nomem(err);
 	return kiln__cache_get(making->images->cache, name, make, making, ret, err);
@@ -92,7 +103,7 @@ static int from_file(struct making *making, char **ret, kiln_error *err)
 	rc = kiln__source_fd(making->fd, making->name, &before, err);
 	if (rc)
 		return rc;
-	record = kiln__strf("root-%d-%s", KILN__IMAGE_FORMAT, before.hex);
+	record = record_name(&before);
 	if (!record)
 		return kiln__fail_nomem(err);
 	if (kiln__cache_find(making->images->cache, record, ret, NULL) == 0)
@@ -168,4 +179,35 @@ int kiln__root_image_get(const struct kiln__images *images, const char *path, ki
 	if (rc)
 		kiln__stage(err, "root");
 	return rc;
+}
+
+int kiln__root_image_name(const struct kiln__images *images, const char *path, char **ret,
+			  kiln_error *err)
+{
+	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
+	kiln__autofree char *record = NULL;
+	kiln__autofree char *object = NULL;
+	struct kiln__source_id id;
+	struct kiln__os_stat info;
+	int r = kiln__os_open(&fd, path, KILN__OPEN_READ, err);
+
+	if (r == 0)
+		r = kiln__os_fstat(fd, &info, err);
+	if (r < 0)
+		return r;
+	if (info.is_directory) {
+		r = kiln__source_tree(fd, path, &id, err);
+		if (r == 0)
+			*ret = tree_name(&id);
+		return r == 0 && !*ret ? kiln__fail_nomem(err) : r;
+	}
+	r = kiln__source_fd(fd, path, &id, err);
+	record = r == 0 ? record_name(&id) : NULL;
+	if (r == 0)
+		r = record ? kiln__cache_find(images->cache, record, &object, err)
+			   : kiln__fail_nomem(err);
+	if (r < 0)
+		return r;
+	*ret = strdup(strrchr(object, '/') + 1);
+	return *ret ? 0 : kiln__fail_nomem(err);
 }

@@ -45,8 +45,9 @@ struct kiln__transfer {
 };
 
 struct kiln__image_request {
-	const char *reference;
-	const char *arch; /* as uname has it */
+	const char *
+		reference; /* a name; or a digest alone: an image that is here, whose name counts */
+	const char *arch;  /* as uname has it */
 	enum kiln__pull_policy pull;
 	bool brief; /* of one that is here nothing but "process" is wanted in about */
 	/*
@@ -59,17 +60,25 @@ struct kiln__image_request {
 	void *data;
 };
 
+/* What a name meant until it was given to another image. */
+struct kiln__replaced {
+	char digest[KILN__SHA256_TEXT + 1]; /* empty: nothing, or the same image */
+	bool nameless;                      /* that image has no other name */
+};
+
 struct kiln__image {
 	char name[KILN__REFERENCE_TEXT_MAX]; /* the whole name */
 	char digest[KILN__SHA256_TEXT + 1];  /* of its manifest */
 	json_t *about;                       /* images/HEX: see image/manifest.h; brief: HEX.run */
+	struct kiln__replaced replaced;      /* of one that was loaded */
 };
 
 void kiln__image_done(struct kiln__image *image);
 
 /*
  * The image of that name, from here or a registry. A digest may be that of the manifest, or of the
- * index that led to it. A hit is a readlink and the reading of one short file.
+ * index that led to it; a manifest for another architecture is refused. A hit is a readlink and the
+ * reading of one short file.
  */
 int kiln__image_get(const struct kiln__images *images, const struct kiln__image_request *request,
 		    struct kiln__image *ret, kiln_error *err);
@@ -91,6 +100,7 @@ int kiln__image_check_login(const struct kiln__images *images, const char *host,
 struct kiln__image_entry {
 	char name[KILN__REFERENCE_TEXT_MAX]; /* empty: without a name any more */
 	char digest[KILN__SHA256_TEXT + 1];
+	char arch[16];      /* what the name means it for, as uname has it; empty: unknown */
 	json_t *about;      /* NULL: its description is gone */
 	uint64_t size;      /* of its blobs, those that it shares as well */
 	uint64_t root_size; /* of the squashfs that was made of it; 0: none yet */
@@ -108,10 +118,14 @@ void kiln__store_list_done(struct kiln__image_list *list);
 
 /*
  * The entry that a name, a digest or the beginning of one (12 digits) stands for: a name first,
- * wherever that is no whole digest. KILN_ENOENT.
+ * wherever that is no whole digest; of several, the one for @arch (NULL: any, but this machine's
+ * before others). KILN_ENOENT.
  */
-int kiln__store_find(const struct kiln__image_list *list, const char *text,
+int kiln__store_find(const struct kiln__image_list *list, const char *text, const char *arch,
 		     const struct kiln__image_entry **ret, kiln_error *err);
+
+/* Whether it is for @arch, or may be. NULL: for any. */
+bool kiln__store_is_for(const struct kiln__image_entry *entry, const char *arch);
 
 /* Whether @text is its name, and not another name or a digest. */
 bool kiln__store_is_name(const struct kiln__image_entry *entry, const char *text);
@@ -134,19 +148,33 @@ int kiln__store_begin_removal(const struct kiln__images *images, struct kiln__re
 void kiln__store_end_removal(struct kiln__removal *removal);
 
 /*
- * Takes a name away; @name NULL: all names of the manifest @digest. What nothing leads to then
- * goes, but for the manifests in @keep (NULL-terminated digests, may be NULL), which VMs are made
- * of.
+ * Keeps who removes away until *@ret_lock is closed, by a store that is there already: for who only
+ * looks and may not be able to write there. None is there: KILN_FD_NONE, and success. Without
+ * @wait, KILN_EBUSY where somebody may be at it.
+ */
+int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd *ret_lock,
+			  kiln_error *err);
+
+/*
+ * Takes a name away, for @arch only if that is not NULL; @name NULL: all names of the manifest
+ * @digest. What nothing leads to then goes, but for what VMs are made of, in @keep
+ * (NULL-terminated, may be NULL): digests of manifests, and names of root images in the cache
+ * (kiln__root_image_name()).
  */
 struct kiln__freed {
 	uint64_t bytes;
 	unsigned blobs;
 	unsigned roots;
 };
-int kiln__store_remove(const struct kiln__images *images, const char *name, const char *digest,
-		       const char *const *keep, struct kiln__freed *ret, kiln_error *err);
+int kiln__store_remove(const struct kiln__images *images, const char *name, const char *arch,
+		       const char *digest, const char *const *keep, struct kiln__freed *ret,
+		       kiln_error *err);
 
-/* The same for what nothing leads to already: also what pulls that were killed have left. */
+/*
+ * The same for what nothing leads to already: also what pulls that were killed have left, and roots
+ * of archives that were changed since. @all_unused: images whatever their names, and roots of
+ * archives and directories, that are not in @keep.
+ */
 int kiln__store_prune(const struct kiln__images *images, bool all_unused, const char *const *keep,
 		      struct kiln__freed *ret, kiln_error *err);
 

@@ -52,17 +52,29 @@ static int open_lock(const struct kiln__images *images, kiln_fd *ret, kiln_error
 		    : kiln__fail_nomem(err);
 }
 
-int kiln__store_lock(const struct kiln__images *images, unsigned part, kiln_fd *ret,
-		     kiln_error *err)
+static int lock(const struct kiln__images *images, unsigned part, bool wait, kiln_fd *ret,
+		kiln_error *err)
 {
 	kiln__autoclose kiln_fd fd = KILN_FD_NONE;
 	int r = open_lock(images, &fd, err);
 
 	if (r == 0)
-		r = kiln__os_lock_part(fd, part, true, err);
+		r = kiln__os_lock_part(fd, part, wait, err);
 	if (r == 0)
 		*ret = kiln__take_fd(&fd);
 	return r;
+}
+
+int kiln__store_lock(const struct kiln__images *images, unsigned part, kiln_fd *ret,
+		     kiln_error *err)
+{
+	return lock(images, part, true, ret, err);
+}
+
+int kiln__store_lock_now(const struct kiln__images *images, unsigned part, kiln_fd *ret,
+			 kiln_error *err)
+{
+	return lock(images, part, false, ret, err);
 }
 
 int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_error *err)

@@ -29,18 +29,25 @@ char *kiln__store_path(const struct kiln__images *images, const char *folder, co
 int kiln__store_lock(const struct kiln__images *images, unsigned part, kiln_fd *ret,
 		     kiln_error *err);
 
+/* The same, unless somebody else has it: an error then. */
+int kiln__store_lock_now(const struct kiln__images *images, unsigned part, kiln_fd *ret,
+			 kiln_error *err);
+
 /* Makes the store, and keeps who removes from it away until *@ret_lock is closed. */
 int kiln__store_hold(const struct kiln__images *images, kiln_fd *ret_lock, kiln_error *err);
 
-/*
- * The same of a store that is there already, for who only looks and may not be able to write there;
- * none is there: KILN_FD_NONE, and success. Without @wait, KILN_EBUSY where somebody may be at it.
- */
-int kiln__store_hold_here(const struct kiln__images *images, bool wait, kiln_fd *ret_lock,
-			  kiln_error *err);
-
 /* The directory of blobs. */
 int kiln__store_blobs(const struct kiln__images *images, kiln_fd *ret, kiln_error *err);
+
+/* The names in there, complete or not: a set. A new reference. */
+int kiln__store_blob_names(const struct kiln__images *images, json_t **ret, kiln_error *err);
+
+/*
+ * Takes away what has come to the blobs since those names were listed, and no image on record leads
+ * to: of a source that was read and turned out to have no image. Nothing is waited for: where
+ * somebody else is at the store, it stays until the next prune. The store must not be held.
+ */
+void kiln__store_undo(const struct kiln__images *images, const json_t *before);
 
 /* A JSON object of at most @max bytes. */
 int kiln__store_load_json(const char *path, size_t max, json_t **ret, kiln_error *err);
@@ -63,16 +70,16 @@ const char *kiln__index_name(const json_t *descriptor);
 const char *kiln__index_digest(const json_t *descriptor);
 const char *kiln__index_arch(const json_t *descriptor); /* as uname has it */
 
-/* How uname calls what images call so. */
-const char *kiln__index_uname_arch(const char *arch);
-
 /* A name's link goes: before the index changes. */
 int kiln__index_drop_ref(const struct kiln__images *images, const char *name, const char *arch,
 			 kiln_error *err);
 
-/* Puts an image whose blobs are all there on record, under @name for @arch. */
+/*
+ * Puts an image whose blobs are all there on record, under @name for @arch. @replaced, may be NULL:
+ * what the name meant before.
+ */
 int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
-		       const json_t *about, kiln_error *err);
+		       const json_t *about, struct kiln__replaced *replaced, kiln_error *err);
 
 /* --- what is known of an image --------------------------------------------------------------- */
 
@@ -80,7 +87,7 @@ int kiln__store_record(const struct kiln__images *images, const char *name, cons
 int kiln__store_about(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err);
 
-/* The same of its process alone: {"process": {...}}. */
+/* The same of its process and architecture alone: {"process": {...}, "arch": "amd64"}. */
 int kiln__store_brief(const struct kiln__images *images, const char *digest, json_t **ret,
 		      kiln_error *err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What names mean: index.json, and the links that are made of it. */
+#include "arch.h"
 #include "storedir.h"
 
 #include "digest.h"
@@ -69,21 +70,6 @@ const char *kiln__index_digest(const json_t *descriptor)
 	return kiln__is_sha256(digest) ? digest : NULL;
 }
 
-/* How images call what uname calls so, and the other way round. */
-static const char *go_arch(const char *arch)
-{
-	return strcmp(arch, "x86_64") == 0    ? "amd64"
-	       : strcmp(arch, "aarch64") == 0 ? "arm64"
-					      : arch;
-}
-
-const char *kiln__index_uname_arch(const char *arch)
-{
-	return strcmp(arch, "amd64") == 0   ? "x86_64"
-	       : strcmp(arch, "arm64") == 0 ? "aarch64"
-					    : arch;
-}
-
 static const char *arch_of(const json_t *descriptor)
 {
 	return json_string_value(
@@ -94,7 +80,7 @@ const char *kiln__index_arch(const json_t *descriptor)
 {
 	const char *arch = arch_of(descriptor);
 
-	return arch ? kiln__index_uname_arch(arch) : "";
+	return arch ? kiln__arch_of_uname(arch) : "";
 }
 
 int kiln__index_load(const struct kiln__images *images, json_t **ret, kiln_error *err)
@@ -128,23 +114,33 @@ int kiln__index_save(const struct kiln__images *images, const json_t *index, kil
 	return kiln__os_replace_file(path, text, strlen(text), 0600, true, err);
 }
 
-/* Takes out what @name means for @arch (NULL: for any). A count. */
-static unsigned take_name(json_t *manifests, const char *name, const char *arch)
+/* Takes out what @name means for @arch: the digest that it meant, if it is not @digest. */
+static void take_name(json_t *manifests, const char *name, const char *arch, const char *digest,
+		      struct kiln__replaced *ret)
 {
-	unsigned count = 0;
-
 	for (size_t i = json_array_size(manifests); i-- > 0;) {
 		const json_t *item = json_array_get(manifests, i);
 		const char *found = kiln__index_name(item);
 		const char *found_arch = arch_of(item);
 
 		if (!found || strcmp(found, name) != 0 ||
-		    (arch && found_arch && strcmp(found_arch, arch) != 0))
+		    (found_arch && strcmp(found_arch, arch) != 0))
 			continue;
+		if (kiln__index_digest(item) && strcmp(kiln__index_digest(item), digest) != 0)
+			strcpy(ret->digest, kiln__index_digest(item));
 		json_array_remove(manifests, i);
-		count++;
 	}
-	return count;
+}
+
+static bool has_name(const json_t *manifests, const char *digest)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (manifests, i, item)
+		if (kiln__index_digest(item) && strcmp(kiln__index_digest(item), digest) == 0)
+			return true;
+	return false;
 }
 
 static int set_ref(const struct kiln__images *images, const char *name, const char *arch,
@@ -173,7 +169,7 @@ int kiln__index_drop_ref(const struct kiln__images *images, const char *name, co
  * the index, one that is wrong would be believed.
  */
 static int write_name(const struct kiln__images *images, const char *name, const char *arch,
-		      const json_t *about, kiln_error *err)
+		      const json_t *about, struct kiln__replaced *replaced, kiln_error *err)
 {
 	const json_t *manifest = json_object_get(about, "manifest");
 	autojson *index = NULL;
@@ -186,10 +182,13 @@ static int write_name(const struct kiln__images *images, const char *name, const
 			 json_object_get(manifest, "mediaType"), "digest",
 			 json_object_get(manifest, "digest"), "size",
 			 json_object_get(manifest, "size"), "platform", "architecture",
-			 go_arch(arch), "os", "linux", "annotations", REF_NAME, name);
+			 kiln__arch_of_images(arch), "os", "linux", "annotations", REF_NAME, name);
 	if (!item)
 		return kiln__fail(err, KILN_EPROTO, "kiln-image did not describe the manifest");
-	take_name(json_object_get(index, "manifests"), name, go_arch(arch));
+	take_name(json_object_get(index, "manifests"), name, kiln__arch_of_images(arch),
+		  kiln__about_digest(about), replaced);
+	replaced->nameless = replaced->digest[0] &&
+			     !has_name(json_object_get(index, "manifests"), replaced->digest);
 	json_array_append_new(json_object_get(index, "manifests"), item);
 	r = kiln__index_drop_ref(images, name, arch, err);
 	if (r == 0)
@@ -200,8 +199,9 @@ static int write_name(const struct kiln__images *images, const char *name, const
 }
 
 int kiln__store_record(const struct kiln__images *images, const char *name, const char *arch,
-		       const json_t *about, kiln_error *err)
+		       const json_t *about, struct kiln__replaced *replaced, kiln_error *err)
 {
+	struct kiln__replaced before = {.nameless = false};
 	kiln__autoclose kiln_fd held = KILN_FD_NONE;
 	int r;
 
@@ -211,6 +211,8 @@ int kiln__store_record(const struct kiln__images *images, const char *name, cons
 	if (r == 0)
 		r = kiln__store_save_about(images, about, err);
 	if (r == 0)
-		r = write_name(images, name, arch, about, err);
+		r = write_name(images, name, arch, about, &before, err);
+	if (r == 0 && replaced)
+		*replaced = before;
 	return r;
 }

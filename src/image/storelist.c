@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The images that are here: listed, looked up, given names, and what they take of the disk. */
+#include "arch.h"
 #include "internal.h"
 #include "storedir.h"
 
@@ -48,6 +49,7 @@ static void fill_entry(const struct kiln__images *images, const json_t *item,
 	size_t i;
 
 	snprintf(entry->digest, sizeof(entry->digest), "%s", kiln__index_digest(item));
+	snprintf(entry->arch, sizeof(entry->arch), "%s", kiln__index_arch(item));
 	if (name && strlen(name) < sizeof(entry->name))
 		strcpy(entry->name, name);
 	entry->size = size_at(item);
@@ -121,41 +123,77 @@ bool kiln__store_is_name(const struct kiln__image_entry *entry, const char *text
 	return strcmp(entry->name, name) == 0;
 }
 
-static const struct kiln__image_entry *find_by_name(const struct kiln__image_list *list,
-						    const char *text)
+bool kiln__store_is_for(const struct kiln__image_entry *entry, const char *arch)
 {
+	return !arch || !entry->arch[0] || strcmp(entry->arch, arch) == 0;
+}
+
+static const struct kiln__image_entry *find_by_name(const struct kiln__image_list *list,
+						    const char *text, const char *arch)
+{
+	const struct kiln__image_entry *found = NULL;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct kiln__image_entry *entry = &list->entries[i];
+
+		if (!kiln__store_is_for(entry, arch) || !kiln__store_is_name(entry, text))
+			continue;
+		if (kiln__store_is_for(entry, kiln__os_arch()))
+			return entry;
+		found = found ? found : entry;
+	}
+	return found;
+}
+
+static int not_here(const char *text, const char *arch, kiln_error *err)
+{
+	struct kiln__reference reference;
+	char name[KILN__REFERENCE_TEXT_MAX];
+
+	if (kiln__is_sha256(text)) {
+		snprintf(name, sizeof(name), "%s", text);
+	} else {
+		int r = kiln__reference_parse(&reference, text, err);
+
+		if (r < 0)
+			return r;
+		kiln__store_name(&reference, name);
+	}
+	kiln__fail(err, KILN_ENOENT, "there is no image %s%s%s here", name,
+		   arch ? " for linux/" : "", arch ? kiln__arch_of_images(arch) : "");
+	kiln__hint(err, "\"kiln image ls\" lists those that there are");
+	return KILN_ENOENT;
+}
+
+/* NAME@DIGEST, where the image has come by another name. */
+static const struct kiln__image_entry *find_pinned(const struct kiln__image_list *list,
+						   const char *text)
+{
+	struct kiln__reference reference;
+
+	if (kiln__reference_parse(&reference, text, NULL) < 0 || !reference.digest[0])
+		return NULL;
 	for (size_t i = 0; i < list->count; i++)
-		if (kiln__store_is_name(&list->entries[i], text))
+		if (strcmp(list->entries[i].digest, reference.digest) == 0)
 			return &list->entries[i];
 	return NULL;
 }
 
 /* A name may look like the beginning of a digest, but not like a whole one. */
-int kiln__store_find(const struct kiln__image_list *list, const char *text,
+int kiln__store_find(const struct kiln__image_list *list, const char *text, const char *arch,
 		     const struct kiln__image_entry **ret, kiln_error *err)
 {
-	const struct kiln__image_entry *named =
-		kiln__is_sha256(text) ? NULL : find_by_name(list, text);
-	struct kiln__reference reference;
-	char name[KILN__REFERENCE_TEXT_MAX];
-	int r = named ? 0 : find_by_digest(list, text, ret, err);
+	const struct kiln__image_entry *found =
+		kiln__is_sha256(text) ? NULL : find_by_name(list, text, arch);
+	int r = found ? 0 : find_by_digest(list, text, &found, err);
 
-	if (named)
-		*ret = named;
-	if (r != KILN_ENOENT)
-		return r;
-	r = kiln__reference_parse(&reference, text, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; reference.digest[0] && i < list->count; i++)
-		if (strcmp(list->entries[i].digest, reference.digest) == 0) {
-			*ret = &list->entries[i];
-			return 0;
-		}
-	kiln__store_name(&reference, name);
-	kiln__fail(err, KILN_ENOENT, "there is no image %s here", name);
-	kiln__hint(err, "\"kiln image ls\" lists those that there are");
-	return KILN_ENOENT;
+	if (r == KILN_ENOENT && (found = find_pinned(list, text)))
+		r = 0;
+	if (r == KILN_ENOENT || (r == 0 && !kiln__store_is_for(found, arch)))
+		return not_here(text, arch, err);
+	if (r == 0)
+		*ret = found;
+	return r;
 }
 
 /* With the store held: what was listed before may have been removed since. */
@@ -176,8 +214,8 @@ static int record_again(const struct kiln__images *images, const struct kiln__im
 		return r;
 	arch = json_string_value(json_object_get(about, "arch"));
 	return kiln__store_record(images, name,
-				  arch && *arch ? kiln__index_uname_arch(arch) : kiln__os_arch(),
-				  about, err);
+				  arch && *arch ? kiln__arch_of_uname(arch) : kiln__os_arch(),
+				  about, NULL, err);
 }
 
 int kiln__store_tag(const struct kiln__images *images, const struct kiln__image_entry *entry,

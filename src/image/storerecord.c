@@ -53,6 +53,7 @@ static const struct brief_field {
 	{'P', true, "ports"},      {'O', true, "volumes"},
 };
 #define BRIEF_FIELDS (sizeof(brief_fields) / sizeof(brief_fields[0]))
+#define BRIEF_ARCH   'A' /* of the image, not of its process */
 #define BRIEF_REST   'J' /* labels and healthcheck, which few images have: an object of them */
 
 static void add_field(struct kiln__buf *buf, char letter, const char *text)
@@ -63,8 +64,9 @@ static void add_field(struct kiln__buf *buf, char letter, const char *text)
 	kiln__buf_add(buf, text, strlen(text) + 1);
 }
 
-static int print_brief(const json_t *process, struct kiln__buf *buf, kiln_error *err)
+static int print_brief(const json_t *about, struct kiln__buf *buf, kiln_error *err)
 {
+	const json_t *process = json_object_get(about, "process");
 	json_t *rest = json_pack("{s:O*, s:O*}", "labels", json_object_get(process, "labels"),
 				 "healthcheck", json_object_get(process, "healthcheck"));
 	kiln__autofree char *text = json_object_size(rest) ? json_dumps(rest, JSON_COMPACT) : NULL;
@@ -79,6 +81,7 @@ static int print_brief(const json_t *process, struct kiln__buf *buf, kiln_error 
 		json_array_foreach (value, k, item)
 			add_field(buf, brief_fields[i].letter, json_string_value(item));
 	}
+	add_field(buf, BRIEF_ARCH, json_string_value(json_object_get(about, "arch")));
 	add_field(buf, BRIEF_REST, text);
 	return buf->failed ? kiln__fail_nomem(err) : 0;
 }
@@ -116,6 +119,7 @@ int kiln__store_brief(const struct kiln__images *images, const char *digest, jso
 {
 	kiln__autofree char *path = kiln__store_path(images, "images", digest + 7, ".run");
 	kiln__autofree char *text = NULL;
+	const char *arch = NULL;
 	json_t *process;
 	size_t len;
 	int r = path ? kiln__os_read_file(path, MAX_ABOUT, &text, &len, err)
@@ -127,8 +131,11 @@ int kiln__store_brief(const struct kiln__images *images, const char *digest, jso
 		return kiln__store_load_json(path, MAX_ABOUT, ret, err);
 	process = json_object();
 	for (size_t at = 0; at < len; at += strlen(text + at) + 1)
-		take_field(process, text + at);
-	*ret = json_pack("{s:o}", "process", process);
+		if (text[at] == BRIEF_ARCH)
+			arch = text + at + 1;
+		else
+			take_field(process, text + at);
+	*ret = json_pack("{s:o, s:s*}", "process", process, "arch", arch);
 	return *ret ? 0 : kiln__fail_nomem(err);
 }
 
@@ -175,7 +182,7 @@ int kiln__store_save_about(const struct kiln__images *images, const json_t *abou
 
 	if (!run || !link || !root)
 		return kiln__fail(err, KILN_EPROTO, "kiln-image did not describe the image");
-	r = print_brief(json_object_get(about, "process"), &brief, err);
+	r = print_brief(about, &brief, err);
 	if (r == 0)
 		r = kiln__os_replace_file(run, brief.data ? brief.data : "", brief.len, 0600, true,
 					  err);

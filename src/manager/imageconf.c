@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "imageconf.h"
+#include "imageports.h"
 
 #include "buf.h"
 #include "cleanup.h"
@@ -85,29 +86,6 @@ static void merge_text(json_t *process, const char *key, const char *prefix, con
 
 	if (value && !json_object_get(process, key))
 		json_object_set_new(process, key, json_string(value));
-}
-
-/* "80/tcp", "53/udp", "8080": each on a free port. */
-static int publish(kiln_config *config, const json_t *ports, kiln_error *err)
-{
-	const json_t *item;
-	size_t i;
-	int r = 0;
-
-	json_array_foreach (ports, i, item) {
-		const char *text = json_string_value(item);
-		kiln__autofree char *port = text ? strndup(text, strcspn(text, "/")) : NULL;
-		bool udp = text && strstr(text, "/udp");
-		autojson *object = port ? json_pack("{s:i, s:s}", "guest_port", atoi(port),
-						    "protocol", udp ? "udp" : "tcp")
-					: NULL;
-		kiln__autofree char *value = object ? json_dumps(object, JSON_COMPACT) : NULL;
-
-		r = value ? kiln_config_set(config, "ports[]", value, err) : kiln__fail_nomem(err);
-		if (r < 0)
-			break;
-	}
-	return r;
 }
 
 /* Docker's: ["CMD", ARGUMENT...], ["CMD-SHELL", TEXT], ["NONE"]. Stolen by the caller; or NULL. */
@@ -252,7 +230,7 @@ int kiln__imageconf_apply(kiln_config *config, const struct kiln__image *image,
 	if (r == 0)
 		r = merge_volumes(config, json_object_get(process, "volumes"), err);
 	if (r == 0 && how->publish_all)
-		r = publish(config, json_object_get(process, "ports"), err);
+		r = kiln__imageports_publish(config, json_object_get(process, "ports"), err);
 	if (r < 0)
 		kiln__prefix(err, "%s", image->name);
 	return r;

@@ -379,6 +379,10 @@ static int resolve_all(struct kiln__resolving *resolving, const struct kiln__ima
 	if (resolving->config && !resolving->applied)
 		r = apply_image(images, resolving, err);
 	spec = resolving->spec;
+	/* An image is held by whoever made the VM name it; what is found of others is held here. */
+	if (r == 0 && resolving->held == KILN_FD_NONE &&
+	    (spec->root.kind == KILN__ROOT_DIRECTORY || spec->root.kind == KILN__ROOT_TAR))
+		r = kiln__store_hold_here(images, !images->only_cached, &resolving->held, err);
 	if (r == 0 && spec->firmware == KILN__FIRMWARE_NONE)
 		r = resolve_boot(images, spec, resolving->resolved, err);
 	if (r == 0)

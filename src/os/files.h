@@ -26,6 +26,12 @@ int64_t kiln__os_changed_ns(const struct stat *st);
 /* The clock that new changes are stamped by, which may be behind the wall clock, by a tick. */
 int64_t kiln__os_stamp_ns(void);
 
+/*
+ * Whether the open file still is the one of that name in @dir (AT_FDCWD: by path): of a lock file,
+ * which its last holder unlinks or renames.
+ */
+bool kiln__os_is_at(kiln_fd fd, kiln_fd dir, const char *name);
+
 /* Which device a device file is. */
 void kiln__os_device_numbers(const struct stat *st, uint32_t *ret_major, uint32_t *ret_minor);
 

@@ -3,6 +3,7 @@
 """cli_man_test.py KILN MANDIR: commands and options of --help and of the man pages are the same, in the same words."""
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -59,6 +60,33 @@ for verb in sorted(set(verbs) & existing):
     synopsis = [line.replace("*", "").strip() for line in section(text, "SYNOPSIS").splitlines()]
     if usage not in synopsis:
         failures.append(f"{verb}: the synopsis is not {usage!r}")
+
+# Examples: each begins on a line of its own (scdoc fills what is no literal block, and indents what follows a "++"), and is a command that there is.
+commands = 0
+for path in sorted(pages.glob("*.scd")):
+    examples = section(page(path.name), "EXAMPLES") if "\n# EXAMPLES\n" in page(path.name) else ""
+    verb = path.name[len("kiln-"):-len(".1.scd")]
+    if verb in ("disk", "image", "login", "pull", "run", "volume") and not examples.strip():
+        failures.append(f"{path.name}: no examples")
+    if "++\n" in examples:
+        failures.append(f"{path.name}: an example's line ends in ++")
+    for line in re.sub(r"\\+\n\s*", "", examples).splitlines():
+        if not re.match(r"(\t|[^\s].*\| )?kiln ", line):
+            continue
+        words = shlex.split(line[line.index("kiln "):].replace("\\_", "_"), comments=True)
+        words = words[:words.index("--")] if "--" in words else words
+        commands += 1
+        if words[1] not in verbs:
+            failures.append(f"{path.name}: there is no {words[1]!r}: {line.strip()}")
+            continue
+        known = {name for option in options_of_help(run_help(words[1])) for name in option[:2] if name}
+        given = {part for word in words[2:] if re.match(r"--?[a-z]", word, flags=re.I)
+                 for part in ([word.split("=")[0]] if word.startswith("--") else ["-" + letter for letter in word[1:]])}
+        differ(f"{path.name}: example {line.strip()!r}", set(), given - known)
+        if words[1] in ("disk", "image", "volume") and not re.search(rf"^\*{words[2]}\*", page(f"kiln-{words[1]}.1.scd"), flags=re.M):
+            failures.append(f"{path.name}: kiln {words[1]} has no {words[2]!r}")
+if commands < 25:
+    failures.append(f"only {commands} examples were understood by this test")
 
 print("\n".join(failures) or f"{len(verbs)} pages agree with --help")
 sys.exit(1 if failures else 0)

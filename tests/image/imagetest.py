@@ -122,6 +122,13 @@ class Home:
                 assert f"KILN_HOME={self.dir}/home".encode() not in environ.split(b"\0"), (entry / "cmdline").read_bytes()
 
 
+def helper_of(process):
+    """The one process that @process has begun."""
+    [pid] = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "kiln-image"
+    return int(pid)
+
+
 # --- images made by hand ------------------------------------------------------------------------------
 
 def tar_of(entries, **kwargs):

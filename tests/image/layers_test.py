@@ -309,6 +309,37 @@ def test_memory():
             assert used < 200 << 10, used
 
 
+def test_a_layer_that_changes_between_its_two_readings():
+    """What the second reading gives is verified, too: contents that nobody's digest stands for make no root."""
+    def layer(first, last):
+        return tar_of([entry("a", data=first * 5000), entry("z", data=b"whatever"), entry("tail", DIR, mtime=last)])
+    image = Image([layer(b"a", 1), tar_of([entry("dir", DIR)])], packed=False)
+    below, above = [item["digest"][7:] for item in image.manifest["layers"]]
+    for change, whole in ((layer(b"a", 1), True), (layer(b"b", 1), False), (layer(b"a", 2), False)):
+        with tempfile.TemporaryDirectory() as name:
+            layout, out = pathlib.Path(name) / "layout", pathlib.Path(name) / "out"
+            image.layout(layout)
+            blobs = layout / "blobs/sha256"
+            content = (blobs / above).read_bytes()
+            (blobs / above).unlink()
+            os.mkfifo(blobs / above)
+            with open(out, "w+b") as file:
+                directory = os.open(blobs, os.O_RDONLY)
+                process = subprocess.Popen([HELPER, "layers", "--dir", str(directory), "--output", str(file.fileno()), "--name", "image", image.digest],
+                                           pass_fds=(directory, file.fileno()), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                os.close(directory)
+            # The one above is read for the first time when the one below has been: a pipe tells when, and holds it up.
+            with open(blobs / above, "wb") as pipe:
+                (blobs / "other").write_bytes(change)
+                (blobs / "other").rename(blobs / below)
+                pipe.write(content)
+            _, err = process.communicate(timeout=120)
+            if whole:
+                assert process.returncode == 0, err
+            else:
+                assert process.returncode == 1 and "changed while it was read" in err and "layer 1 of 2" in err, (process.returncode, err)
+
+
 def facts(root):
     """All that two trees must agree on: path to mode, owner, mtime, links, attributes, contents."""
     found, inodes = {}, {}

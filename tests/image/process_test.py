@@ -124,6 +124,29 @@ def test_health():
         home.refused("create", "--rootfs", home.dir, "--health-cmd", "true", words=("health.command", "needs a process"))
 
 
+def test_exposed_ports():
+    """By docker's rules: ranges, any of its protocols, TCP where none is said; what the user publishes stays where he wants it."""
+    with Home() as home:
+        def ports(image, *options):
+            config = inspect(home, home.ok("create", *options, image).strip())["config"]
+            return sorted((p["guest_port"], p.get("protocol", "tcp"), p.get("host_port", 0)) for p in config.get("ports", []))
+        image = load(home, "ports", ExposedPorts={"80/tcp": {}, "80": {}, "53/udp": {}, "53/TCP": {}, "8000-8002/udp": {}, "9000-9000": {}, "65535/": {}})
+        assert ports(image) == []
+        exposed = [(53, "tcp", 0), (53, "udp", 0), (80, "tcp", 0), (8000, "udp", 0), (8001, "udp", 0), (8002, "udp", 0), (9000, "tcp", 0), (65535, "tcp", 0)]
+        assert ports(image, "-P") == exposed, ports(image, "-P")
+        assert ports(image, "-P", "-p", "8080:80", "-p", "5353:53/udp") == sorted(
+            {**{p[:2]: p for p in exposed}, (80, "tcp"): (80, "tcp", 8080), (53, "udp"): (53, "udp", 5353)}.values())
+        home.refused("create", "--network", "none", "-P", image, words=("no network",))
+        config = inspect(home, home.ok("create", "-P", load(home, "none")).strip())["config"]
+        assert "networks" not in config, "nothing is exposed"
+        for i, (text, *words) in enumerate((("132/sctp", "SCTP", "-p"), ("8000-7999", "no port"), ("0/tcp", "no port"), ("65536", "no port"), ("80/icmp", "no port"),
+                                            ("-80", "no port"), ("80-", "no port"), ("123456", "no port"), ("http", "no port"), ("80 ", "no port"), ("", "no port"),
+                                            ("80/tcp/udp", "no port"), ("1-65535", "ports"))):
+            image = load(home, f"bad{i}", ExposedPorts={text: {}})
+            home.refused("create", "-P", image, words=(f'it exposes "{text}"', *words))
+            home.ok("create", image)
+
+
 def test_volumes():
     with Home() as home:
         image = load(home, "volumes", Volumes={"/data": {}, "/other": {}})

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, main, need, sha256
+from imagetest import ARCH, Home, KILN, OCI_INDEX, OCI_MANIFEST, Registry, SOAK, big_image, entry, helper_of, main, need, sha256, tar_of
 
 
 def test_a_pull_and_what_there_is_to_see_of_it():
@@ -116,6 +116,27 @@ def test_names_and_digests():
         assert about["digest"] == other.digest
         home.ok("image", "rm", digits)
         assert sorted(home.ok("image", "ls", "-q").split()) == sorted([image.digest, other.digest])
+
+
+def test_a_digest_alone():
+    """It means an image that is here, and is nothing that could be pulled: no registry is asked for a repository "sha256"."""
+    image = big_image(1)
+    with Home() as home, Registry() as registry:
+        reference = registry.add(image)
+        (home.dir / ".config/containers").mkdir(parents=True)
+        (home.dir / ".config/containers/registries.conf").write_text(f'unqualified-search-registries = ["{registry.host}"]\n')
+        home.refused("create", image.digest, "true", words=(f"no image {image.digest} here", "NAME@sha256:"))
+        home.refused("pull", image.digest, words=("does not say where the image is", "NAME@sha256:"))
+        assert not registry.requests
+        home.ok("pull", reference)
+        asked = len(registry.requests)
+        home.refused("pull", image.digest, words=("NAME@sha256:",))
+        for i, pull in enumerate(([], ["--pull", "never"])):
+            config = json.loads(home.ok("inspect", home.ok("create", *pull, "--name", f"v{i}", image.digest, "true").strip()))[0]["config"]
+            assert config["root"]["image"] == f"{reference}@{image.digest}", config
+        assert len(registry.requests) == asked
+        home.refused("image", "tag", reference, image.digest, words=("digest without the name",))
+        home.refused("image", "inspect", "sha256:" + "1" * 64, words=("no image sha256:1111",))
 
 
 class Locked:
@@ -226,6 +247,56 @@ def test_prune_beside_what_makes_a_vm():
                 home.ok("rm", "-f", out.strip())
 
 
+def test_roots_of_what_is_no_image():
+    """prune takes what nothing leads to: roots of archives as they were once. With --all also those of archives and directories that no VM has."""
+    def root_of(home, path):
+        before = set(home.objects())
+        vm = home.ok("create", "--rootfs", path, "--backend", "qemu", "--", "/none").strip()
+        home.kiln("start", vm)  # it ends at once: there is no such program
+        new, = [p for p in set(home.objects()) - before if p.name.startswith("root-")]
+        return vm, new
+    with Home() as home:
+        def tree(name):
+            (home.dir / name).mkdir()
+            (home.dir / name / "file").write_bytes(os.urandom(100_000))
+            return home.dir / name
+
+        def archive(name):
+            (home.dir / name).write_bytes(tar_of([entry("file", data=os.urandom(100_000))]))
+            os.utime(home.dir / name, (1, 1))
+            time.sleep(0.05)  # a change younger than the clock's tick is not put on record
+            return home.dir / name
+        kept, gone = root_of(home, tree("kept")), root_of(home, tree("gone"))
+        kept_tar, gone_tar, old_tar = [root_of(home, archive(name)) for name in ("kept.tar", "gone.tar", "old.tar")]
+        index = home.dir / "home/images/index"
+        led_to = lambda: {os.readlink(p).split("/")[-1] for p in index.iterdir() if p.name.startswith("root-")}
+        assert led_to() == {kept_tar[1].name, gone_tar[1].name, old_tar[1].name}
+        # What another version of kiln made, and an archive's root that no record leads to.
+        other = home.dir / "home/images/objects" / kept[1].name.replace("root-1-", "root-0-")
+        other.write_bytes(b"old")
+        [record] = [p for p in index.iterdir() if os.readlink(p).endswith(old_tar[1].name)]
+        record.unlink()
+        home.ok("rm", "-f", gone[0], gone_tar[0], old_tar[0])
+        home.ok("image", "prune")
+        assert not other.exists() and not old_tar[1].exists()
+        assert all(path.exists() for _, path in (kept, gone, kept_tar, gone_tar))
+        home.ok("image", "prune", "--all")
+        assert kept[1].exists() and kept_tar[1].exists() and not gone[1].exists() and not gone_tar[1].exists()
+        assert led_to() == {kept_tar[1].name}, "a record leads nowhere"
+        # A directory that changed since: what was made of it is nobody's. What is asked for again is made again.
+        (home.dir / "kept/file").write_bytes(b"new")
+        home.ok("image", "prune", "--all")
+        assert not kept[1].exists() and kept_tar[1].exists()
+        # Who starts a VM waits for who removes: what it finds is not taken from under it.
+        with Locked(home) as lock:
+            starting = home.popen("start", kept_tar[0], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            assert lock.waited_for(starting), "a root was taken while somebody removed roots"
+        starting.wait(60)
+        home.ok("rm", "-f", kept[0], kept_tar[0])
+        home.ok("image", "prune", "--all")
+        assert not [p for p in home.objects() if p.name.startswith("root-")] and led_to() == set()
+
+
 def test_ten_processes_download_each_layer_once():
     image = big_image(5, 700_000)
 
@@ -246,17 +317,43 @@ def test_ten_processes_download_each_layer_once():
         home.no_process_left()
 
 
+def kill_one(process, helper):
+    """SIGKILL to kiln, or to kiln-image, which then is told of as that: whether it was there to be killed. Nothing is left of either."""
+    victim = None
+    if helper:
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in children:
+            try:
+                # A pidfd, since what has ended by now may be another process by its number.
+                victim = os.pidfd_open(int(pid))
+                if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() != "kiln-image":
+                    raise ProcessLookupError
+                signal.pidfd_send_signal(victim, signal.SIGKILL)
+            except (OSError, ProcessLookupError):
+                victim = None
+    if victim is None:
+        process.kill()
+    _, err = process.communicate(timeout=60)
+    if victim is not None:
+        os.close(victim)
+        # It may have been ending by itself.
+        assert process.returncode == 0 or process.returncode == 125 and "killed by signal 9" in err, (process.returncode, err)
+    return victim is not None and process.returncode == 125
+
+
 def test_killed_at_any_moment():
-    """After each SIGKILL the store is whole, and the next pull gets what is missing, and no byte of a whole layer again."""
+    """After each SIGKILL, to kiln and to kiln-image by turns, the store is whole, and the next pull gets what is missing, and no byte of a whole layer again."""
     rng = random.Random(11)
     kills = 50 if SOAK else 12
-    resumed = 0
+    resumed = helpers = 0
     for i in range(kills):
         image = big_image(3, 600_000)
+        begun = threading.Event()
 
-        def hook(handler):
+        def hook(handler, begun=begun):
             if "/blobs/" not in handler.path:
                 return False
+            begun.set()
             data = registry.blobs[handler.path.split("/")[-1]]
             at = int((handler.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])
             handler.send_response(206 if at else 200)
@@ -270,10 +367,12 @@ def test_killed_at_any_moment():
             return True
         with Home() as home, Registry(hook) as registry:
             reference = registry.add(image)
-            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(rng.random() * 0.25)
-            process.kill()
-            process.wait()
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            # Half of them within the download, which is shorter than what is before and behind it.
+            if i % 4 > 1:
+                assert begun.wait(60)
+            time.sleep(rng.random() * (0.06 if i % 4 > 1 else 0.25))
+            helpers += kill_one(process, i % 2)
             until = time.monotonic() + 10
             while time.monotonic() < until:
                 try:
@@ -298,14 +397,8 @@ def test_killed_at_any_moment():
             assert not list((home.store / "blobs/sha256").glob("*.partial"))
             assert len([p for p in home.objects() if "chain" in p.name]) == 1
     assert resumed, "no pull was killed within a layer"
-    print(f"shown: {kills} pulls killed, the store whole each time; {resumed} layers taken up where they were cut")
-
-
-def helper_of(process):
-    """The one process that @process has begun."""
-    [pid] = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "kiln-image"
-    return int(pid)
+    assert helpers, "no kiln-image was killed"
+    print(f"shown: {kills} pulls killed ({helpers} by their kiln-image), the store whole each time; {resumed} layers taken up where they were cut")
 
 
 def test_killed_within_a_layer():
@@ -358,7 +451,7 @@ def test_a_root_killed_at_any_moment():
     """The same of a root's making: nothing half made is there, the store is whole, and the next to ask makes it without the registry."""
     rng = random.Random(12)
     kills = 50 if SOAK else 8
-    cut = 0
+    cut = helpers = 0
     with Home() as home, Registry() as registry:
         reference = registry.add(big_image(3, 12_000_000))
         home.ok("pull", reference)
@@ -369,13 +462,12 @@ def test_a_root_killed_at_any_moment():
         home.ok("pull", reference)
         takes = time.monotonic() - began
         assert root.read_bytes() == whole
-        for _ in range(kills):
+        for i in range(kills):
             root.unlink()
             asked = registry.count("/blobs/")
-            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = home.popen("pull", reference, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             time.sleep(rng.random() * takes)
-            process.kill()
-            process.wait()
+            helpers += kill_one(process, i % 2)
             until = time.monotonic() + 10
             while time.monotonic() < until:
                 try:
@@ -390,8 +482,8 @@ def test_a_root_killed_at_any_moment():
             assert root.read_bytes() == whole and registry.count("/blobs/") == asked, "asked for what is here"
             left = [str(p) for p in (home.dir / "home/images").rglob("*") if p.is_file() and (p.parent.name == "tmp" or p.name.endswith(".partial"))]
             assert not left, left
-    assert cut > kills // 3, cut
-    print(f"shown: {kills} makings of a root killed, {cut} of them before it was there; the store whole each time")
+    assert cut > kills // 3 and helpers, (cut, helpers)
+    print(f"shown: {kills} makings of a root killed ({helpers} by their kiln-image), {cut} of them before it was there; the store whole each time")
 
 
 def test_a_download_goes_on_where_it_ended():
@@ -473,6 +565,27 @@ def test_names_of_several_platforms():
         assert here.digest in home.ok("pull", f"{reference}@{sha256(index)}")
         config = json.loads(home.ok("inspect", home.ok("create", "--platform", f"linux/{foreign}", reference, "x").strip()))[0]["config"]
         assert config["root"]["image"].endswith(other.digest), config
+        # A manifest's digest stands for one architecture, whatever else is asked for; nobody is asked then.
+        asked = len(registry.requests)
+        for pinned in (f"{registry.host}/test@{other.digest}", other.digest):
+            home.refused("create", pinned, "x", words=(f"is an image for {foreign}, not for {ARCH}", f"--platform linux/{foreign}"))
+            home.ok("create", "--platform", f"linux/{foreign}", pinned, "x")
+        home.refused("create", "--platform", f"linux/{foreign}", f"{registry.host}/test@{here.digest}", "x", words=(f"image for {ARCH}",))
+        assert len(registry.requests) == asked
+        # What is told and done of images that are here is of the one that is asked for; of this machine's where none is.
+        for options, image in (([], here), (["--platform", f"linux/{ARCH}"], here), (["--platform", f"linux/{foreign}"], other)):
+            [about] = json.loads(home.ok("image", "inspect", *options, reference))
+            assert about["digest"] == image.digest, (options, about)
+            if options:
+                assert home.ok("image", "ls", "-q", *options).split().count(image.digest) == len(home.ok("image", "ls", "-q", *options).split())
+        home.refused("image", "inspect", "--platform", f"linux/{ARCH}", other.digest, words=(f"for linux/{ARCH} here",))
+        home.ok("image", "tag", "--platform", f"linux/{foreign}", reference, "foreign:1")
+        assert json.loads(home.ok("image", "inspect", "foreign:1"))[0]["digest"] == other.digest
+        home.refused("image", "inspect", "--platform", f"linux/{ARCH}", "foreign:1", words=("no image docker.io/library/foreign:1 for",))
+        home.ok("rm", "-f", *home.ok("ls", "-aq").split())
+        home.ok("image", "rm", "--platform", f"linux/{foreign}", reference)
+        assert json.loads(home.ok("image", "inspect", reference))[0]["digest"] == here.digest
+        home.verify()
 
 
 def test_progress():

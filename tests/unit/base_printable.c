@@ -4,6 +4,7 @@
 #include "printable.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void assert_becomes(const char *from, const char *to)
@@ -58,12 +59,33 @@ static void what_is_no_utf8_goes(void **state)
 	assert_becomes("\xe6\x1b[2J", "??[2J"); /* a control within a sequence */
 }
 
+static void json_is_escaped_where_it_must_be(void **state)
+{
+	static const char *const documents[][2] = {
+		{"{\"a\":\"\xc2\x9b\"}", "{\"a\":\"\\u009b\"}"},
+		{"\"\x7f\xc2\x80\xc2\x9f\"", "\"\\u007f\\u0080\\u009f\""},
+		{"\"\xc2\xa0\xc3\xa4\xe2\x82\xac\\n\"", "\"\xc2\xa0\xc3\xa4\xe2\x82\xac\\n\""},
+		{"\xc2", "\xc2"}, /* cut: nothing behind the end is looked at */
+		{"", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(documents) / sizeof(documents[0]); i++) {
+		char *shown = kiln__printable_json(documents[i][0]);
+
+		assert_non_null(shown);
+		assert_string_equal(shown, documents[i][1]);
+		free(shown);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(text_stays_as_it_is),
 		kiln_test(control_characters_of_both_ranges_go),
 		kiln_test(what_is_no_utf8_goes),
+		kiln_test(json_is_escaped_where_it_must_be),
 	};
 
 	return cmocka_run_group_tests_name("base_printable", tests, NULL, NULL);

@@ -44,8 +44,7 @@ int kiln__firecracker_config(const struct kiln__spec *spec, const char *vsock, j
  * vsock device's socket, or NULL. KILN_ENOTSUP if @version cannot be told of that.
  */
 int kiln__firecracker_load(const struct kiln__spec *spec, const char *vsock, bool tracks,
-			   unsigned version,
-			   struct kiln__api_steps *steps, kiln_error *err);
+			   unsigned version, struct kiln__api_steps *steps, kiln_error *err);
 
 /* The request that writes one. */
 /* @base: NULL, or what of the memory has changed since that is written over a copy of it. */

@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include "err.h"
+#include "files.h"
 #include "syscalls.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <limits.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* F_SETFD is for what was inherited, before anything else. */
@@ -24,6 +26,14 @@ void kiln__os_close(kiln_fd fd)
 	if (fd >= 0)
 		close(fd);
 	errno = saved;
+}
+
+bool kiln__os_is_at(kiln_fd fd, kiln_fd dir, const char *name)
+{
+	struct stat by_fd, by_name;
+
+	return fstat(fd, &by_fd) == 0 && fstatat(dir, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       by_fd.st_ino == by_name.st_ino && by_fd.st_dev == by_name.st_dev;
 }
 
 ssize_t kiln__os_read(kiln_fd fd, void *bytes, size_t len)

@@ -86,6 +86,7 @@ static void what_is_no_name_is_refused(void **state)
 		"a/../b",
 		"a@",
 		"@sha256:" HEX,
+		"sha256:" HEX,
 		"a@sha256:" HEX "0",
 		"a@sha256:0",
 		"a@md5:" HEX,
