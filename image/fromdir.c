@@ -150,7 +150,7 @@ static int copy_file(struct scan *scan, kiln_fd dir, const char *name, const str
 	rc = squash_begin_file(scan->making->squash, inode, err);
 	if (!rc)
 		rc = copy_contents(scan, fd, (uint64_t)info->st_size, err);
-	return rc ? rc : squash_end_file(scan->making->squash, err);
+	return rc ? rc : squash_end_file(scan->making->squash, &scan->making->tree, err);
 }
 
 static int copy_target(struct scan *scan, kiln_fd dir, const char *name, struct inode *inode,
@@ -194,7 +194,8 @@ static int copy_xattrs(struct scan *scan, kiln_fd dir, const char *name, struct 
 				      err);
 		scan->making->xattrs += rc == 1;
 	}
-	return rc < 0 ? rc : squash_end_xattrs(scan->making->squash, inode, err);
+	return rc < 0 ? rc
+		      : squash_end_xattrs(scan->making->squash, &scan->making->tree, inode, err);
 }
 
 /* --- walking ------------------------------------------------------------------------------ */

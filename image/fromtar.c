@@ -65,7 +65,7 @@ int root_copy_file(struct making *making, struct archive *archive, struct archiv
 	rc = squash_begin_file(making->squash, inode, err);
 	if (!rc)
 		rc = copy_data(making, archive, path, archive_entry_size(entry), err);
-	return rc ? rc : squash_end_file(making->squash, err);
+	return rc ? rc : squash_end_file(making->squash, &making->tree, err);
 }
 
 /*
@@ -105,7 +105,7 @@ int root_copy_xattrs(struct making *making, struct archive_entry *entry, const c
 		else
 			making->xattrs += rc == 1;
 	}
-	return rc < 0 ? rc : squash_end_xattrs(making->squash, inode, err);
+	return rc < 0 ? rc : squash_end_xattrs(making->squash, &making->tree, inode, err);
 }
 
 static int copy_target(struct making *making, struct archive_entry *entry, const char *path,

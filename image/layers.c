@@ -234,6 +234,9 @@ int command_layers(const struct request *request, kiln_error *err)
 	tree_done(&layers.making.tree);
 	manifest_done(&layers.manifest);
 	json_decref(layers.described);
+	if (r == KILN_ENOMEM)
+		kiln__hint(err, "an image's root is made in less than 200 MiB: its names, its "
+				"attributes and what its layers are unpacked with");
 	if (r < 0)
 		return r;
 	return report_result(json_pack("{s:I, s:I, s:I, s:o}", "size", (json_int_t)size, "entries",

@@ -50,16 +50,24 @@ extern const struct kiln__jail_filter image_filter; /* made at build time */
 /* Weak: the program that the filter of the other roles is made of has no network. */
 extern int network_run(struct request *request, kiln_error *err) __attribute__((weak));
 
+/* With the programs' and libraries' own pages less than 200 MiB, whatever an image is made of. */
+#define LAYERS_MEMORY (UINT64_C(184) << 20)
+
 static const struct command {
 	const char *name;
 	int (*run)(const struct request *request, kiln_error *err);
 	bool reads_all; /* --dir is a tree of the user's */
 	bool replaces;  /* in --output-dir */
+	uint64_t memory;
 } commands[] = {
-	{"root", command_root, true, false},       {"kernel", command_kernel, true, false},
-	{"package", command_package, true, false}, {"initramfs", command_initramfs, true, false},
-	{"layers", command_layers, false, false},  {"load", command_load, true, true},
-	{"save", command_save, false, false},      {"seed", command_seed, true, false},
+	{"root", command_root, .reads_all = true},
+	{"kernel", command_kernel, .reads_all = true},
+	{"package", command_package, .reads_all = true},
+	{"initramfs", command_initramfs, .reads_all = true},
+	{"layers", command_layers, .memory = LAYERS_MEMORY},
+	{"load", command_load, .reads_all = true, .replaces = true},
+	{"save", command_save},
+	{"seed", command_seed, .reads_all = true},
 };
 
 static int parse_number(const char *option, const char *text, uint64_t max, uint64_t *ret,
@@ -192,6 +200,7 @@ static int confine(const struct command *command, const struct request *request,
 	struct sandbox sandbox = {
 		.places = places,
 		.threads = request->squash.threads,
+		.memory = command->memory,
 		.reads_all = command->reads_all && request->dir != KILN_FD_NONE,
 		.filter = &image_filter,
 	};

@@ -24,7 +24,7 @@ static void remove_lower(struct plan *plan, struct entry *entry);
  */
 static void clear_lower(struct plan *plan, struct inode *dir)
 {
-	const uint16_t mark = (uint16_t)(plan->layer + 1);
+	const uint32_t mark = plan->layer + 1u;
 	struct entry *next;
 
 	if (dir->cleared == mark)
@@ -176,7 +176,8 @@ static int add_inode(struct plan *plan, struct archive_entry *entry, const char 
 		return r;
 	inode->layer = plan->layer;
 	inode->position = plan->position;
-	inode->size = type == AE_IFREG ? (uint64_t)archive_entry_size(entry) : 0;
+	if (type == AE_IFREG)
+		inode->size = (uint64_t)archive_entry_size(entry);
 	inode->unread = type == AE_IFREG || archive_entry_xattr_count(entry) ||
 			archive_entry_acl_types(entry);
 	if (archive_entry_size(entry) < 0)
@@ -278,6 +279,11 @@ static void mark_kept(struct tree *tree)
 	tree->root->kept = true;
 }
 
+static bool is_wanted(const struct inode *inode, uint8_t layer)
+{
+	return inode->kept && inode->unread && inode->layer == layer;
+}
+
 int plan_wanted(struct plan *plan, uint8_t layer, struct inode ***ret, kiln_error *err)
 {
 	struct tree *tree = &plan->making->tree;
@@ -285,15 +291,15 @@ int plan_wanted(struct plan *plan, uint8_t layer, struct inode ***ret, kiln_erro
 	size_t count = 0;
 
 	mark_kept(tree);
-	for (struct inode *inode = tree->inodes; inode; inode = inode->next)
-		count += inode->kept && inode->unread && inode->layer == layer;
+	for (size_t i = 0; i < tree->inode_count; i++)
+		count += is_wanted(tree_inode(tree, i), layer);
 	wanted = calloc(count + 1, sizeof(*wanted));
 	if (!wanted)
 		return kiln__fail_nomem(err);
 	count = 0;
-	for (struct inode *inode = tree->inodes; inode; inode = inode->next)
-		if (inode->kept && inode->unread && inode->layer == layer)
-			wanted[count++] = inode;
+	for (size_t i = 0; i < tree->inode_count; i++)
+		if (is_wanted(tree_inode(tree, i), layer))
+			wanted[count++] = tree_inode(tree, i);
 	qsort(wanted, count, sizeof(*wanted), by_position);
 	*ret = wanted;
 	return 0;

@@ -16,6 +16,7 @@
 #include "syscalls.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/resource.h>
 
 /* Memory; glibc's qsort() asks how much there is. Nothing becomes executable any more. */
@@ -36,26 +37,40 @@ KILN__SYSCALLS(write, close, exit, exit_group);
 KILN__SYSCALLS_OF_SANITIZERS;
 
 /*
- * Bounds on what an input can cost whoever has it read. Memory: a root image of a million
- * entries takes about 400 MiB; compressors have some MiB a thread. Time, of all threads: xz or zstd
- * of the largest root image that is allowed.
+ * Bounds on what an input can cost whoever has it read. Memory: a kernel is unpacked there whole,
+ * and compressors have some MiB a thread; a role that says how much it takes has that and its
+ * threads' stacks, which count by their size and take next to nothing. Time, of all threads: xz or
+ * zstd of the largest root image that is allowed.
  */
 #define MAX_MEMORY  (UINT64_C(2) << 30)
 #define MAX_CPU     3600
 #define THREAD_ROOM (UINT64_C(16) << 20)
 
-static int set_limits(unsigned threads, kiln_error *err)
+static uint64_t stack_size(void)
+{
+	pthread_attr_t attributes;
+	size_t size = 0;
+
+	if (pthread_attr_init(&attributes) || pthread_attr_getstacksize(&attributes, &size))
+		return 0;
+	pthread_attr_destroy(&attributes);
+	return size;
+}
+
+static int set_limits(const struct sandbox *sandbox, kiln_error *err)
 {
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 	const rlim_t memory = RLIM_INFINITY; /* its shadow is as large as the address space */
 #else
-	const rlim_t memory = MAX_MEMORY + threads * THREAD_ROOM;
+	const rlim_t memory = sandbox->memory ? sandbox->memory + sandbox->threads * stack_size()
+					      : MAX_MEMORY + sandbox->threads * THREAD_ROOM;
 #endif
 	const struct rlimit bytes = {memory, memory};
 	/* The soft one ends it by a signal that tells why; the hard one in any case. */
 	const struct rlimit seconds = {MAX_CPU, MAX_CPU + 5};
 
-	(void)threads;
+	(void)sandbox;
+	(void)stack_size;
 	if (setrlimit(RLIMIT_DATA, &bytes) || setrlimit(RLIMIT_CPU, &seconds))
 		return kiln__fail_errno(err, errno, "kiln-image cannot limit itself");
 	return 0;
@@ -73,7 +88,7 @@ int sandbox_enter(const struct sandbox *sandbox, kiln_error *err)
 		.filter = sandbox->filter,
 	};
 	struct kiln__jail_report report;
-	int r = set_limits(sandbox->threads, err);
+	int r = set_limits(sandbox, err);
 
 	if (r == 0)
 		r = kiln__os_jail(&jail, &report, err);

@@ -7,12 +7,14 @@
 #include "jail.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct sandbox {
 	const struct kiln__jail_place *places; /* all that can still be reached by name */
 	size_t place_count;
 	unsigned threads;
-	bool reads_all; /* whatever the owner: a directory tree of the user's */
+	uint64_t memory; /* bytes that may be written to, but for threads' stacks; 0: plenty */
+	bool reads_all;  /* whatever the owner: a directory tree of the user's */
 	bool network;
 	const struct kiln__jail_filter *filter;
 };

@@ -37,8 +37,17 @@ KILN__SYSCALLS(pread64, pwrite64, ftruncate);
 /* A multiple of the file system's and virtio-blk's blocks. */
 #define PADDING 4096
 
-/* Of all files together, values of attributes. */
-#define MAX_XATTRS ((size_t)64 << 20)
+/* Blocks that wait for a worker or for their place, together. */
+#define MAX_BACKLOG (16u << 20)
+
+/* What libsquashfs keeps of each attribute besides its name and the value as text, twice as long.
+ */
+#define XATTR_EXTRA 200
+
+/* A file's inode in memory, with what the allocator adds. */
+#define FILE_EXTRA (sizeof(sqfs_inode_generic_t) + 32)
+
+#define MAX_UNPACKED 4096 /* files whose inodes libsquashfs may still write to */
 
 /* The image file as libsquashfs wants it; it keeps the reason of a failure. */
 struct file {
@@ -59,7 +68,11 @@ struct squash {
 	sqfs_block_processor_t *processor;
 	sqfs_id_table_t *ids;
 	sqfs_xattr_writer_t *xattrs;
-	size_t xattr_bytes;
+	size_t xattr_bytes;    /* of the set that is being made */
+	uint32_t xattr_count;  /* sets so far */
+	struct inode *current; /* file that is being written */
+	struct inode *unpacked[MAX_UNPACKED];
+	size_t unpacked_count;
 	sqfs_meta_writer_t *inode_table;
 	sqfs_meta_writer_t *dir_table;
 	sqfs_dir_writer_t *dirs;
@@ -196,6 +209,8 @@ static int make_writers(struct squash *squash, const struct squash_options *opti
 	};
 	int rc;
 
+	if (desc.max_backlog > MAX_BACKLOG / options->block_size)
+		desc.max_backlog = MAX_BACKLOG / options->block_size;
 	squash->blocks = sqfs_block_writer_create(&squash->file.base, PADDING, 0);
 	squash->fragments = sqfs_frag_table_create(0);
 	squash->ids = sqfs_id_table_create(0);
@@ -268,6 +283,7 @@ int squash_begin_file(struct squash *squash, struct inode *inode, kiln_error *er
 	int rc = sqfs_block_processor_begin_file(squash->processor, &inode->sqfs, NULL,
 						 squash->flags);
 
+	squash->current = inode;
 	return rc ? fail(squash, rc, "file data", err) : 0;
 }
 
@@ -278,15 +294,51 @@ int squash_append(struct squash *squash, const void *bytes, size_t len, kiln_err
 	return rc ? fail(squash, rc, "file data", err) : 0;
 }
 
-int squash_end_file(struct squash *squash, kiln_error *err)
+/*
+ * Of most files in most images libsquashfs's inode says no more than a fragment and the place in
+ * it, which an inode of ours has room for; those of the others stay, and count.
+ */
+static int pack(struct inode *inode, struct tree *tree, kiln_error *err)
+{
+	sqfs_inode_generic_t *sqfs = inode->sqfs;
+
+	if (sqfs->base.type != SQFS_INODE_FILE || sqfs->payload_bytes_used)
+		return tree_charge(tree, FILE_EXTRA + sqfs->payload_bytes_available, err);
+	inode->size = sqfs->data.file.file_size;
+	inode->fragment = sqfs->data.file.fragment_index;
+	inode->fragment_offset = sqfs->data.file.fragment_offset;
+	inode->packed = true;
+	sqfs_free(sqfs);
+	return 0;
+}
+
+/* Once their workers are done, and not before, libsquashfs leaves its inodes alone. */
+static int pack_all(struct squash *squash, struct tree *tree, kiln_error *err)
+{
+	int rc = sqfs_block_processor_sync(squash->processor);
+
+	if (rc)
+		return fail(squash, rc, "file data", err);
+	for (size_t i = 0; i < squash->unpacked_count && !rc; i++)
+		rc = pack(squash->unpacked[i], tree, err);
+	squash->unpacked_count = 0;
+	return rc;
+}
+
+int squash_end_file(struct squash *squash, struct tree *tree, kiln_error *err)
 {
 	int rc = sqfs_block_processor_end_file(squash->processor);
 
-	return rc ? fail(squash, rc, "file data", err) : 0;
+	if (rc)
+		return fail(squash, rc, "file data", err);
+	squash->unpacked[squash->unpacked_count++] = squash->current;
+	return squash->unpacked_count < MAX_UNPACKED ? 0 : pack_all(squash, tree, err);
 }
 
 void squash_free_file(struct inode *inode)
 {
+	if (!S_ISREG(inode->mode) || inode->packed)
+		return;
 	sqfs_free(inode->sqfs);
 	inode->sqfs = NULL;
 }
@@ -295,31 +347,33 @@ int squash_begin_xattrs(struct squash *squash, kiln_error *err)
 {
 	int rc = sqfs_xattr_writer_begin(squash->xattrs, 0);
 
+	squash->xattr_bytes = 0;
 	return rc ? fail(squash, rc, "extended attributes", err) : 0;
 }
 
 int squash_add_xattr(struct squash *squash, const char *name, const void *value, size_t size,
 		     kiln_error *err)
 {
-	int rc;
+	int rc = sqfs_xattr_writer_add(squash->xattrs, name, value, size);
 
-	/* libsquashfs keeps them all in memory, as text of twice the length. */
-	if (size > MAX_XATTRS - squash->xattr_bytes)
-		return kiln__fail(err, KILN_EOVERFLOW,
-				  "its extended attributes are more than %zu MiB",
-				  MAX_XATTRS >> 20);
-	squash->xattr_bytes += size;
-	rc = sqfs_xattr_writer_add(squash->xattrs, name, value, size);
+	squash->xattr_bytes += 2 * size + strlen(name) + XATTR_EXTRA;
 	if (rc == SQFS_ERROR_UNSUPPORTED)
 		return 1;
 	return rc ? fail(squash, rc, "extended attributes", err) : 0;
 }
 
-int squash_end_xattrs(struct squash *squash, struct inode *inode, kiln_error *err)
+int squash_end_xattrs(struct squash *squash, struct tree *tree, struct inode *inode,
+		      kiln_error *err)
 {
 	int rc = sqfs_xattr_writer_end(squash->xattrs, &inode->xattr);
 
-	return rc ? fail(squash, rc, "extended attributes", err) : 0;
+	if (rc)
+		return fail(squash, rc, "extended attributes", err);
+	/* A set that another inode has already takes nothing. */
+	if (inode->xattr == 0xffffffff || inode->xattr < squash->xattr_count)
+		return 0;
+	squash->xattr_count = inode->xattr + 1;
+	return tree_charge(tree, squash->xattr_bytes, err);
 }
 
 /* --- the tree ------------------------------------------------------------------------------ */
@@ -350,12 +404,28 @@ static int make_dir(struct squash *squash, const struct inode *dir, sqfs_inode_g
 	return 0;
 }
 
+static sqfs_inode_generic_t *unpack(const struct inode *inode)
+{
+	sqfs_inode_generic_t *sqfs = calloc(1, sizeof(*sqfs));
+
+	if (!sqfs)
+		return NULL;
+	sqfs->base.type = SQFS_INODE_FILE;
+	sqfs->data.file.file_size = (sqfs_u32)inode->size;
+	sqfs->data.file.fragment_index = inode->fragment;
+	sqfs->data.file.fragment_offset = inode->fragment_offset;
+	return sqfs;
+}
+
 static int make_file(struct inode *inode, sqfs_inode_generic_t **ret)
 {
-	sqfs_inode_generic_t *sqfs = inode->sqfs;
+	sqfs_inode_generic_t *sqfs = inode->packed ? unpack(inode) : inode->sqfs;
 	int rc = 0;
 
-	inode->sqfs = NULL;
+	if (!sqfs)
+		return SQFS_ERROR_ALLOC;
+	if (!inode->packed)
+		inode->sqfs = NULL;
 	if (inode->links > 1 || inode->xattr != 0xffffffff)
 		rc = sqfs_inode_make_extended(sqfs);
 	if (sqfs->base.type == SQFS_INODE_EXT_FILE)

@@ -44,9 +44,10 @@ int squash_append(struct squash *squash, const void *bytes, size_t len, kiln_err
 	return refuse(err);
 }
 
-int squash_end_file(struct squash *squash, kiln_error *err)
+int squash_end_file(struct squash *squash, struct tree *tree, kiln_error *err)
 {
 	(void)squash;
+	(void)tree;
 	return refuse(err);
 }
 
@@ -71,9 +72,11 @@ int squash_add_xattr(struct squash *squash, const char *name, const void *value,
 	return refuse(err);
 }
 
-int squash_end_xattrs(struct squash *squash, struct inode *inode, kiln_error *err)
+int squash_end_xattrs(struct squash *squash, struct tree *tree, struct inode *inode,
+		      kiln_error *err)
 {
 	(void)squash;
+	(void)tree;
 	(void)inode;
 	return refuse(err);
 }

@@ -5,6 +5,7 @@
 #include "cleanup.h"
 #include "err.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,45 +15,95 @@
 	 1)            /* squashfs stores one byte less than the length; Linux has the same bound */
 #define MAX_DEPTH 1024 /* of directories, which also bounds recursion below */
 
-/* Everything of the tree that grows with its input is counted here first. */
-static int charge(struct tree *tree, size_t bytes, kiln_error *err)
+/*
+ * An entry comes with its place in a bucket or two, and is kept once more by libsquashfs while its
+ * directory is written; an inode with its place in tree_order()'s array, or plan_wanted()'s.
+ */
+#define ENTRY_EXTRA 64
+#define INODE_EXTRA 16
+
+/* Where entries and the targets of links lie. */
+struct chunk {
+	struct chunk *next;
+	size_t used;
+	_Alignas(max_align_t) char bytes[];
+};
+
+#define CHUNK_SIZE ((size_t)1 << 18)
+
+int tree_charge(struct tree *tree, size_t bytes, kiln_error *err)
 {
 	if (bytes > TREE_MAX_MEMORY - tree->memory)
 		return kiln__fail(err, KILN_EOVERFLOW,
-				  "its names and links take more than %zu MiB of memory",
+				  "its names, links and attributes take more than %zu MiB of "
+				  "memory",
 				  TREE_MAX_MEMORY >> 20);
 	tree->memory += bytes;
 	return 0;
 }
 
+/* @len bytes that live as long as the tree. NULL: no memory. */
+static void *take(struct tree *tree, size_t len)
+{
+	struct chunk *chunk = tree->chunks;
+
+	len = (len + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
+	if (!chunk || len > CHUNK_SIZE - sizeof(*chunk) - chunk->used) {
+		chunk = malloc(CHUNK_SIZE);
+		if (!chunk)
+			return NULL;
+		chunk->next = tree->chunks;
+		chunk->used = 0;
+		tree->chunks = chunk;
+	}
+	chunk->used += len;
+	return chunk->bytes + chunk->used - len;
+}
+
 int tree_set_target(struct tree *tree, struct inode *inode, const char *target, size_t len,
 		    kiln_error *err)
 {
+	char *copy;
 	int r;
 
 	if (len == 0 || len > TREE_MAX_TARGET)
 		return kiln__fail(err, KILN_EFORMAT, "it has no usable target");
-	r = charge(tree, len + 1, err);
+	r = tree_charge(tree, len + sizeof(void *), err);
 	if (r < 0)
 		return r;
-	inode->target = strndup(target, len);
-	return inode->target ? 0 : kiln__fail_nomem(err);
+	copy = take(tree, len + 1);
+	if (!copy)
+		return kiln__fail_nomem(err);
+	memcpy(copy, target, len);
+	copy[len] = '\0';
+	inode->target = copy;
+	return 0;
+}
+
+static int add_block(struct tree *tree, kiln_error *err)
+{
+	size_t count = tree->inode_count / TREE_INODES;
+	struct inode **blocks = realloc(tree->blocks, (count + 1) * sizeof(struct inode *));
+
+	if (!blocks)
+		return kiln__fail_nomem(err);
+	tree->blocks = blocks;
+	blocks[count] = calloc(TREE_INODES, sizeof(struct inode));
+	return blocks[count] ? 0 : kiln__fail_nomem(err);
 }
 
 int tree_new_inode(struct tree *tree, uint16_t mode, struct inode **ret, kiln_error *err)
 {
-	int r = charge(tree, sizeof(struct inode), err);
+	int r = tree_charge(tree, sizeof(struct inode) + INODE_EXTRA, err);
 	struct inode *inode;
 
+	if (r == 0 && tree->inode_count % TREE_INODES == 0)
+		r = add_block(tree, err);
 	if (r < 0)
 		return r;
-	inode = calloc(1, sizeof(*inode));
-	if (!inode)
-		return kiln__fail_nomem(err);
+	inode = tree_inode(tree, tree->inode_count++);
 	inode->mode = mode;
 	inode->xattr = 0xffffffff;
-	inode->next = tree->inodes;
-	tree->inodes = inode;
 	*ret = inode;
 	return 0;
 }
@@ -62,7 +113,7 @@ int tree_init(struct tree *tree, size_t max_entries, kiln_error *err)
 	int rc;
 
 	*tree = (struct tree){.max_entries = max_entries, .bucket_count = 4096};
-	tree->buckets = calloc(tree->bucket_count, sizeof(*tree->buckets));
+	tree->buckets = calloc(tree->bucket_count, sizeof(struct entry *));
 	if (!tree->buckets)
 		return kiln__fail_nomem(err);
 	rc = tree_new_inode(tree, S_IFDIR | 0755, &tree->root, err);
@@ -77,23 +128,18 @@ int tree_init(struct tree *tree, size_t max_entries, kiln_error *err)
 
 void tree_done(struct tree *tree)
 {
-	struct inode *inode;
+	struct chunk *chunk;
 
-	for (size_t i = 0; i < tree->bucket_count && tree->buckets; i++) {
-		while (tree->buckets[i]) {
-			struct entry *entry = tree->buckets[i];
-
-			tree->buckets[i] = entry->bucket;
-			free(entry);
-		}
+	for (size_t i = 0; i < tree->inode_count; i++)
+		squash_free_file(tree_inode(tree, i));
+	for (size_t i = 0; i < tree->inode_count; i += TREE_INODES)
+		free(tree->blocks[i / TREE_INODES]);
+	free(tree->blocks);
+	while ((chunk = tree->chunks)) {
+		tree->chunks = chunk->next;
+		free(chunk);
 	}
 	free(tree->buckets);
-	while ((inode = tree->inodes)) {
-		tree->inodes = inode->next;
-		free(inode->target);
-		squash_free_file(inode);
-		free(inode);
-	}
 	*tree = (struct tree){0};
 }
 
@@ -110,35 +156,47 @@ static uint32_t hash_of(const struct inode *dir, const char *name)
 	return hash ^ hash >> 15;
 }
 
+static struct entry **bucket_of(const struct tree *tree, const struct inode *dir, const char *name)
+{
+	return &tree->buckets[hash_of(dir, name) & (tree->bucket_count - 1)];
+}
+
 struct entry *tree_find(const struct tree *tree, const struct inode *dir, const char *name)
 {
-	uint32_t hash = hash_of(dir, name);
-	struct entry *entry = tree->buckets[hash & (tree->bucket_count - 1)];
+	struct entry *entry = *bucket_of(tree, dir, name);
 
-	while (entry && (entry->hash != hash || entry->dir != dir || strcmp(entry->name, name)))
+	while (entry && (entry->dir != dir || strcmp(entry->name, name)))
 		entry = entry->bucket;
 	return entry;
 }
 
+static void put_in_bucket(struct tree *tree, struct entry *entry)
+{
+	struct entry **at = bucket_of(tree, entry->dir, entry->name);
+
+	entry->bucket = *at;
+	*at = entry;
+}
+
 static int rehash(struct tree *tree, kiln_error *err)
 {
-	size_t count = tree->bucket_count * 4;
-	struct entry **buckets = calloc(count, sizeof(*buckets));
+	struct entry **old = tree->buckets;
+	size_t count = tree->bucket_count;
+	struct entry **buckets = calloc(count * 2, sizeof(struct entry *));
 
 	if (!buckets)
 		return kiln__fail_nomem(err);
-	for (size_t i = 0; i < tree->bucket_count; i++) {
-		while (tree->buckets[i]) {
-			struct entry *entry = tree->buckets[i];
+	tree->buckets = buckets;
+	tree->bucket_count = count * 2;
+	for (size_t i = 0; i < count; i++) {
+		struct entry *next;
 
-			tree->buckets[i] = entry->bucket;
-			entry->bucket = buckets[entry->hash & (count - 1)];
-			buckets[entry->hash & (count - 1)] = entry;
+		for (struct entry *entry = old[i]; entry; entry = next) {
+			next = entry->bucket;
+			put_in_bucket(tree, entry);
 		}
 	}
-	free(tree->buckets);
-	tree->buckets = buckets;
-	tree->bucket_count = count;
+	free(old);
 	return 0;
 }
 
@@ -154,7 +212,7 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 	if (len > MAX_NAME)
 		return kiln__fail(err, KILN_EFORMAT, "the name '%.60s...' has more than %d bytes",
 				  name, MAX_NAME);
-	rc = charge(tree, sizeof(*entry) + len + 1, err);
+	rc = tree_charge(tree, offsetof(struct entry, name) + 2 * len + ENTRY_EXTRA, err);
 	if (rc)
 		return rc;
 	if (tree->entry_count >= tree->bucket_count) {
@@ -162,11 +220,10 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 		if (rc)
 			return rc;
 	}
-	entry = malloc(sizeof(*entry) + len + 1);
+	entry = take(tree, offsetof(struct entry, name) + len + 1);
 	if (!entry)
 		return kiln__fail_nomem(err);
 	memcpy(entry->name, name, len + 1);
-	entry->hash = hash_of(dir, name);
 	entry->dir = dir;
 	entry->inode = inode;
 	entry->layer = 0;
@@ -175,8 +232,7 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 	if (entry->sibling)
 		entry->sibling->before = entry;
 	dir->children = entry;
-	entry->bucket = tree->buckets[entry->hash & (tree->bucket_count - 1)];
-	tree->buckets[entry->hash & (tree->bucket_count - 1)] = entry;
+	put_in_bucket(tree, entry);
 	tree->entry_count++;
 	if (S_ISDIR(inode->mode))
 		inode->parent = dir;
@@ -185,14 +241,12 @@ int tree_add(struct tree *tree, struct inode *dir, const char *name, struct inod
 
 static void forget(struct tree *tree, struct entry *entry)
 {
-	struct entry **at = &tree->buckets[entry->hash & (tree->bucket_count - 1)];
+	struct entry **at = bucket_of(tree, entry->dir, entry->name);
 
 	while (*at != entry)
 		at = &(*at)->bucket;
 	*at = entry->bucket;
 	tree->entry_count--;
-	tree->memory -= sizeof(*entry) + strlen(entry->name) + 1;
-	free(entry);
 }
 
 void tree_remove(struct tree *tree, struct entry *entry)
@@ -413,6 +467,10 @@ int tree_order(struct tree *tree, struct inode ***ret, size_t *ret_count, kiln_e
 		free(order.array);
 		return rc;
 	}
+	/* Nobody looks for a name any more, and the directories are yet to be written. */
+	free(tree->buckets);
+	tree->buckets = NULL;
+	tree->bucket_count = 0;
 	*ret = order.array;
 	*ret_count = order.count;
 	return 0;

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import time
 
-from imagetest import BUILD, HELPER, Home, Image, Skip, entry, main, need, sha256, tar_of
+from imagetest import BUILD, HELPER, Home, Image, SOAK, Skip, entry, main, need, sha256, tar_of
 
 DIR, LINK, SYM, CHR, BLK, FIFO = (tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 BASE = tar_of([entry("dir", DIR), entry("dir/file", data=b"lower"), entry("link", SYM, linkname="dir"), entry("plain", data=b"x")])
@@ -281,32 +281,78 @@ def test_a_hard_link_to_what_is_replaced_above():
         assert (tmp / "x/c").read_bytes() == b"new" and (tmp / "x/c2").read_bytes() == b"old"
 
 
-def test_memory():
-    """A layer of 600 MiB goes through less than 200 MiB of memory."""
+def memory_of(image):
+    """Makes its root: the exit code, the most memory that this took in MiB, and what was said."""
     with tempfile.TemporaryDirectory() as name:
         tmp = pathlib.Path(name)
-        block = os.urandom(1 << 20)
-        layer = tar_of([entry(f"f{i}", data=block[i:] + block[:i]) for i in range(600)])
-        image = Image([layer], packed=False)
-        layout, out = tmp / "layout", tmp / "out"
-        image.layout(layout)
-        del layer
-        with open(out, "w+b") as file:
-            blobs = os.open(layout / "blobs/sha256", os.O_RDONLY)
+        image.layout(tmp / "layout")
+        with open(tmp / "out", "w+b") as file:
+            blobs = os.open(tmp / "layout/blobs/sha256", os.O_RDONLY)
             os.dup2(file.fileno(), 250)
             os.dup2(blobs, 251)
             os.close(blobs)
             # By a small process between: what is counted begins with the memory of who forks.
-            script = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, close_fds=False, stdout=subprocess.DEVNULL);"
-                      "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+            script = ("import resource, subprocess, sys; r = subprocess.run(sys.argv[1:], close_fds=False, stdout=subprocess.DEVNULL);"
+                      "print(r.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
             result = subprocess.run([sys.executable, "-c", script, HELPER, "layers", "--dir", "251", "--output", "250", "--name", "image",
                                      image.digest], pass_fds=(250, 251), capture_output=True, text=True, check=True)
             os.close(250)
             os.close(251)
-        used = int(result.stdout)
-        print(f"shown: a layer of 600 MiB took {used >> 10} MiB of memory")
-        if "-asan" not in str(BUILD):
-            assert used < 200 << 10, used
+    code, used = map(int, result.stdout.split())
+    return code, 0 if "-asan" in str(BUILD) else used >> 10, result.stderr
+
+
+def empty_files(count):
+    """A tar archive of nothing but names, made sooner than tarfile makes it."""
+    head = bytearray(entry("f0000000", data=b"")[0].tobuf(tarfile.USTAR_FORMAT))
+    rest = sum(head) - sum(head[:8]) - sum(head[148:156]) + 8 * 32
+    out = bytearray()
+    for i in range(count):
+        head[:8] = b"f%07d" % i
+        head[148:156] = b"%06o\0 " % (rest + sum(head[:8]))
+        out += head
+    return bytes(out) + bytes(1024)
+
+
+def test_memory():
+    """A layer of 600 MiB goes through less than 200 MiB of memory, and so do many names."""
+    block = os.urandom(1 << 20)
+    code, used, said = memory_of(Image([tar_of([entry(f"f{i}", data=block[i:] + block[:i]) for i in range(600)])], packed=False))
+    print(f"shown: a layer of 600 MiB took {used} MiB of memory")
+    assert code == 0 and used < 200, (code, used, said)
+    code, used, said = memory_of(Image([empty_files(60_000)]))
+    print(f"shown: a layer of 60,000 names took {used} MiB of memory")
+    assert code == 0 and used < 28, (code, used, said)
+
+
+def test_memory_whatever_a_layer_is():
+    """Below 200 MiB or refused, by what it is made of."""
+    if not SOAK:
+        raise Skip("some GiB of archives: make soak")
+    need("zstd")
+    code, used, said = memory_of(Image([empty_files(750_000)]))
+    print(f"shown: a layer of 750,000 names took {used} MiB of memory")
+    assert code == 0 and 100 * ("-asan" not in str(BUILD)) <= used < 200, (code, used, said)
+    code, used, said = memory_of(Image([empty_files(1_200_000)]))
+    assert code and used < 200 and "more than 160 MiB of memory" in said, (code, used, said)
+    attributes = [entry(f"f{i}", data=b"", pax_headers={f"SCHILY.xattr.user.{i}": "x" * 100}) for i in range(250_000)]
+    code, used, said = memory_of(Image([tar_of(attributes)]))
+    print(f"shown: 250,000 different attributes took {used} MiB of memory")
+    assert used < 200 and (code == 0 or "more than 160 MiB of memory" in said), (code, used, said)
+    # A window of 128 MiB leaves no room for these.
+    layer = empty_files(750_000)
+    image = Image([layer])
+    image.layers = [subprocess.run(["zstd", "-q", "-1", "--long=27"], input=layer, capture_output=True, check=True).stdout]
+    image.finish()
+    code, used, said = memory_of(image)
+    print(f"shown: 750,000 names, unpacked with a window of 128 MiB, took {used} MiB of memory")
+    assert used < 200 and (code == 0 or "-asan" not in str(BUILD) and "200 MiB" in said), (code, used, said)
+    # A sparse file's map (GNU tar's 1.0) is as long as the archive says.
+    holes = b"3000000\n" + b"0\n0\n" * 3_000_000
+    code, used, said = memory_of(Image([tar_of([entry("s", data=holes + bytes(-len(holes) % 512), pax_headers={
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "s", "GNU.sparse.realsize": "0"})])]))
+    print(f"shown: a map of 3,000,000 holes took {used} MiB of memory: {said.strip()[:120]}")
+    assert used < 200, (code, used, said)
 
 
 def test_a_layer_that_changes_between_its_two_readings():
