@@ -4,6 +4,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "homes.h"
 #include "images.h"
 #include "os.h"
 #include "outfile.h"
@@ -372,6 +373,8 @@ static int list_used(struct context *context, char ***ret, kiln_error *err)
 
 	if (r == 0)
 		r = kiln_manager_list(context->cli->manager, add_used, &using, err);
+	if (r == 0)
+		r = kiln__homes_used(context->images.cache, &using.digests, err);
 	if (r == KILN_ENOMEM)
 		kiln__fail_nomem(err);
 	if (r < 0) {
