@@ -8,6 +8,7 @@
 
 #include "err.h"
 #include "home.h"
+#include "homes.h"
 #include "imageconf.h"
 #include "images.h"
 #include "os.h"
@@ -35,8 +36,12 @@ int open_images(struct cli *cli, struct kiln__images *ret, kiln_error *err)
 	if (r < 0)
 		return r;
 	r = kiln__resolve_cache(&home, &cache, err);
-	kiln__home_done(&home);
 	if (r == 0)
+		r = kiln__homes_join(&home, cache, err);
+	kiln__home_done(&home);
+	if (r < 0)
+		kiln__cache_free(cache);
+	else
 		*ret = (struct kiln__images){.cache = cache, .progress = on_progress, .data = cli};
 	return r;
 }

@@ -3,6 +3,7 @@
 #include "image.h"
 
 #include "err.h"
+#include "homes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,8 @@ static int list_used(struct image_context *context, char ***ret, kiln_error *err
 
 	if (r == 0)
 		r = kiln_manager_list(context->cli->manager, add_used, &usage, err);
+	if (r == 0)
+		r = kiln__homes_used(context->images.cache, &usage.names, err);
 	if (r == KILN_ENOMEM)
 		kiln__fail_nomem(err);
 	if (r < 0) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "resolve.h"
+#include "homes.h"
 
 #include "buf.h"
 #include "choose.h"
@@ -491,6 +492,8 @@ int kiln__resolve(struct kiln__resolving **ret, kiln_loop *loop, const struct ki
 		r = kiln__fail_nomem(err);
 	else
 		r = kiln__resolve_cache(vm->home, &resolving->cache, err);
+	if (r == 0 && spec->root.kind == KILN__ROOT_IMAGE)
+		r = kiln__homes_join(vm->home, resolving->cache, err);
 	if (r == 0)
 		r = copy_owner(resolving, vm, err);
 	if (r == 0 && resolve_at_once(resolving)) {

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -595,6 +596,43 @@ def test_progress():
         result = home.kiln("pull", "--progress", "plain", reference)
         assert result.returncode == 0 and "pulling " + reference in result.stderr and "\r" not in result.stderr, result
         assert home.kiln("pull", "--progress", "none", reference).stderr == ""
+
+
+def test_homes_that_share_a_cache():
+    """What another home's VMs are made of is neither pruned nor removed; with the VM gone, it is."""
+    with Home() as one, Home() as two, Registry() as registry:
+        for home in (one, two):
+            home.env["KILN_IMAGE_CACHE"] = str(one.dir / "cache")
+            home.store = one.dir / "cache/store"
+        used, other = registry.add(big_image(1, 1000), "used"), registry.add(big_image(1, 1000), "other")
+        one.ok("create", "--name", "v", used, "x")
+        two.ok("pull", other)
+        assert len(one.blobs()) == 6
+        two.ok("image", "prune", "-a")
+        assert len(one.blobs()) == 3, one.blobs()
+        two.refused("image", "rm", used, words=("a VM is made of",))
+        one.verify()
+        # A home whose configurations cannot be read may use anything.
+        config = next((one.dir / "home/vms").glob("*/config.json"))
+        text = config.read_text()
+        config.write_text("no configuration")
+        two.refused("image", "prune", "-a", words=(str(one.dir / "home"),))
+        config.write_text(text)
+        one.ok("rm", "v")
+        two.ok("image", "prune", "-a")
+        assert one.blobs() == []
+        # The cache of a home, used by another one, and one that is gone meanwhile.
+        del one.env["KILN_IMAGE_CACHE"]
+        two.env["KILN_IMAGE_CACHE"] = str(one.dir / "home/images")
+        one.store = one.dir / "home/images/store"
+        one.ok("create", "--name", "v", used, "x")
+        two.ok("pull", other)
+        two.ok("image", "prune", "-a")
+        assert len(one.blobs()) == 3
+        two.ok("create", "--name", "w", other, "x")
+        shutil.rmtree(two.dir / "home")
+        one.ok("image", "prune", "-a")
+        assert len(one.blobs()) == 3
 
 
 main(globals())
