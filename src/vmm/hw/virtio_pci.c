@@ -154,7 +154,7 @@ static void on_wake(void *data)
 	write_configs(t, log, count);
 	for (unsigned i = 0; kicked; i++, kicked >>= 1)
 		if (kicked & 1)
-			kiln__virtio_kick(t->device, i);
+			kiln__virtio_pci_kick(t, i);
 }
 
 /* --- making -------------------------------------------------------------------------------- */

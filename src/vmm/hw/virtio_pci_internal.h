@@ -124,6 +124,10 @@ void kiln__virtio_pci_configured(struct kiln__pci_function *fn, unsigned offset)
 /* --- virtio_pci_bells.c: on the loop's thread ---------------------------------------------- */
 
 int kiln__virtio_pci_make_bell(struct kiln__virtio_pci *t, struct bell *bell, kiln_error *err);
+
+/* A queue was kicked, by whichever way. */
+void kiln__virtio_pci_kick(struct kiln__virtio_pci *t, unsigned queue);
+
 void kiln__virtio_pci_remove_bell(struct kiln__virtio_pci *t, struct bell *bell);
 
 /* Where the guest's BAR is now; nowhere, and kicks come as exits. */
