@@ -115,6 +115,8 @@ static void set_has_calls(struct kiln__virtio_pci *t)
 	pthread_mutex_lock(&t->lock);
 	t->has_calls = any;
 	pthread_mutex_unlock(&t->lock);
+	if (any)
+		kiln__pci_watch_tables(t->fn.pci);
 }
 
 static void drop_call(struct kiln__virtio_pci *t, struct bell *bell)

@@ -14,7 +14,6 @@
 #define AT_COMMON  0x000u
 #define AT_CONFIG  0x100u
 #define CONFIG_MAX 0x100u
-#define AT_TABLE   0x800u
 #define AT_PENDING 0xc00u
 
 /* The page behind BAR 1: what must exit, or be a doorbell. */
