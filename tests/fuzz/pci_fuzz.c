@@ -4,8 +4,8 @@
  * configuration space, to the BARs where they are, and where it moves them; with the devices that
  * need nothing of the host behind them. In the hypervisor's place stands a list of what was asked
  * of it. Besides memory errors: what a guest may not write stays; each doorbell is hung once, where
- * its BAR is, and taken down; no message goes out before MSI-X is enabled; and at the end nothing
- * is left hanging.
+ * its BAR is, and taken down; no message goes out before MSI-X is enabled; a message that waits for
+ * its mask to go has its table watched; and at the end nothing is left hanging.
  */
 #include "balloon.h"
 #include "bus.h"
@@ -27,6 +27,8 @@
 #define RING      16u
 #define ROOM      ((uint64_t)2 << 20) /* where the rings lie */
 #define BELLS     0x100u
+#define PENDING   0xc00u                                  /* in the first BAR's page */
+#define TABLES    (KILN__ECAM_BASE - 64 * KILN__PCI_PAGE) /* one a slot */
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -42,6 +44,8 @@ struct kiln_hv_vm {
 	struct hanging bells[HANGING];
 	struct hanging irqs[HANGING];
 	const struct kiln__pci_function *functions[DEVICES];
+	uint8_t *tables; /* of MSI-X, where they are the guest's memory */
+	bool watched;
 };
 
 /* Whether a guest has switched MSI-X on anywhere (PCI Local Bus 3.0, 6.8.2.3). */
@@ -86,9 +90,26 @@ static void take_down(struct hanging *list, uint64_t at, intptr_t descriptor)
 int kiln_hv_vm_map(kiln_hv_vm *vm, uint64_t address, void *host, uint64_t size, unsigned flags,
 		   kiln_error *err)
 {
-	(void)vm, (void)err;
-	if (!host || address % 4096 || size % 4096 || flags != KILN_HV_MAP_READONLY)
+	(void)err;
+	if (!host || address % 4096 || size % 4096 || flags & ~(unsigned)KILN_HV_MAP_READONLY)
 		abort();
+	if (address == TABLES) {
+		if (vm->tables)
+			abort();
+		vm->tables = host;
+		vm->watched = flags;
+	} else if (flags != KILN_HV_MAP_READONLY) {
+		abort();
+	}
+	return 0;
+}
+
+int kiln_hv_vm_unmap(kiln_hv_vm *vm, uint64_t address, kiln_error *err)
+{
+	(void)err;
+	if (address != TABLES || !vm->tables)
+		abort();
+	vm->tables = NULL;
 	return 0;
 }
 
@@ -268,10 +289,28 @@ static void touch(struct fuzz *f, unsigned device)
 	if ((what & 0xe1) == 0x20)
 		base += 0x20000; /* the second BAR, where that is first */
 	if ((what & 0xe1) == 0x40)
-		base = kiln__pci_bar(function(f, device), what >> 1 & 1);
+		base = kiln__pci_bar(function(f, device),
+				     what & 16 ? KILN__PCI_TABLE_BAR : what >> 1 & 1);
 	if ((what & 0xe0) == 0x60)
 		base = word(f);
 	access_at(f, base + offset, size, !(what & 0x80), word(f) | (uint64_t)word(f) << 32);
+}
+
+/* A vector's message, as a driver writes it: into memory, or by exits while tables are watched. */
+static void set_vector(struct fuzz *f, unsigned device)
+{
+	uint8_t how = byte(f);
+	unsigned at = (how & 3u) * 16;
+
+	for (unsigned i = 4; i-- > 0;) {
+		uint32_t value = i == 3 ? how >> 2 & 1 : 0xfee00000u + byte(f);
+		uint64_t base = kiln__pci_bar(function(f, device), KILN__PCI_TABLE_BAR);
+
+		if (f->vm.tables && !f->vm.watched)
+			memcpy(function(f, device)->table + at + 4 * i, &value, sizeof(value));
+		else if (base)
+			access_at(f, base + at + 4 * i, 4, true, value);
+	}
 }
 
 /* By the window of VIRTIO_PCI_CAP_PCI_CFG (4.1.4.9). */
@@ -349,6 +388,8 @@ static void check(struct fuzz *f)
 		if (kiln__load16((const uint16_t *)(const void *)(fn->page + 0x12)) !=
 		    f->devices[i]->ops->queue_count)
 			abort();
+		if (fn->page[PENDING] && !f->vm.watched)
+			abort();
 	}
 	for (unsigned i = 0; i < HANGING; i++)
 		if (f->vm.bells[i].used && f->vm.bells[i].at % 4)
@@ -395,12 +436,15 @@ static void step(struct fuzz *f)
 	case 6:
 		touch_by_window(f, device);
 		break;
+	case 9:
+		set_vector(f, device);
+		break;
 	case 7:
 		host(f, device);
 		break;
 	case 8: /* a BAR goes elsewhere */
-		access_at(f, config_address(device, KILN__PCI_BAR + 4 * (code >> 7)), 4, true,
-			  byte(f) & 1 ? word(f) : KILN__PCI_MMIO_BASE + 0x1000u * byte(f));
+		access_at(f, config_address(device, KILN__PCI_BAR + 4u * ((code >> 6) % 3u)), 4,
+			  true, byte(f) & 1 ? word(f) : KILN__PCI_MMIO_BASE + 0x1000u * byte(f));
 		break;
 	default:
 		touch(f, device);

@@ -46,7 +46,6 @@
 #define QUEUE_VECTOR   0x1a
 #define QUEUE_ENABLE   0x1c
 #define QUEUE_DESC     0x20
-#define MSIX_TABLE     0x800
 #define BELLS          0x100
 
 #define F_NEXT     1
@@ -77,6 +76,7 @@ struct device {
 	volatile uint8_t *config;
 	volatile uint8_t *registers;
 	volatile uint8_t *bells;
+	volatile uint8_t *table;
 	uint16_t id;
 	uint16_t queues;
 	struct ring rings[MAX_QUEUES];
@@ -288,11 +288,18 @@ static uint32_t read32(volatile uint8_t *at)
 	return *(volatile uint32_t *)at;
 }
 
-static void set_bars(struct device *d, uint32_t bar0, uint32_t bar1)
+static void set_bars(struct device *d, uint32_t bar0, uint32_t bar1, uint32_t bar2)
 {
 	write_to(d->config + 0x10, 4, bar0);
 	write_to(d->config + 0x14, 4, bar1);
+	write_to(d->config + 0x18, 4, bar2);
 	write_to(d->config + 0x04, 2, 6); /* memory, bus master */
+}
+
+static void set_bars_back(struct device *d)
+{
+	set_bars(d, (uint32_t)(uint64_t)d->registers, (uint32_t)(uint64_t)d->bells,
+		 (uint32_t)(uint64_t)d->table);
 }
 
 static void find_devices(void)
@@ -306,7 +313,8 @@ static void find_devices(void)
 		d->id = (uint16_t)(read16(d->config + 2) - 0x1040);
 		d->registers = (volatile uint8_t *)(uint64_t)(read32(d->config + 0x10) & ~15u);
 		d->bells = (volatile uint8_t *)(uint64_t)(read32(d->config + 0x14) & ~15u);
-		set_bars(d, (uint32_t)(uint64_t)d->registers, (uint32_t)(uint64_t)d->bells);
+		d->table = (volatile uint8_t *)(uint64_t)(read32(d->config + 0x18) & ~15u);
+		set_bars_back(d);
 		d->queues = read16(d->registers + NUM_QUEUES);
 		if (d->queues > MAX_QUEUES)
 			d->queues = MAX_QUEUES;
@@ -530,12 +538,12 @@ static void touch_registers(struct device *d)
 	uint32_t offset = below(one_in(2) ? 0x200 : 0x1000);
 	unsigned size = 1u << below(4);
 
-	if (one_in(3))
-		offset = MSIX_TABLE + below(64);
 	offset &= one_in(4) ? 0xfffu : ~(size - 1);
 	if (offset > 0x1000 - size)
 		offset = 0x1000 - size;
-	if (one_in(4))
+	if (one_in(3)) /* memory, which takes bytes: whole words, or it would be such a message */
+		write_to(d->table + (offset & 56), one_in(2) ? 4 : 8, any_message());
+	else if (one_in(4))
 		(void)*(d->bells + offset);
 	else
 		write_to((one_in(4) ? d->bells : d->registers) + offset, size, any_message());
@@ -567,12 +575,13 @@ static void move_bars(struct device *d)
 	struct device *other = &devices[below(device_count)];
 
 	set_bars(d, one_in(2) ? (uint32_t)any_address() : (uint32_t)(uint64_t)other->bells,
-		 one_in(2) ? (uint32_t)any_address() : (uint32_t)(uint64_t)other->registers);
+		 one_in(2) ? (uint32_t)any_address() : (uint32_t)(uint64_t)other->registers,
+		 one_in(2) ? (uint32_t)any_address() : (uint32_t)(uint64_t)other->table);
 	write_to(other->registers + below(0x40), 1u << below(3), any());
 	kick(other, below(MAX_QUEUES));
 	if (one_in(4))
 		write_to(d->config + 0x04, 2, 0);
-	set_bars(d, (uint32_t)(uint64_t)d->registers, (uint32_t)(uint64_t)d->bells);
+	set_bars_back(d);
 }
 
 /* All ports but those that end it or that its words go by. The in-kernel interrupt controllers'
@@ -664,7 +673,7 @@ static void check(void)
 	for (unsigned i = 0; i < device_count; i++) {
 		struct device *d = &devices[i];
 
-		set_bars(d, (uint32_t)(uint64_t)d->registers, (uint32_t)(uint64_t)d->bells);
+		set_bars_back(d);
 		reset(d);
 		if (*(d->registers + STATUS))
 			end("hostile: a device is not reset");

@@ -128,12 +128,53 @@ static void who_asks_slowly_waits(void **state)
 	tear_down(&f);
 }
 
+/* A reader of /dev/hwrng must not stall where somebody is at work in the guest. */
+static void who_is_not_alone_does_not_wait(void **state)
+{
+	const struct kiln__rng_pace pace = {.quiet = 3600000, .wait = 3600000};
+	struct vring_part part = {VG_BUFFERS, 64};
+	struct fixture f;
+	kiln_error err;
+	uint32_t len = 0;
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	kiln_ok(kiln_loop_new(&f.loop, &err), &err);
+	kiln_ok(kiln__rng_new(&f.rng, f.loop, &(struct kiln__rng_pace){.wait = 3600000}, &err),
+		&err);
+	virtio_guest_init(&f.guest, kiln__rng_device(f.rng), ~0ULL, 64);
+	for (unsigned i = 0; i < 2; i++) {
+		virtio_guest_send(&f.guest, 0, &part, 0, 1);
+		assert_true(vring_take(&f.guest.rings[0], &len) >= 0);
+	}
+	virtio_guest_send(&f.guest, 0, &part, 0, 1);
+	assert_true(vring_take(&f.guest.rings[0], &len) < 0);
+	kiln__rng_others_active(f.rng); /* what waits is answered */
+	assert_true(vring_take(&f.guest.rings[0], &len) >= 0);
+	assert_int_equal(len, 64);
+	kiln__rng_others_active(f.rng); /* nothing waits */
+	assert_true(vring_take(&f.guest.rings[0], &len) < 0);
+	tear_down(&f);
+
+	memset(&f, 0, sizeof(f));
+	kiln_ok(kiln_loop_new(&f.loop, &err), &err);
+	kiln_ok(kiln__rng_new(&f.rng, f.loop, &pace, &err), &err);
+	virtio_guest_init(&f.guest, kiln__rng_device(f.rng), ~0ULL, 64);
+	kiln__rng_others_active(f.rng);
+	for (unsigned i = 0; i < 3; i++) { /* not quiet for so long: the third neither */
+		virtio_guest_send(&f.guest, 0, &part, 0, 1);
+		assert_true(vring_take(&f.guest.rings[0], &len) >= 0);
+	}
+	tear_down(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		kiln_test(buffers_are_filled),
 		kiln_test(a_request_is_bounded_and_so_is_a_round),
 		kiln_test(who_asks_slowly_waits),
+		kiln_test(who_is_not_alone_does_not_wait),
 		kiln_test(a_buffer_to_be_read_breaks_the_device),
 	};
 

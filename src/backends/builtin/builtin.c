@@ -82,6 +82,7 @@ static void on_console(void *data, const uint8_t *bytes, size_t len)
 {
 	struct kiln__instance *vm = data;
 
+	kiln__devices_active(&vm->board.devices);
 	vm->host.console(vm->host.data, bytes, len);
 }
 
@@ -329,6 +330,7 @@ static void builtin_connect(struct kiln__instance *vm, uint32_t port, kiln__conn
 		done(data, NULL, &err);
 		return;
 	}
+	kiln__devices_active(&vm->board.devices);
 	if (vm->board.devices.vsock) {
 		kiln__vsock_connect(vm->board.devices.vsock, port, done, data);
 		return;
@@ -341,6 +343,7 @@ static size_t builtin_console_write(struct kiln__instance *vm, const void *bytes
 {
 	if (vm->over)
 		return 0;
+	kiln__devices_active(&vm->board.devices);
 	if (vm->board.devices.console)
 		return kiln__console_write(vm->board.devices.console, 0, bytes, len);
 	return kiln__uart_input(&vm->board.uart, bytes, len);

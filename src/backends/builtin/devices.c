@@ -233,20 +233,39 @@ int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err)
 	return 0;
 }
 
-int kiln__devices_init(struct kiln__devices *d, const struct kiln__backend_host *host,
-		       const struct kiln__virtio_bus *bus, struct kiln__ram *ram, kiln_error *err)
+static void on_kicked(void *data, const struct kiln__virtio *device)
 {
-	int r = add_vsock(d, host, bus, err);
+	struct kiln__devices *d = data;
 
+	if (d->rng && device != kiln__rng_device(d->rng))
+		kiln__rng_others_active(d->rng);
+}
+
+int kiln__devices_init(struct kiln__devices *d, const struct kiln__backend_host *host,
+		       const struct kiln__virtio_bus *common, struct kiln__ram *ram,
+		       kiln_error *err)
+{
+	struct kiln__virtio_bus bus = *common;
+	int r;
+
+	bus.kicked = on_kicked;
+	bus.kicked_data = d;
+	r = add_vsock(d, host, &bus, err);
 	if (r == 0)
-		r = add_disks(d, host, bus, err);
+		r = add_disks(d, host, &bus, err);
 	if (r == 0)
-		r = add_networks(d, host, bus, err);
+		r = add_networks(d, host, &bus, err);
 	if (r == 0)
-		r = add_rng(d, host, bus, err);
+		r = add_rng(d, host, &bus, err);
 	if (r == 0)
-		r = add_console(d, host, bus, err);
-	return r < 0 ? r : add_balloon(d, host, bus, ram, err);
+		r = add_console(d, host, &bus, err);
+	return r < 0 ? r : add_balloon(d, host, &bus, ram, err);
+}
+
+void kiln__devices_active(struct kiln__devices *d)
+{
+	if (d->rng)
+		kiln__rng_others_active(d->rng);
 }
 
 void kiln__devices_reset(struct kiln__devices *d)

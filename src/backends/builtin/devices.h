@@ -43,6 +43,9 @@ int kiln__devices_check(const struct kiln__spec *spec, kiln_error *err);
 int kiln__devices_init(struct kiln__devices *devices, const struct kiln__backend_host *host,
 		       const struct kiln__virtio_bus *bus, struct kiln__ram *ram, kiln_error *err);
 
+/* Somebody talks with the guest by what is no device of these, or is about to: rng.h. */
+void kiln__devices_active(struct kiln__devices *devices);
+
 /* As before the guest ran: no vCPU runs. */
 void kiln__devices_reset(struct kiln__devices *devices);
 

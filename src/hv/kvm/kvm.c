@@ -186,9 +186,8 @@ int kiln_hv_vm_new(kiln_hv_vm **ret, kiln_hv *hv, const kiln_hv_vm_options *opti
 	if (options)
 		memcpy(&given, options,
 		       options->size < sizeof(given) ? options->size : sizeof(given));
-	/* Whether there is a whole one, making it tells. */
-	if (given.irqchip > KILN_HV_IRQCHIP_FULL ||
-	    (given.irqchip == KILN_HV_IRQCHIP_LOCAL && given.irqchip > kiln__kvm_irqchip(hv)))
+	/* Whether KVM has one of that kind, making it tells. */
+	if (given.irqchip > KILN_HV_IRQCHIP_FULL)
 		return kiln__fail(err, KILN_ENOTSUP,
 				  "this KVM has no such interrupt controller of its own");
 	vm = calloc(1, sizeof(*vm));

@@ -3,6 +3,7 @@
 #include "internal.h"
 
 #include "err.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +11,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Also while the guest runs. */
+KILN__SYSCALLS(ioctl(1 = 0x4020ae46));
+_Static_assert(KVM_SET_USER_MEMORY_REGION == 0x4020ae46, "as declared");
 
 #define PAGE_SHIFT 12 /* the smallest; the dirty log goes by the host's pages */
 

@@ -104,13 +104,16 @@ int kiln__kvm_irqchip_new(kiln_hv_vm *vm, kiln_error *err)
 {
 	if (vm->irqchip == KILN_HV_IRQCHIP_LOCAL) {
 		struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
+		int code;
 
+		if (kiln__kvm_ioctl_p(vm->fd, KVM_ENABLE_CAP, &split) == 0)
+			return 0;
+		/* Asked for only now: each start would pay for the question. */
+		code = errno;
 		if (!kiln__kvm_cap(vm->hv, KVM_CAP_SPLIT_IRQCHIP))
 			return kiln__fail(err, KILN_ENOTSUP,
 					  "this KVM has no local APICs without an I/O APIC");
-		if (kiln__kvm_ioctl_p(vm->fd, KVM_ENABLE_CAP, &split) < 0)
-			return kiln__fail_errno(err, errno, "KVM_CAP_SPLIT_IRQCHIP");
-		return 0;
+		return kiln__fail_errno(err, code, "KVM_CAP_SPLIT_IRQCHIP");
 	}
 	if (kiln__kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return kiln__fail_errno(err, errno, "KVM_CREATE_IRQCHIP");

@@ -14,6 +14,7 @@ struct entry {
 };
 
 #define CONTROL_MASKED 0x1u
+#define MAX_READS      4
 
 #define MESSAGE_ENABLE 0x8000u
 #define MESSAGE_MASK   0x4000u
@@ -39,22 +40,50 @@ void kiln__msix_reset(struct kiln__msix *msix)
 	msix->enabled = msix->masked = false;
 }
 
-static bool is_masked(const struct kiln__msix *msix, unsigned vector)
+/* Each word once, and in this order: a guest may write meanwhile. */
+static struct entry read_entry(const struct entry *from)
 {
-	return msix->masked || kiln__load32(&entry_of(msix, vector)->control) & CONTROL_MASKED;
+	struct entry entry;
+
+	entry.control = __atomic_load_n(&from->control, __ATOMIC_ACQUIRE);
+	entry.address_low = __atomic_load_n(&from->address_low, __ATOMIC_ACQUIRE);
+	entry.address_high = __atomic_load_n(&from->address_high, __ATOMIC_ACQUIRE);
+	entry.data = __atomic_load_n(&from->data, __ATOMIC_ACQUIRE);
+	return entry;
+}
+
+/*
+ * False: it is masked. A driver masks a vector for as long as it changes its message (6.8.3.5), so
+ * one that is found the same twice is whole; whoever changes it all the time counts as masked.
+ */
+static bool read_unmasked(const struct kiln__msix *msix, unsigned vector, struct entry *ret)
+{
+	struct entry again;
+
+	if (msix->masked)
+		return false;
+	*ret = read_entry(entry_of(msix, vector));
+	for (unsigned i = 0; i < MAX_READS; i++) {
+		if (kiln__load32(&ret->control) & CONTROL_MASKED)
+			return false;
+		again = read_entry(entry_of(msix, vector));
+		if (memcmp(ret, &again, sizeof(again)) == 0)
+			return true;
+		*ret = again;
+	}
+	return false;
 }
 
 bool kiln__msix_message(const struct kiln__msix *msix, unsigned vector, uint64_t *ret_address,
 			uint32_t *ret_data)
 {
-	const struct entry *entry;
+	struct entry entry;
 
-	if (!msix->enabled || vector >= msix->count || is_masked(msix, vector))
+	if (!msix->enabled || vector >= msix->count || !read_unmasked(msix, vector, &entry))
 		return false;
-	entry = entry_of(msix, vector);
-	*ret_address = kiln__load32(&entry->address_low) |
-		       (uint64_t)kiln__load32(&entry->address_high) << 32;
-	*ret_data = kiln__load32(&entry->data);
+	*ret_address = kiln__load32(&entry.address_low) |
+		       (uint64_t)kiln__load32(&entry.address_high) << 32;
+	*ret_data = kiln__load32(&entry.data);
 	return true;
 }
 
@@ -95,12 +124,19 @@ void kiln__msix_control(struct kiln__msix *msix, uint16_t control)
 {
 	msix->enabled = control & MESSAGE_ENABLE;
 	msix->masked = control & MESSAGE_MASK;
-	for (unsigned i = 0; msix->enabled && i < msix->count; i++)
-		flush(msix, i);
+	kiln__msix_retry(msix);
 }
 
-void kiln__msix_fire(struct kiln__msix *msix, unsigned vector)
+bool kiln__msix_fire(struct kiln__msix *msix, unsigned vector)
 {
-	if (msix->enabled && vector < msix->count && !send(msix, vector))
-		msix->pending[vector / 8] |= (uint8_t)(1u << vector % 8);
+	if (!msix->enabled || vector >= msix->count || send(msix, vector))
+		return true;
+	msix->pending[vector / 8] |= (uint8_t)(1u << vector % 8);
+	return false;
+}
+
+void kiln__msix_retry(struct kiln__msix *msix)
+{
+	for (unsigned i = 0; msix->enabled && i < msix->count; i++)
+		flush(msix, i);
 }

@@ -29,12 +29,16 @@
 
 /*
  * The first BARs' addresses, at the end of the window, so that their pages, configuration space and
- * the I/O APIC are one piece: a slot of KVM's. The second BARs' are at its beginning.
+ * the I/O APIC are one piece: a slot of KVM's. In front of them those of the third BARs, whose
+ * pages are another. The second BARs' are at the window's beginning.
  */
 #define BAR0_SIZE   (KILN__PCI_MAX_FUNCTIONS * KILN__PCI_PAGE)
 #define BAR0_BASE   (KILN__ECAM_BASE - BAR0_SIZE)
 #define BAR1_BASE   KILN__PCI_MMIO_BASE
-#define MEMORY_SIZE (BAR0_SIZE + KILN__ECAM_SIZE + KILN__IOAPIC_SIZE)
+#define TABLE_SIZE  (KILN__PCI_MAX_FUNCTIONS * KILN__PCI_PAGE)
+#define TABLE_BASE  (BAR0_BASE - TABLE_SIZE)
+#define READ_SIZE   (BAR0_SIZE + KILN__ECAM_SIZE + KILN__IOAPIC_SIZE)
+#define MEMORY_SIZE (TABLE_SIZE + READ_SIZE)
 _Static_assert(KILN__PCI_MMIO_BASE + KILN__PCI_MMIO_SIZE == KILN__ECAM_BASE &&
 		       KILN__ECAM_BASE + KILN__ECAM_SIZE == KILN__IOAPIC_BASE,
 	       "one piece");
@@ -42,8 +46,12 @@ _Static_assert(KILN__PCI_MMIO_BASE + KILN__PCI_MMIO_SIZE == KILN__ECAM_BASE &&
 #define FUNCTION_STRIDE (8 * KILN__PCI_PAGE) /* a slot's eight functions */
 
 struct kiln__pci {
-	uint8_t *pages; /* KILN__PCI_MAX_FUNCTIONS pages; behind them */
-	uint8_t *ecam;  /* KILN__ECAM_SIZE; behind it the I/O APIC's page */
+	kiln_hv_vm *vm;
+	uint8_t *tables; /* KILN__PCI_MAX_FUNCTIONS pages; behind them */
+	uint8_t *pages;  /* as many; behind them */
+	uint8_t *ecam;   /* KILN__ECAM_SIZE; behind it the I/O APIC's page */
+	bool has_tables; /* the guest has: the loop's thread's, as is the next */
+	bool watched;
 	struct kiln__pci_function *functions[KILN__PCI_MAX_FUNCTIONS]; /* borrowed */
 	unsigned count;                                                /* slots taken */
 	pthread_mutex_t lock;
@@ -164,6 +172,8 @@ static void reset_header(struct kiln__pci *pci, unsigned slot)
 
 	put32(fn->config, KILN__PCI_BAR, BAR0_BASE + slot * KILN__PCI_PAGE);
 	put32(fn->config, KILN__PCI_BAR + 4, BAR1_BASE + slot * KILN__PCI_PAGE);
+	put32(fn->config, KILN__PCI_BAR + 4 * KILN__PCI_TABLE_BAR,
+	      TABLE_BASE + slot * KILN__PCI_PAGE);
 	/* Not decoding yet: a driver switches off what decodes for as long as it looks at each BAR.
 	 */
 	put32(fn->config, KILN__PCI_COMMAND, (uint32_t)STATUS_CAP_LIST << 16);
@@ -173,8 +183,26 @@ static void reset_header(struct kiln__pci *pci, unsigned slot)
 		put32(fn->config, fn->msix, get32(fn->config, fn->msix) & ~0xc0000000u);
 }
 
+/* Where it cannot be mapped, all accesses come here: as right. */
+static void map_tables(struct kiln__pci *pci, unsigned flags)
+{
+	if (pci->has_tables && kiln_hv_vm_unmap(pci->vm, TABLE_BASE, NULL) < 0)
+		return;
+	pci->has_tables =
+		kiln_hv_vm_map(pci->vm, TABLE_BASE, pci->tables, TABLE_SIZE, flags, NULL) == 0;
+	pci->watched = flags & KILN_HV_MAP_READONLY;
+}
+
+void kiln__pci_watch_tables(struct kiln__pci *pci)
+{
+	if (!pci->watched)
+		map_tables(pci, KILN_HV_MAP_READONLY);
+}
+
 void kiln__pci_reset(struct kiln__pci *pci)
 {
+	if (pci->watched)
+		map_tables(pci, 0);
 	pthread_mutex_lock(&pci->lock);
 	for (unsigned slot = 0; slot < pci->count; slot++)
 		reset_header(pci, slot);
@@ -196,14 +224,16 @@ int kiln__pci_new(struct kiln__pci **ret, kiln_hv_vm *vm, struct kiln__bus *bus,
 
 	if (!pci)
 		return kiln__fail_nomem(err);
-	pci->pages = new_memory(MEMORY_SIZE);
-	if (!pci->pages) {
+	pci->vm = vm;
+	pci->tables = new_memory(MEMORY_SIZE);
+	if (!pci->tables) {
 		free(pci);
 		return kiln__fail_errno(err, errno, "cannot map PCI's memory");
 	}
+	pci->pages = pci->tables + TABLE_SIZE;
 	pci->ecam = pci->pages + BAR0_SIZE;
 	pthread_mutex_init(&pci->lock, NULL);
-	r = kiln_hv_vm_map(vm, BAR0_BASE, pci->pages, MEMORY_SIZE, KILN_HV_MAP_READONLY, err);
+	r = kiln_hv_vm_map(vm, BAR0_BASE, pci->pages, READ_SIZE, KILN_HV_MAP_READONLY, err);
 	if (r < 0) {
 		kiln__pci_free(pci);
 		return r;
@@ -223,7 +253,7 @@ void kiln__pci_free(struct kiln__pci *pci)
 {
 	if (!pci)
 		return;
-	munmap(pci->pages, MEMORY_SIZE);
+	munmap(pci->tables, MEMORY_SIZE);
 	pthread_mutex_destroy(&pci->lock);
 	free(pci);
 }
@@ -234,10 +264,13 @@ int kiln__pci_add(struct kiln__pci *pci, struct kiln__pci_function *fn,
 	if (pci->count == KILN__PCI_MAX_FUNCTIONS)
 		return kiln__fail(err, KILN_ENOSPC, "no PCI slot is left: there are %d",
 				  KILN__PCI_MAX_FUNCTIONS);
+	if (!pci->has_tables && !pci->watched)
+		map_tables(pci, 0);
 	fn->pci = pci;
 	fn->slot = pci->count;
 	fn->config = pci->ecam + (size_t)fn->slot * FUNCTION_STRIDE;
 	fn->page = pci->pages + (size_t)fn->slot * KILN__PCI_PAGE;
+	fn->table = pci->tables + (size_t)fn->slot * KILN__PCI_PAGE;
 	fn->free_cap = FIRST_CAP;
 	fill_header(fn->config, identity);
 	pci->functions[pci->count++] = fn;

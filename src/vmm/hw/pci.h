@@ -9,6 +9,10 @@
  * BARs are from the beginning. A guest that moves a BAR 0 away from its page reads it by
  * exits, which is slower and as right.
  *
+ * A function's MSI-X table is a page of plain memory, behind BAR 2: setting up a vector is eleven
+ * writes, none of which exits. Who has to hear of one (a message waits for its mask to go, a route
+ * follows its vector) has the tables watched from then on: they are read-only then, too.
+ *
  * A slot without a device reads as zeros, not ones, so that untouched slots have no memory: Linux
  * takes a vendor of 0 for an empty slot as well, and nothing here is found but by ACPI.
  *
@@ -27,7 +31,8 @@
 
 #define KILN__PCI_MAX_FUNCTIONS 32
 #define KILN__PCI_PAGE          0x1000u /* the size of every BAR here, and of the page behind BAR 0 */
-#define KILN__PCI_BARS          2
+#define KILN__PCI_BARS          3
+#define KILN__PCI_TABLE_BAR     2
 
 /* Offsets in the header (6.1). */
 #define KILN__PCI_COMMAND 0x04u
@@ -49,14 +54,15 @@ struct kiln__pci_identity {
 struct kiln__pci_function {
 	struct kiln__pci *pci;
 	unsigned slot;
-	uint8_t *config;  /* its 4 KiB of configuration space; written to under the bus's lock */
-	uint8_t *page;    /* what the guest reads behind BAR 0 */
+	uint8_t *config; /* its 4 KiB of configuration space; written to under the bus's lock */
+	uint8_t *page;   /* what the guest reads behind BAR 0 */
+	uint8_t *table;  /* what it reads and, unwatched, writes behind BAR 2; all zeros at first */
 	uint8_t last_cap; /* offset of the last capability, to chain the next to; 0: none */
 	uint8_t free_cap; /* where the next one goes */
 	uint8_t msix;     /* offset of the MSI-X capability, or 0 */
 	uint8_t window;   /* offset of a capability whose last sixteen bytes may be written, or 0 */
 
-	/* A write behind a BAR, or a read that memory did not answer. */
+	/* An access behind a BAR that memory did not answer. */
 	void (*access)(struct kiln__pci_function *fn, unsigned bar,
 		       struct kiln__bus_access *access);
 	/* Four bytes of configuration space at @offset have been written to, under the bus's lock.
@@ -69,12 +75,18 @@ int kiln__pci_new(struct kiln__pci **ret, kiln_hv_vm *vm, struct kiln__bus *bus,
 void kiln__pci_free(struct kiln__pci *pci); /* after the VM; NULL is allowed */
 
 /*
- * Plugs a function (its callbacks are set; the rest is filled in) into the next slot, with two BARs
+ * Plugs a function (its callbacks are set; the rest is filled in) into the next slot, with BARs
  * of a page each, enabled at their first addresses by the guest. KILN_ENOSPC if all slots are
  * taken.
  */
 int kiln__pci_add(struct kiln__pci *pci, struct kiln__pci_function *fn,
 		  const struct kiln__pci_identity *identity, kiln_error *err);
+
+/*
+ * From when this returns to the next reset every write to a table comes by access(). On the loop's
+ * thread.
+ */
+void kiln__pci_watch_tables(struct kiln__pci *pci);
 
 /* A page that the guest can read at KILN__IOAPIC_BASE: of the same piece, so that it is no slot of
  * its own. */
@@ -86,7 +98,10 @@ unsigned kiln__pci_add_cap(struct kiln__pci_function *fn, const void *cap, uint8
 /* Where a BAR lies now; 0 if the guest does not decode memory. Any thread. */
 uint64_t kiln__pci_bar(const struct kiln__pci_function *fn, unsigned bar);
 
-/* Puts the configuration space and the BARs back to where they were before the guest ran. */
+/*
+ * Puts the configuration space and the BARs back to where they were before the guest ran. On the
+ * loop's thread.
+ */
 void kiln__pci_reset(struct kiln__pci *pci);
 
 #endif

@@ -11,24 +11,43 @@
 
 /* --- what the model asks for: on the loop's thread ----------------------------------------- */
 
+/*
+ * A message waits for its mask to go: from now on the guest's writes to tables are seen, and what
+ * was written before that is looked at.
+ */
+static void await_mask(struct kiln__virtio_pci *t)
+{
+	kiln__pci_watch_tables(t->fn.pci);
+	pthread_mutex_lock(&t->lock);
+	kiln__msix_retry(&t->msix);
+	pthread_mutex_unlock(&t->lock);
+}
+
 static void on_notify(void *data, unsigned queue)
 {
 	struct kiln__virtio_pci *t = data;
+	bool sent;
 
 	pthread_mutex_lock(&t->lock);
 	t->isr |= 1;
-	kiln__msix_fire(&t->msix, t->settings[queue].vector);
+	sent = kiln__msix_fire(&t->msix, t->settings[queue].vector);
 	pthread_mutex_unlock(&t->lock);
+	if (!sent)
+		await_mask(t);
 }
 
 static void tell_config(struct kiln__virtio_pci *t, uint8_t status)
 {
+	bool sent;
+
 	pthread_mutex_lock(&t->lock);
 	t->common->status |= status;
 	t->common->generation++;
 	t->isr |= ISR_CONFIG;
-	kiln__msix_fire(&t->msix, t->common->config_vector);
+	sent = kiln__msix_fire(&t->msix, t->common->config_vector);
 	pthread_mutex_unlock(&t->lock);
+	if (!sent)
+		await_mask(t);
 }
 
 static void on_needs_reset(void *data, unsigned queue, const char *fault)
@@ -154,7 +173,7 @@ static void on_wake(void *data)
 	write_configs(t, log, count);
 	for (unsigned i = 0; kicked; i++, kicked >>= 1)
 		if (kicked & 1)
-			kiln__virtio_kick(t->device, i);
+			kiln__virtio_pci_kick(t, i);
 }
 
 /* --- making -------------------------------------------------------------------------------- */
@@ -200,8 +219,8 @@ static void add_caps(struct kiln__virtio_pci *t, unsigned vectors)
 		0,
 		control,
 		0,
-		AT_TABLE & 0xff,
-		AT_TABLE >> 8,
+		KILN__PCI_TABLE_BAR, /* and its offset there, 0 */
+		0,
 		0,
 		0,
 		AT_PENDING & 0xff,
@@ -254,8 +273,7 @@ static int plug(struct kiln__virtio_pci *t, kiln_error *err)
 	if (r < 0)
 		return r;
 	t->common = (struct common *)(void *)(t->fn.page + AT_COMMON);
-	kiln__msix_init(&t->msix, t->bus.vm, t->fn.page + AT_TABLE, t->fn.page + AT_PENDING,
-			vectors);
+	kiln__msix_init(&t->msix, t->bus.vm, t->fn.table, t->fn.page + AT_PENDING, vectors);
 	add_caps(t, vectors);
 	kiln__virtio_attach(t->device, &transport_ops, t);
 	kiln__virtio_pci_forget_driver(t);

@@ -34,6 +34,9 @@ struct kiln__virtio_bus {
 	/* A driver broke its side of a device. On the loop's thread. May be NULL. */
 	void (*fault)(void *data, const char *device, const char *what);
 	void *data;
+	/* A driver has kicked a device. On the loop's thread. May be NULL. */
+	void (*kicked)(void *data, const struct kiln__virtio *device);
+	void *kicked_data;
 };
 
 /*

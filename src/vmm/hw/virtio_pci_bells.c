@@ -17,6 +17,13 @@ KILN__SYSCALLS(eventfd2, read, close);
 
 /* --- doorbells ----------------------------------------------------------------------------- */
 
+void kiln__virtio_pci_kick(struct kiln__virtio_pci *t, unsigned queue)
+{
+	if (t->bus.kicked)
+		t->bus.kicked(t->bus.kicked_data, t->device);
+	kiln__virtio_kick(t->device, queue);
+}
+
 static void on_kick(void *data, int events)
 {
 	struct bell *bell = data;
@@ -25,7 +32,7 @@ static void on_kick(void *data, int events)
 
 	(void)events;
 	if (read(bell->fd, &count, sizeof(count)) == sizeof(count))
-		kiln__virtio_kick(t->device, (unsigned)(bell - t->bells));
+		kiln__virtio_pci_kick(t, (unsigned)(bell - t->bells));
 }
 
 static kiln_hv_doorbell doorbell_at(uint64_t address)
@@ -108,6 +115,8 @@ static void set_has_calls(struct kiln__virtio_pci *t)
 	pthread_mutex_lock(&t->lock);
 	t->has_calls = any;
 	pthread_mutex_unlock(&t->lock);
+	if (any)
+		kiln__pci_watch_tables(t->fn.pci);
 }
 
 static void drop_call(struct kiln__virtio_pci *t, struct bell *bell)

@@ -14,7 +14,6 @@
 #define AT_COMMON  0x000u
 #define AT_CONFIG  0x100u
 #define CONFIG_MAX 0x100u
-#define AT_TABLE   0x800u
 #define AT_PENDING 0xc00u
 
 /* The page behind BAR 1: what must exit, or be a doorbell. */
@@ -124,6 +123,10 @@ void kiln__virtio_pci_configured(struct kiln__pci_function *fn, unsigned offset)
 /* --- virtio_pci_bells.c: on the loop's thread ---------------------------------------------- */
 
 int kiln__virtio_pci_make_bell(struct kiln__virtio_pci *t, struct bell *bell, kiln_error *err);
+
+/* A queue was kicked, by whichever way. */
+void kiln__virtio_pci_kick(struct kiln__virtio_pci *t, unsigned queue);
+
 void kiln__virtio_pci_remove_bell(struct kiln__virtio_pci *t, struct bell *bell);
 
 /* Where the guest's BAR is now; nowhere, and kicks come as exits. */

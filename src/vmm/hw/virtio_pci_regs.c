@@ -197,12 +197,16 @@ static void write_page(struct kiln__virtio_pci *t, unsigned offset, uint8_t size
 		write_common(t, offset, size, value);
 	else if (offset >= AT_CONFIG && offset < AT_CONFIG + CONFIG_MAX)
 		write_config(t, offset - AT_CONFIG, size, value);
-	else if (offset >= AT_TABLE &&
-		 offset + size <= AT_TABLE + t->msix.count * KILN__MSIX_ENTRY) {
-		kiln__msix_write(&t->msix, offset - AT_TABLE, size, value);
-		if (t->has_calls)
-			kiln__waker_wake(t->waker); /* routes follow */
-	}
+}
+
+/* While tables are watched, or where this one's BAR was moved away from its memory. */
+static void write_table(struct kiln__virtio_pci *t, unsigned offset, uint8_t size, uint64_t value)
+{
+	if (offset + size > t->msix.count * KILN__MSIX_ENTRY)
+		return;
+	kiln__msix_write(&t->msix, offset, size, value);
+	if (t->has_calls)
+		kiln__waker_wake(t->waker); /* routes follow */
 }
 
 /* A kick that is no doorbell (yet): the loop may not have come to it. */
@@ -227,6 +231,10 @@ void kiln__virtio_pci_access(struct kiln__pci_function *fn, unsigned bar,
 		write_page(t, offset, access->size, access->value);
 	} else if (bar == 0) { /* its BAR was moved away from its memory */
 		memcpy(&access->value, fn->page + offset, access->size);
+	} else if (bar == KILN__PCI_TABLE_BAR && access->write) {
+		write_table(t, offset, access->size, access->value);
+	} else if (bar == KILN__PCI_TABLE_BAR) {
+		memcpy(&access->value, fn->table + offset, access->size);
 	} else if (access->write) {
 		write_notify(t, offset);
 	} else if (offset == AT_ISR) {

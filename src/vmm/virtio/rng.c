@@ -7,11 +7,12 @@
  * are answered before others on the loop have their turn: a guest that asks without end
  * takes its share of the loop, no more.
  *
- * A request that comes long after the last answer is left for a while: a driver asks ahead, so
- * what it was answered last is still there for who reads, and whoever reads more asks again at
- * once. What asks so slowly is Linux's own khwrngd, for which a guest in which nothing happens
- * would wake its VMM every few seconds. No time is promised (5.4.6); the first requests, from which
- * a guest's generator is seeded, are answered at once.
+ * A request that comes while nothing else of the guest is active, and long after the last answer,
+ * is left for a while. What asks so slowly is Linux's own khwrngd, for which a guest in which
+ * nothing happens would wake its VMM every few seconds; no time is promised (5.4.6). It is answered
+ * as soon as any other device is used, on either side: so who comes by a console or a connection
+ * and reads finds what the driver has asked ahead. The first requests, from which a guest's
+ * generator is seeded, are answered at once.
  */
 #include "rng.h"
 
@@ -35,6 +36,7 @@ struct kiln__rng {
 	struct kiln__timer *later;
 	unsigned answered;    /* since the reset, as far as they are first ones */
 	uint64_t answered_at; /* kiln__loop_now() */
+	uint64_t active_at;   /* when another device was used last */
 };
 
 /* Returns how much was filled. */
@@ -94,8 +96,10 @@ static void on_again(void *data)
 
 static bool may_wait(const struct kiln__rng *rng)
 {
-	return rng->answered == FIRST_REQUESTS &&
-	       kiln__loop_now(rng->loop) - rng->answered_at >= rng->pace.quiet;
+	uint64_t now = kiln__loop_now(rng->loop);
+
+	return rng->answered == FIRST_REQUESTS && now - rng->answered_at >= rng->pace.quiet &&
+	       now - rng->active_at >= rng->pace.quiet;
 }
 
 static void notified(struct kiln__virtio *dev, unsigned queue)
@@ -118,6 +122,15 @@ static void reset(struct kiln__virtio *dev)
 
 	kiln__timer_stop(rng->later);
 	rng->answered = 0;
+}
+
+void kiln__rng_others_active(struct kiln__rng *rng)
+{
+	rng->active_at = kiln__loop_now(rng->loop);
+	if (!kiln__timer_armed(rng->later))
+		return;
+	kiln__timer_stop(rng->later);
+	process(rng);
 }
 
 static const uint16_t queue_sizes[] = {64};

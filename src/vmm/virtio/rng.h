@@ -15,13 +15,17 @@ struct kiln__rng;
 
 /* What waits of a guest's requests, rng.c: in milliseconds. */
 struct kiln__rng_pace {
-	uint64_t quiet; /* since the last answer: who asks after that is in no hurry */
-	uint64_t wait;  /* so long */
+	uint64_t
+		quiet; /* since the last answer and other devices' use: then nobody is in a hurry */
+	uint64_t wait; /* so long, unless another device is used */
 };
 
 /* @pace: NULL for the usual one. */
 int kiln__rng_new(struct kiln__rng **ret, kiln_loop *loop, const struct kiln__rng_pace *pace,
 		  kiln_error *err);
+
+/* Another device of the guest is used: what waits is answered. */
+void kiln__rng_others_active(struct kiln__rng *rng);
 
 /* Frees the device, from which the transport must have parted. NULL is allowed. */
 void kiln__rng_free(struct kiln__rng *rng);
