@@ -90,14 +90,15 @@ static int add_range(struct kiln__ram *ram, uint64_t gpa, unsigned char *host, u
 /*
  * Large pages, the first too: what is written there before the guest runs is a few pages, but a
  * kernel uses nearly all of them, each a fault. A host that has no large pages, or allows none, is
- * no reason to fail. What a guest remembers is not ours to write to a disk: that is seen to by the
- * process, which leaves no core dump from before the guest runs (jail.c).
+ * no reason to fail. All addresses are left out of core dumps: what a guest remembers is not ours
+ * to write to a disk.
  */
 static void advise(struct kiln__ram *ram, unsigned char *low)
 {
 	unsigned char *end = ram->reserved + ram->reserved_len;
 
 	madvise(low, (size_t)(end - low), MADV_HUGEPAGE);
+	madvise(ram->reserved, ram->reserved_len, MADV_DONTDUMP);
 }
 
 static int map_ranges(struct kiln__ram *ram, uint64_t size, kiln_error *err)
@@ -308,6 +309,7 @@ static int replace_pages(unsigned char *host, size_t len, kiln_error *err)
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return kiln__fail_errno(err, errno, "cannot give guest memory back");
 	madvise(host, len, MADV_HUGEPAGE);
+	madvise(host, len, MADV_DONTDUMP);
 	return 0;
 }
 
