@@ -68,12 +68,21 @@ static bool on_incoming(void *data, uint32_t port, uint32_t from, struct kiln__s
 
 static const uint32_t no_ports[] = {0};
 
+static int on_leaving(void *data, const char *leaves, kiln_error *err)
+{
+	(void)data;
+	(void)err;
+	assert_true(leaves[0]);
+	return 0;
+}
+
 static void host_open(struct host *host)
 {
 	struct kiln__backend_host table = {
 		.id = host->id,
 		.listen_ports = no_ports,
 		.data = host,
+		.leaving = on_leaving,
 		.ended = on_ended,
 		.panicked = on_panicked,
 		.console = on_console,
