@@ -12,6 +12,8 @@ from imagetest import ARCH, Home, RealRegistry, SOURCE, Skip, main, need
 
 CACHE = pathlib.Path(os.environ.get("KILN_CACHE", SOURCE / ".cache")) / "test-images"
 APPLETS = ["sh", "cat", "ls", "id", "env", "pwd", "find", "stat", "sort", "md5sum", "readlink", "xargs", "echo", "test", "sleep", "wc"]
+ATTRIBUTES = [("etc/os-release", "security.capability", bytes.fromhex("0100000202040000000000000000000000000000")), ("lib/keep", "user.of-a-directory", b"d"),
+              ("etc/group", "user.of-a-file", b"f"), ("etc/group", "trusted.seen-by-root", b"\0\xff" * 20)]
 work = pathlib.Path(tempfile.mkdtemp(prefix="kiln-registry-test-"))
 
 
@@ -39,6 +41,8 @@ def busybox():
     (root / "etc/os-release").write_text("NAME=\"an image\"\n")
     (root / "lib/keep/file").write_text("kept\n")
     (root / "lib/gone/file").write_text("gone\n")
+    need("musl-gcc")
+    subprocess.run(["musl-gcc", "-static", "-O2", "-o", root / "bin/listx", SOURCE / "tests/image/listx.c"], check=True)
     os.link(root / "etc/passwd", root / "etc/passwd-too")
     umoci("init", "--layout", layout)
     umoci("new", "--image", f"{layout}:base")
@@ -46,6 +50,12 @@ def busybox():
     flags = [] if os.geteuid() == 0 else ["--rootless"]
     umoci("unpack", *flags, "--image", f"{layout}:base", bundle)
     shutil.copytree(root, bundle / "rootfs", symlinks=True, dirs_exist_ok=True)
+    copy = bundle / "rootfs/etc/passwd-too"
+    copy.unlink() # copytree makes two files of one
+    os.link(bundle / "rootfs/etc/passwd", copy)
+    if os.geteuid() == 0:
+        for path, name, value in ATTRIBUTES:
+            os.setxattr(bundle / "rootfs" / path, name, value)
     umoci("repack", "--image", f"{layout}:base", bundle)
     # A second layer that takes away and changes.
     (bundle / "rootfs/lib/gone/file").unlink()
@@ -109,7 +119,8 @@ def test_the_guest_sees_what_umoci_unpacks():
               "t=%Y; case $f in .|./etc) t=-;; esac; n=%h; [ -d \"$f\" ] && n=-; "
               "stat -c \"%n %f %u %g $n $t\" \"$f\"; [ -L \"$f\" ] && readlink \"$f\"; [ -f \"$f\" ] && [ ! -L \"$f\" ] && md5sum \"$f\"; done; "
               # Names of one file are one file.
-              "stat -c %i etc/passwd etc/passwd-too | sort -u | wc -l")
+              "stat -c %i etc/passwd etc/passwd-too | sort -u | wc -l; "
+              "find . -xdev ! -path './dev*' ! -path './proc*' ! -path './sys*' ! -path './run*' | xargs listx | sort")
     umoci("unpack", "--image", f"{layout}:app", work / "whole")
     theirs = subprocess.run(["/bin/busybox", "sh", "-c", script], env={"ROOT": str(work / "whole/rootfs"), "PATH": str(work / "root/bin")},
                             capture_output=True, text=True, check=True).stdout.splitlines()
@@ -119,6 +130,7 @@ def test_the_guest_sees_what_umoci_unpacks():
         home.ok("image", "rm", name)
     made = {"./dev", "./proc", "./sys", "./run", "./root"}  # what the guest is mounted on
     ours = [line for line in ours if line.split()[0] not in made]
+    assert sum(" security.capability " in line or " user." in line or " trusted." in line for line in theirs) == len(ATTRIBUTES), theirs
     assert ours == theirs, [pair for pair in zip(ours, theirs) if pair[0] != pair[1]][:5] or (ours, theirs)
 
 
