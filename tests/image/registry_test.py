@@ -134,6 +134,28 @@ def test_the_guest_sees_what_umoci_unpacks():
     assert ours == theirs, [pair for pair in zip(ours, theirs) if pair[0] != pair[1]][:5] or (ours, theirs)
 
 
+def test_a_debian_of_mmdebstraps():
+    """What everybody runs: its release, and, by its own package manager, every byte of some packages."""
+    need("umoci")
+    root = CACHE.parent / "demo" / "debian.tar"
+    if not root.exists():
+        need("mmdebstrap")
+        subprocess.run([str(SOURCE / "tools/debian-root.sh"), str(root)], check=True)
+    layout = work / "debian"
+    umoci("init", "--layout", layout)
+    umoci("new", "--image", f"{layout}:12")
+    umoci("raw", "add-layer", "--image", f"{layout}:12", root)
+    umoci("config", "--image", f"{layout}:12", "--config.cmd", "/bin/bash")
+    with Machine() as home, RealRegistry() as registry:
+        name = registry.push(f"oci:{layout}:12", "library/debian:12")
+        shutil.rmtree(layout)
+        script = "cat /etc/os-release; dpkg --verify base-files bash coreutils libc6 dpkg && echo whole; echo $0; id -un"
+        told = home.ok("run", name, "--", "bash", "-c", script).splitlines()
+        assert "ID=debian" in told and told[-3:] == ["whole", "bash", "root"], told
+        home.ok("image", "rm", name)
+        home.no_process_left()
+
+
 def test_compressions_and_tools():
     layout = busybox()
     with Home() as home, RealRegistry() as registry:
