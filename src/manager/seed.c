@@ -132,11 +132,27 @@ static bool add_users(json_t *document, const struct kiln__seed *seed)
 	return false;
 }
 
-/* /etc/fstab has one line for each, in which a blank would begin the next field: none gets here. */
+/*
+ * /etc/fstab has one line for each, in which a blank would begin the next field: none gets here.
+ * What is on a device is checked, after the root.
+ */
 static json_t *mount_line(const char *source, const char *path, const char *fstype,
 			  const char *options)
 {
-	return json_pack("[s,s,s,s,s,s]", source, path, fstype, options, "0", "2");
+	const char *pass = strcmp(fstype, "virtiofs") == 0 ? "0" : "2";
+
+	return json_pack("[s,s,s,s,s,s]", source, path, fstype, options, "0", pass);
+}
+
+/* A share is no device, on which a file system could be looked for. */
+static const char *type_of(const struct kiln__spec *spec, const struct kiln__seed_mount *mount)
+{
+	char tag[KILN__TAG_MAX];
+
+	for (size_t i = 0; strcmp(mount->fstype, "auto") == 0 && i < spec->share_count; i++)
+		if (strcmp(kiln__spec_share_tag(spec, i, tag), mount->source) == 0)
+			return "virtiofs";
+	return mount->fstype;
 }
 
 static bool add_mounts(json_t *document, const struct kiln__spec *spec)
@@ -148,7 +164,7 @@ static bool add_mounts(json_t *document, const struct kiln__spec *spec)
 	for (size_t i = 0; good && i < spec->seed.mount_count; i++) {
 		const struct kiln__seed_mount *m = &spec->seed.mounts[i];
 
-		good = append(mounts, mount_line(m->source, m->path, m->fstype, m->options));
+		good = append(mounts, mount_line(m->source, m->path, type_of(spec, m), m->options));
 	}
 	/* Where no agent of ours mounts volumes the guest's own init does. */
 	for (size_t i = 0; good && i < spec->volume_count && spec->firmware; i++) {

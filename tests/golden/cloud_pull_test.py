@@ -5,17 +5,18 @@
 usage: cloud_pull_test.py KILN
 """
 import hashlib
-import http.server
 import json
 import os
 import pathlib
 import random
 import shutil
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "image"))
+from vendor import Vendor # pylint: disable=wrong-import-position
 
 kiln = os.path.abspath(sys.argv[1])
 work = pathlib.Path(tempfile.mkdtemp(prefix="kiln-cloud-test-"))
@@ -26,52 +27,8 @@ for program in ("openssl", "qemu-img"):
         sys.exit(77)
 
 
-def openssl(*args):
-    subprocess.run(["openssl", *args], cwd=work, check=True, capture_output=True)
-
-
-openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "ca.key", "-out", "ca.pem",
-        "-days", "3", "-subj", "/CN=test CA")
-openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem", "-out", "req.pem", "-subj", "/CN=localhost")
-(work / "ext").write_text("subjectAltName=DNS:localhost\n")
-openssl("x509", "-req", "-in", "req.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3", "-extfile", "ext", "-out", "cert.pem")
-
-asked = []
-ranges = []
-answers = {}  # path: bytes, or a function of the handler
-
-
-class Vendor(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        asked.append(self.path)
-        if self.path.startswith("/image"):
-            ranges.append(self.headers.get("Range"))
-        answer = answers.get(self.path)
-        if callable(answer):
-            answer(self)
-        elif answer is None:
-            self.send_error(404)
-        else:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-    def log_message(self, *args):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        pass  # clients that end early are part of it
-
-
-server = Server(("localhost", 0), Vendor)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(work / "cert.pem", work / "key.pem")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-base = f"https://localhost:{server.server_address[1]}"
+vendor = Vendor(work)
+asked, ranges, answers, base, server = vendor.asked, vendor.ranges, vendor.answers, vendor.base, vendor.server
 catalogue = work / "catalogue.json"
 
 

@@ -121,7 +121,7 @@ def test_what_is_asked_for_stands_in_it():
                                          "shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL"}], user["users"]
     assert user["ssh_authorized_keys"] == [KEY] and user["packages"] == FULL["seed"]["packages"] and user["package_update"] is True
     assert user["runcmd"] == [". /etc/profile.d/50-kiln-env.sh", *FULL["seed"]["commands"]]
-    assert user["mounts"] == [["LABEL=data", "/srv/data", "ext4", "noatime,nofail", "0", "2"], ["share", "/mnt", "virtiofs", "defaults,nofail", "0", "2"],
+    assert user["mounts"] == [["LABEL=data", "/srv/data", "ext4", "noatime,nofail", "0", "2"], ["share", "/mnt", "virtiofs", "defaults,nofail", "0", "0"],
                               ["/dev/disk/by-id/virtio-kiln-vol0", "/data", "ext4", "defaults,nofail,x-systemd.growfs", "0", "2"]]
     nets = got["network-config"]["ethernets"]
     assert nets["lan0"] == {"match": {"macaddress": MAC}, "set-name": "lan0", "dhcp4": False, "addresses": ["192.0.2.7/24", "2001:db8::7/64"],
