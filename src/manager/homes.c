@@ -19,6 +19,9 @@
 
 #define CONFIG_MAX ((size_t)1024 * 1024)
 
+/* Where a home has its cache. */
+#define OWN_CACHE "/images"
+
 static char *folder_of(const struct kiln__cache *cache)
 {
 	return kiln__strf("%s/homes", kiln__cache_path(cache));
@@ -36,6 +39,16 @@ static int make_link(const struct kiln__cache *cache, const char *folder, const 
 	return r == KILN_EEXIST ? 0 : r; /* by a process of the same home */
 }
 
+/* As it is unless told otherwise: whoever removes images there looks at that home, joined or not.
+ */
+static bool is_own(const struct kiln__home *home, const struct kiln__cache *cache)
+{
+	const char *path = kiln__cache_path(cache);
+	size_t len = strlen(home->dir);
+
+	return strncmp(path, home->dir, len) == 0 && strcmp(path + len, OWN_CACHE) == 0;
+}
+
 int kiln__homes_join(const struct kiln__home *home, const struct kiln__cache *cache,
 		     kiln_error *err)
 {
@@ -46,6 +59,8 @@ int kiln__homes_join(const struct kiln__home *home, const struct kiln__cache *ca
 	struct kiln__digest digest;
 	int r;
 
+	if (is_own(home, cache))
+		return 0;
 	kiln__digest_init(&digest);
 	kiln__digest_adds(&digest, home->dir);
 	kiln__digest_final_hex(&digest, key);
@@ -130,7 +145,8 @@ static int add_joined(const char *folder, const char *key, char ***digests, kiln
 	return r < 0 ? r : add_home(home, digests, err);
 }
 
-/* CACHE is HOME/images unless told otherwise, and then that home may never have joined. */
+/* The home whose own cache it is does not join. No link leads there: a cache that is one is
+ * refused. */
 static int add_own(const struct kiln__cache *cache, char ***digests, kiln_error *err)
 {
 	kiln__autofree char *home = strdup(kiln__cache_path(cache));
@@ -138,7 +154,7 @@ static int add_own(const struct kiln__cache *cache, char ***digests, kiln_error 
 
 	if (!home)
 		return kiln__fail_nomem(err);
-	if (!slash || strcmp(slash, "/images") != 0)
+	if (!slash || strcmp(slash, OWN_CACHE) != 0)
 		return 0;
 	*slash = '\0';
 	return add_home(home, digests, err);
