@@ -119,6 +119,8 @@ static void release(kiln_vm *vm)
 	if (vm->dir && vm->dir->owner != KILN_FD_NONE)
 		remove_ephemeral(vm);
 	kiln__vmdir_free(vm->dir);
+	kiln_config_free(vm->made);
+	free(vm->made_text);
 	free(vm);
 }
 
@@ -181,7 +183,10 @@ int kiln_manager_create(kiln_manager *manager, const kiln_config *config,
 		kiln__stage(err, "create");
 		return r;
 	}
-	return vm_new(manager, dir, ret_vm, err);
+	r = vm_new(manager, dir, ret_vm, err);
+	if (r == 0 && kiln_config_copy(config, &(*ret_vm)->made, NULL) == 0)
+		(*ret_vm)->made_text = kiln__take(text);
+	return r;
 }
 
 int kiln_manager_find(kiln_manager *manager, const char *name_or_id, kiln_vm **ret_vm,

@@ -105,6 +105,9 @@ struct kiln_vm {
 	unsigned refs;
 	unsigned held; /* callbacks on the stack; freeing waits for them */
 	struct kiln__vmdir *dir;
+	/* What this handle has just written there, which its first start need not read; or NULL. */
+	kiln_config *made;
+	char *made_text;
 	struct kiln__op *ops; /* in the order they were begun */
 	struct kiln__deferred *teller;
 

@@ -381,9 +381,13 @@ static void on_resolved(void *data, const struct kiln__spec *spec, const char *c
 
 static int read_spec(struct kiln__start *start, struct kiln__spec **ret, kiln_error *err)
 {
-	kiln_config *config;
-	int r = kiln__vmdir_parse_config(start->vm->dir, &config, &start->config, err);
+	kiln_config *config = kiln__take(start->vm->made);
+	int r = 0;
 
+	if (config)
+		start->config = kiln__take(start->vm->made_text);
+	else
+		r = kiln__vmdir_parse_config(start->vm->dir, &config, &start->config, err);
 	if (r < 0)
 		return r;
 	start->doc = json_incref(kiln__config_doc(config));
