@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* listx PATH...: the extended attributes of each, a line for each: path, name, bytes in hexadecimal. */
+/* listx PATH...: the extended attributes of each, a line for each: path, name, bytes in
+ * hexadecimal. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
